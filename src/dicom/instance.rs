@@ -1,0 +1,217 @@
+//! What is known of one SOP Instance without touching its Pixel Data.
+//!
+//! Plain data: the header parser fills it, the index stores it, the volume layer reads it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One SOP Instance (PS3.3 A.1), as its header describes it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// SOP Class UID (0008,0016); empty when absent.
+    pub sop_class_uid: String,
+    /// SOP Instance UID (0008,0018); empty when absent.
+    pub sop_instance_uid: String,
+    /// Study Instance UID (0020,000D); empty when absent.
+    pub study_instance_uid: String,
+    /// Series Instance UID (0020,000E); empty when absent.
+    pub series_instance_uid: String,
+    /// Frame of Reference UID (0020,0052); empty when absent.
+    pub frame_of_reference_uid: String,
+    /// Transfer Syntax UID (0002,0010), or the one assumed when absent (then see `issues`).
+    pub transfer_syntax_uid: String,
+    /// Modality (0008,0060); empty when absent.
+    pub modality: String,
+    /// Image Pixel description (PS3.3 C.7.6.3); `None` when the instance is not an image.
+    pub image: Option<ImagePixel>,
+    /// Where the pixel element's value starts; `None` when there is none before the end of file.
+    pub pixel_data: Option<PixelDataLocation>,
+    /// Top-level attributes, overlaid by the Shared Functional Groups (PS3.3 C.7.6.16).
+    pub shared: FrameAttributes,
+    /// Per-Frame Functional Groups, one a frame in stored order; empty where there are none. What
+    /// an entry leaves unset is to be taken from `shared` (see [`Instance::frame`]).
+    pub per_frame: Vec<FrameAttributes>,
+    /// Attributes shown to users, by PS3.6 keyword: the descriptive ones, never bulk data.
+    pub attributes: BTreeMap<String, Value>,
+    /// What was odd about the header, in words fit for a finding.
+    pub issues: Vec<HeaderIssue>,
+}
+
+/// Something wrong or assumed in a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderIssue {
+    /// Finding code, as in DESIGN 1.4 (`malformed_attribute`, `transfer_syntax_assumed`, ...).
+    pub code: String,
+    /// Keyword of the attribute concerned; empty when it concerns the file.
+    pub keyword: String,
+    /// One sentence; must not carry a value that identifies a patient.
+    pub detail: String,
+}
+
+/// Image Pixel Module (PS3.3 C.7.6.3): all that a decoder needs to know beside the bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImagePixel {
+    /// Rows (0028,0010).
+    pub rows: u32,
+    /// Columns (0028,0011).
+    pub columns: u32,
+    /// Number of Frames (0028,0008), 1 when absent.
+    pub number_of_frames: u32,
+    /// Samples per Pixel (0028,0002).
+    pub samples_per_pixel: u16,
+    /// Photometric Interpretation (0028,0004).
+    pub photometric: Photometric,
+    /// Planar Configuration (0028,0006), 0 when absent.
+    pub planar_configuration: u16,
+    /// Bits Allocated (0028,0100): 1, 8, 16, 32 or 64.
+    pub bits_allocated: u16,
+    /// Bits Stored (0028,0101); equal to Bits Allocated when absent.
+    pub bits_stored: u16,
+    /// High Bit (0028,0102); Bits Stored - 1 when absent.
+    pub high_bit: u16,
+    /// Pixel Representation (0028,0103) is 1: two's complement.
+    pub signed: bool,
+    /// Which element holds the samples, and so whether they are integers or floats.
+    pub element: PixelElement,
+}
+
+impl ImagePixel {
+    /// Bytes of one decoded sample: 1 for 1-bit data, else Bits Allocated / 8.
+    pub fn sample_len_bytes(&self) -> usize {
+        (usize::from(self.bits_allocated)).div_ceil(8)
+    }
+
+    /// Bytes of one frame once decoded to stored values (samples interleaved, 1-bit data as one
+    /// byte a pixel). `None` when it overflows.
+    pub fn frame_len_bytes(&self) -> Option<usize> {
+        (self.rows as usize)
+            .checked_mul(self.columns as usize)?
+            .checked_mul(usize::from(self.samples_per_pixel))?
+            .checked_mul(self.sample_len_bytes())
+    }
+}
+
+/// The element that carries the samples (PS3.3 C.7.6.3.1, C.7.6.24, C.7.6.25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PixelElement {
+    /// Pixel Data (7FE0,0010): integers.
+    PixelData,
+    /// Float Pixel Data (7FE0,0008): IEEE 754 binary32.
+    FloatPixelData,
+    /// Double Float Pixel Data (7FE0,0009): IEEE 754 binary64.
+    DoubleFloatPixelData,
+}
+
+/// Photometric Interpretation (PS3.3 C.7.6.3.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Photometric {
+    /// Lowest value is white.
+    Monochrome1,
+    /// Lowest value is black.
+    Monochrome2,
+    /// Index into three lookup tables.
+    PaletteColor,
+    /// Red, green, blue.
+    Rgb,
+    /// Y, Cb, Cr, full range, one of each a pixel.
+    YbrFull,
+    /// As `YbrFull`, with Cb and Cr sampled at half the horizontal rate.
+    YbrFull422,
+    /// Irreversible JPEG 2000 colour transform.
+    YbrIct,
+    /// Reversible JPEG 2000 colour transform.
+    YbrRct,
+    /// XYB of JPEG XL: the codec yields RGB.
+    Xyb,
+    /// Anything else, by its defined term (YBR_PARTIAL_420, HSV, ...).
+    Other(String),
+}
+
+/// Where a pixel element lies in its file (or, for a deflated transfer syntax, in the inflated
+/// dataset, counted from the end of the file meta information).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PixelDataLocation {
+    /// Offset in bytes of the first byte of the value. For encapsulated data this is the Basic
+    /// Offset Table item's tag.
+    pub offset_bytes: u64,
+    /// Declared length in bytes; `None` for undefined length (encapsulated, PS3.5 A.4).
+    pub length_bytes: Option<u64>,
+    /// Absolute offset and length in bytes of the values of the Extended Offset Table (7FE0,0001)
+    /// and its Lengths (7FE0,0002), where both are present.
+    pub extended_offset_table: Option<[(u64, u64); 2]>,
+}
+
+/// Attributes that may differ from frame to frame. Lengths in mm, times in ms.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameAttributes {
+    /// Image Position (Patient) (0020,0032), mm, LPS.
+    pub image_position: Option<[f64; 3]>,
+    /// Image Orientation (Patient) (0020,0037): row then column direction cosines.
+    pub image_orientation: Option<[f64; 6]>,
+    /// Pixel Spacing (0028,0030): between rows (y), between columns (x), mm.
+    pub pixel_spacing: Option<[f64; 2]>,
+    /// Spacing Between Slices (0018,0088), mm.
+    pub spacing_between_slices: Option<f64>,
+    /// Slice Thickness (0018,0050), mm.
+    pub slice_thickness: Option<f64>,
+    /// Rescale Slope (0028,1053).
+    pub rescale_slope: Option<f64>,
+    /// Rescale Intercept (0028,1052).
+    pub rescale_intercept: Option<f64>,
+    /// Rescale Type (0028,1054).
+    pub rescale_type: Option<String>,
+    /// A Modality LUT Sequence (0028,3000) is present: entries, first mapped value, bits an entry.
+    pub modality_lut_descriptor: Option<[i32; 3]>,
+    /// Real World Value Mapping slope, intercept (0040,9225 / 0040,9224) of the first linear item.
+    pub real_world_value: Option<[f64; 2]>,
+    /// Measurement units code value of that item, or Units (0054,1001) for PET.
+    pub units: Option<String>,
+    /// Instance Number (0020,0013).
+    pub instance_number: Option<i64>,
+    /// Acquisition Number (0020,0012).
+    pub acquisition_number: Option<i64>,
+    /// Temporal Position Identifier (0020,0100) or Temporal Position Index (0020,9128).
+    pub temporal_position: Option<i64>,
+    /// Trigger Time (0018,1060), ms.
+    pub trigger_time_ms: Option<f64>,
+    /// Acquisition Time (0008,0032) or Frame Acquisition DateTime, as ms (of the day or epoch).
+    pub acquisition_time_ms: Option<f64>,
+    /// Content Time (0008,0033), ms of the day.
+    pub content_time_ms: Option<f64>,
+    /// Echo Number(s) (0018,0086), the first.
+    pub echo_number: Option<i64>,
+    /// Echo Time (0018,0081) or Effective Echo Time (0018,9082), ms.
+    pub echo_time_ms: Option<f64>,
+    /// Diffusion b-value (0018,9087), s/mm2.
+    pub diffusion_b_value: Option<f64>,
+    /// Image Type (0008,0008) or Frame Type (0008,9007), values in order.
+    pub image_type: Vec<String>,
+    /// Complex Image Component (0008,9208).
+    pub complex_image_component: Option<String>,
+    /// Dimension Index Values (0020,9157).
+    pub dimension_index_values: Vec<u32>,
+    /// Stack ID (0020,9056).
+    pub stack_id: Option<String>,
+    /// In-Stack Position Number (0020,9057).
+    pub in_stack_position: Option<u32>,
+    /// Referenced Segment Number (0062,000B), for segmentations.
+    pub segment_number: Option<u32>,
+}
+
+/// The value of an attribute shown to users.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// One string (already decoded to UTF-8, padding trimmed).
+    Text(String),
+    /// Several strings.
+    Texts(Vec<String>),
+    /// One integer.
+    Int(i64),
+    /// Several integers.
+    Ints(Vec<i64>),
+    /// One number.
+    Float(f64),
+    /// Several numbers.
+    Floats(Vec<f64>),
+}

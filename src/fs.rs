@@ -1,0 +1,1 @@
+//! File system operations in own types: what FUSE asks, without FUSE.

@@ -1,0 +1,51 @@
+//! dicomfs: a DICOM archive mounted as ordinary array files, decoded when they are read.
+//!
+//! # Code map
+//!
+//! Modules are layers, and an import may only point down this list (`tests/tidy.rs` checks it):
+//!
+//! | layer | job |
+//! |---|---|
+//! | [`cli`] | flags to actions |
+//! | [`config`] | one struct: flags, `-o` options, defaults |
+//! | [`mount`] | own the mount(2): readiness, signals, unmount, recovery |
+//! | [`fuse`] | the protocol: converts and replies, decides nothing |
+//! | [`fs`] | operations, open handles, read modes, the one errno table |
+//! | [`tree`] | names and inode numbers to things and back |
+//! | [`fetch`] | byte range to frames: single flight, urgent queue, sweep ahead |
+//! | [`cache`] | slabs (one backing file per volume variant), byte-weighted LRU |
+//! | [`decode`] | one registry keyed by Transfer Syntax UID: bytes in, samples out |
+//! | [`format`] | npy, json, csv: header bytes and size laws (pure) |
+//! | [`volume`] | grouping, order, geometry, value rule, verdict (pure) |
+//! | [`archive`] | sources, scan, index |
+//! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |
+//!
+//! # The path of a byte
+//!
+//! `read()` arrives in [`fuse`], which hands offset, size and a reply object to [`fs::Fs::read`].
+//! `fs` knows from the open handle which file this is and asks [`fetch`] for the byte range of its
+//! slab. `fetch` answers at once from the [`cache`] slab's map when every frame of the range is
+//! present; otherwise the reply moves to the frames it waits for. A worker takes a frame, reads its
+//! bytes from the archive, has [`decode`] turn them into samples, applies the volume's value rule
+//! straight into the slab, and the worker that completes the last frame answers the read.
+//!
+//! # Invariants
+//!
+//! - The bytes are exact or the read fails.
+//! - `stat` and `ls` never touch Pixel Data.
+//! - The archive is hostile input and is never written.
+//! - No decode and no wait on a FUSE thread; no lock is held across I/O or decode.
+
+pub mod archive;
+pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod dicom;
+pub mod fetch;
+pub mod format;
+pub mod fs;
+pub mod fuse;
+pub mod mount;
+pub mod tree;
+pub mod volume;

@@ -1,0 +1,110 @@
+//! Volumes: how the instances of a series become arrays, where they lie, and what is wrong.
+//!
+//! Pure: no I/O, no threads, no clock. Everything here follows from headers alone, so that the
+//! shape, dtype and size of every file are known before any Pixel Data is read.
+
+pub mod dtype;
+
+use std::sync::Arc;
+
+pub use dtype::Dtype;
+
+use crate::archive::Record;
+
+/// One array: what a directory under `series/` shows.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Directory name: the Series Instance UID and, for the second and later volumes of a series,
+    /// a suffix (DESIGN 1.1).
+    pub name: String,
+    /// The source files, in the order of their first use by `frames`.
+    pub records: Vec<Arc<Record>>,
+    /// The frames in volume order: C order over the axes before `y`.
+    pub frames: Vec<Frame>,
+    /// Shape over `axes`.
+    pub shape: Vec<u64>,
+    /// One letter an axis: `zyx`, `tzyx`, `zyxc`, ... (`f` for frames that are not slices).
+    pub axes: String,
+    /// How stored values become the values shown.
+    pub values: Values,
+    /// dtype of the stored values (`volume.stored.npy`).
+    pub stored_dtype: Dtype,
+    /// Where the volume lies; `None` when the headers do not say or cannot be trusted.
+    pub geometry: Option<Geometry>,
+    /// The verdict (DESIGN 1.4).
+    pub status: Status,
+    /// What led to the verdict.
+    pub findings: Vec<Finding>,
+}
+
+/// One frame of a volume: which stored frame it is and what belongs to it alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// Index into [`Volume::records`].
+    pub record: usize,
+    /// 0-based index of the frame in its file.
+    pub frame_index: u32,
+    /// Image Position (Patient), mm, LPS; `None` where absent.
+    pub position_lps_mm: Option<[f64; 3]>,
+    /// Rescale Slope of this frame (1 where none applies).
+    pub slope: f64,
+    /// Rescale Intercept of this frame (0 where none applies).
+    pub intercept: f64,
+}
+
+/// The rule from stored values to the values shown (DESIGN 1.2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    /// dtype of the values shown.
+    pub dtype: Dtype,
+    /// What is done to each frame.
+    pub transform: Transform,
+    /// Units of the values (`HU`, `BQML`, ...), where known.
+    pub units: Option<String>,
+}
+
+/// What is done to the stored values of each frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// The stored values are the values.
+    Identity,
+    /// Add the frame's whole-number intercept; exact in the output dtype or the read fails.
+    Offset,
+    /// stored * slope + intercept of the frame, computed in f64, rounded once to the dtype.
+    Linear,
+    /// Modality LUT Sequence (PS3.3 C.11.1): the table itself is read when a frame is decoded.
+    ModalityLut,
+    /// PALETTE COLOR to interleaved RGB (PS3.3 C.7.9).
+    Palette,
+    /// YBR_FULL or YBR_FULL_422 (already one of each a pixel) to RGB (PS3.3 C.7.6.3.1.2).
+    YbrFullToRgb,
+}
+
+/// Where a volume lies in the patient coordinate system, LPS, mm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Geometry {
+    /// Maps (i = x, j = y, k = z, 1) to LPS mm; row-major.
+    pub affine_lps: [[f64; 4]; 4],
+    /// Spacing along z, y, x in mm: the lengths of the affine's columns.
+    pub spacing_mm: [f64; 3],
+}
+
+/// The verdict on a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Nothing to report that matters.
+    Ok,
+    /// Usable: read the findings.
+    Warn,
+    /// Frames are served, geometry is not to be trusted.
+    Bad,
+}
+
+/// Something worth knowing about a volume or a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable code (DESIGN 1.4).
+    pub code: &'static str,
+    /// One sentence with the particulars; carries no patient data.
+    pub detail: String,
+}
