@@ -30,12 +30,8 @@ pub trait Decoder: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Decodes one frame into `out`; see the module's contract.
-    fn decode(
-        &self,
-        image: &ImagePixel,
-        encoded: Encoded<'_>,
-        out: &mut [u8],
-    ) -> Result<(), Error>;
+    fn decode(&self, image: &ImagePixel, encoded: Encoded<'_>, out: &mut [u8])
+    -> Result<(), Error>;
 }
 
 /// Why a frame could not be decoded.

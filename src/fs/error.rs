@@ -1,0 +1,68 @@
+//! The one errno table: what went wrong, in words for the log and as a number for the kernel.
+
+/// Why an operation failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No such name or inode.
+    #[error("no such file or directory")]
+    Absent,
+    /// A file operation on a directory.
+    #[error("is a directory")]
+    IsDirectory,
+    /// A directory operation on something else.
+    #[error("not a directory")]
+    NotDirectory,
+    /// `readlink` on something that is no symbolic link, or another argument that makes no sense.
+    #[error("invalid argument")]
+    Invalid,
+    /// An open handle that is not open.
+    #[error("bad file handle")]
+    BadHandle,
+    /// Any attempt to change something.
+    #[error("read-only file system")]
+    ReadOnly,
+    /// The source bytes break the standard's or a codec's rules.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// No decoder for it.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// Larger than a limit allows.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// The source changed since it was indexed.
+    #[error("source changed: {0}")]
+    Changed(String),
+    /// The operating system's error.
+    #[error("I/O error: {message}")]
+    Io {
+        /// errno of the failed call.
+        errno: i32,
+        /// What was being done.
+        message: String,
+    },
+    /// The mount is going away.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// The errno that stands for this error at the kernel's door (DESIGN 2.4).
+    pub fn errno(&self) -> i32 {
+        match self {
+            Error::Absent => libc::ENOENT,
+            Error::IsDirectory => libc::EISDIR,
+            Error::NotDirectory => libc::ENOTDIR,
+            Error::Invalid => libc::EINVAL,
+            Error::BadHandle => libc::EBADF,
+            Error::ReadOnly => libc::EROFS,
+            Error::Malformed(_) => libc::EIO,
+            Error::Unsupported(_) => libc::EOPNOTSUPP,
+            Error::TooLarge(_) => libc::EFBIG,
+            Error::Changed(_) => libc::ESTALE,
+            Error::Io { errno, .. } => *errno,
+            // The caller can do nothing but try again on another mount.
+            Error::ShuttingDown => libc::EIO,
+        }
+    }
+}
