@@ -1,1 +1,363 @@
-//! To come.
+//! Fetching: a byte range of a slab becomes frames, and frames are made by workers.
+//!
+//! A read whose frames are all present is answered at once from the slab. Otherwise its reply moves
+//! to the frames it waits for, these go to the front of the queue, and the worker that completes
+//! the last one answers. Each frame is made once however many wait for it. Readers that go forward
+//! get the frames ahead of them made by idle workers (a *sweep*), which never delays a demanded
+//! frame. Knows byte ranges and frames; what makes a frame is behind [`Produce`].
+
+mod pattern;
+mod queue;
+mod stream;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+use std::{io, thread};
+
+use crate::cache::{Cache, Claim, Layout, SlabKey};
+
+pub use pattern::Pattern;
+pub use stream::{Reply, Stream};
+
+use queue::{Queue, Task};
+
+/// Why a frame or a range could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The source bytes break the rules of the standard or of a codec.
+    #[error("{0}")]
+    Malformed(String),
+    /// Nothing here decodes it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Larger than a limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The source is not what it was when it was indexed.
+    #[error("{0}")]
+    Changed(String),
+    /// The operating system's error.
+    #[error("{message}")]
+    Io {
+        /// errno of the failed call.
+        errno: i32,
+        /// What was being done.
+        message: String,
+    },
+    /// The workers are stopping.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// An I/O error while doing `what`.
+    pub fn io(what: &str, error: &io::Error) -> Error {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        Error::Io {
+            errno,
+            message: format!("{what}: {error}"),
+        }
+    }
+
+    /// True when asking again cannot help as long as the source stays what it is.
+    fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Error::Malformed(_) | Error::Unsupported(_) | Error::TooLarge(_)
+        )
+    }
+}
+
+/// Makes the frames of one slab.
+pub trait Produce: Send + Sync {
+    /// Writes all of `out` with the bytes of `frame`, as they stand in the slab.
+    ///
+    /// # Errors
+    /// Any: then nothing of `out` is ever shown.
+    fn produce(&self, frame: usize, out: &mut [u8]) -> Result<(), Error>;
+
+    /// Names the frame for a finding: the volume and what its source is.
+    fn describe(&self, frame: usize) -> String;
+}
+
+/// A frame that could not be made, for the findings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The volume, as its slab's key names it.
+    pub volume: String,
+    /// Which frame, in the producer's words.
+    pub frame: String,
+    /// Why.
+    pub error: Error,
+}
+
+/// Failures kept for the findings; more are counted only.
+const FAILURES_MAX: usize = 10_000;
+
+/// What the workers have done so far.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Reads asked for.
+    pub reads: AtomicU64,
+    /// Reads answered at once from a slab.
+    pub reads_at_once: AtomicU64,
+    /// Bytes handed out.
+    pub read_bytes: AtomicU64,
+    /// Frames made.
+    pub frames: AtomicU64,
+    /// Bytes of the frames made.
+    pub frame_bytes: AtomicU64,
+    /// Time workers spent making frames, ns, all workers added up.
+    pub frame_ns: AtomicU64,
+    /// Frames that could not be made.
+    pub failures: AtomicU64,
+}
+
+struct Shared {
+    cache: Arc<Cache>,
+    queue: Queue,
+    counters: Counters,
+    failures: Mutex<Vec<Failure>>,
+}
+
+/// Worker threads, their queue, and the streams that are open.
+pub struct Fetcher {
+    shared: Arc<Shared>,
+    streams: Mutex<std::collections::HashMap<SlabKey, Weak<Stream>>>,
+    workers: Mutex<Vec<thread::JoinHandle<()>>>,
+    thread_count: usize,
+    /// Frames a sweep may run ahead of its reader at most.
+    readahead_frames: usize,
+}
+
+impl Fetcher {
+    /// Starts `threads` workers (at least one) over `cache`.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn new(cache: Arc<Cache>, threads: usize, readahead_frames: usize) -> io::Result<Fetcher> {
+        let threads = threads.max(1);
+        let shared = Arc::new(Shared {
+            cache,
+            queue: Queue::default(),
+            counters: Counters::default(),
+            failures: Mutex::default(),
+        });
+        let mut workers = Vec::new();
+        for n in 0..threads {
+            let shared = shared.clone();
+            let builder = thread::Builder::new().name(format!("decode-{n}"));
+            workers.push(builder.spawn(move || shared.work())?);
+        }
+        Ok(Fetcher {
+            shared,
+            streams: Mutex::default(),
+            workers: Mutex::new(workers),
+            thread_count: threads,
+            readahead_frames,
+        })
+    }
+
+    /// The stream of a slab: the one that is open already, or a new one.
+    ///
+    /// # Errors
+    /// When the slab cannot be made.
+    pub fn open(
+        &self,
+        key: &SlabKey,
+        layout: impl FnOnce() -> Layout,
+        producer: impl FnOnce() -> Arc<dyn Produce>,
+    ) -> Result<Arc<Stream>, Error> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = streams.get(key).and_then(Weak::upgrade) {
+            return Ok(stream);
+        }
+        let slab = self
+            .shared
+            .cache
+            .open(key, layout)
+            .map_err(|error| Error::io("cannot make room for the decoded volume", &error))?;
+        let stream = Arc::new(Stream::new(key.volume.clone(), slab, producer()));
+        // Names of closed streams go when the table is touched anyway, so it stays small.
+        streams.retain(|_, stream| stream.strong_count() > 0);
+        streams.insert(key.clone(), Arc::downgrade(&stream));
+        Ok(stream)
+    }
+
+    /// Reads a byte range of a stream's slab and answers through `reply`, at once or later. The
+    /// range must lie within the slab.
+    pub fn read(
+        &self,
+        stream: &Arc<Stream>,
+        pattern: &Pattern,
+        range: std::ops::Range<u64>,
+        reply: Reply,
+    ) {
+        let counters = &self.shared.counters;
+        counters.reads.fetch_add(1, Ordering::Relaxed);
+        counters
+            .read_bytes
+            .fetch_add(range.end - range.start, Ordering::Relaxed);
+        let frames = stream.slab().frames_of(&range);
+        let wanted = stream.demand(range.clone(), reply);
+        if wanted.is_empty() {
+            counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.shared.queue.push_urgent(stream, &wanted);
+        }
+        if stream.slab().is_complete() {
+            return;
+        }
+        let ahead = pattern.observe(&range, &frames, self.thread_count);
+        let window = self.window_frames(stream);
+        if ahead > 0 && stream.ask_sweep(frames.end, ahead.min(window)) {
+            self.shared.queue.push_sweep(stream);
+        }
+    }
+
+    /// Runs something that may wait for a disk on a worker, before any sweep.
+    pub fn run_soon(&self, work: impl FnOnce() + Send + 'static) {
+        self.shared.queue.push_work(Box::new(work));
+    }
+
+    /// How far ahead a sweep of this stream may go: not so far that it drops what its own reader
+    /// has not reached yet.
+    fn window_frames(&self, stream: &Stream) -> usize {
+        let half = self.shared.cache.budget_bytes() / 2;
+        let fitting = half / stream.slab().frame_len_bytes() as u64;
+        self.readahead_frames
+            .min(usize::try_from(fitting).unwrap_or(usize::MAX))
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// The cache underneath.
+    pub fn cache(&self) -> &Cache {
+        &self.shared.cache
+    }
+
+    /// The frames that could not be made.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.shared
+            .failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Stops the workers; reads still waiting are answered with [`Error::ShuttingDown`].
+    pub fn shutdown(&self) {
+        self.shared.queue.stop();
+        let workers =
+            std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a decode worker ended by a panic");
+            }
+        }
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in streams.values().filter_map(Weak::upgrade) {
+            stream.fail_all(&Error::ShuttingDown);
+        }
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(task) = self.queue.next() {
+            match task {
+                Task::Work(work) => {
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                        tracing::error!("reading a source file ended by a panic");
+                    }
+                }
+                Task::Frame {
+                    stream,
+                    frame,
+                    urgent,
+                } => self.make(&stream, frame, urgent),
+            }
+        }
+    }
+
+    fn make(&self, stream: &Arc<Stream>, frame: usize, urgent: bool) {
+        let room = self.cache.make_room(stream.slab().frame_len_bytes() as u64);
+        if !room && !urgent {
+            stream.stop_sweep();
+            return;
+        }
+        let filling = match stream.slab().claim(frame) {
+            Claim::Mine(filling) => filling,
+            // Whoever made or makes it sees to those who wait.
+            Claim::Present | Claim::Taken => return,
+            Claim::Dropping => {
+                thread::yield_now();
+                self.queue.push_urgent(stream, &[frame]);
+                return;
+            }
+        };
+        let outcome = self.fill(stream, frame, filling);
+        if let Err(error) = &outcome {
+            self.record_failure(stream, frame, error);
+        }
+        stream.done(frame, outcome);
+        if !room {
+            self.cache.trim();
+        }
+    }
+
+    fn fill(
+        &self,
+        stream: &Stream,
+        frame: usize,
+        mut filling: crate::cache::Filling<'_>,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            stream.producer().produce(frame, filling.bytes())
+        }));
+        let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.counters.frame_ns.fetch_add(ns, Ordering::Relaxed);
+        match made {
+            Ok(Ok(())) => {
+                let len = stream.slab().frame_len_bytes() as u64;
+                self.counters.frames.fetch_add(1, Ordering::Relaxed);
+                self.counters.frame_bytes.fetch_add(len, Ordering::Relaxed);
+                filling.commit();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Malformed(
+                "the decoder gave up by a panic".to_string(),
+            )),
+        }
+    }
+
+    fn record_failure(&self, stream: &Stream, frame: usize, error: &Error) {
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let failure = Failure {
+            volume: stream.volume().to_string(),
+            frame: stream.producer().describe(frame),
+            error: error.clone(),
+        };
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() < FAILURES_MAX && !failures.contains(&failure) {
+            tracing::warn!("{} frame {}: {error}", failure.volume, frame + 1);
+            failures.push(failure);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

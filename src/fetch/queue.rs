@@ -1,0 +1,123 @@
+//! The order of work: demanded frames first, then sweeps, one frame of each stream in turn.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::Stream;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What a worker is to do next.
+pub(super) enum Task {
+    Work(Work),
+    Frame {
+        stream: Arc<Stream>,
+        frame: usize,
+        urgent: bool,
+    },
+}
+
+enum Urgent {
+    Work(Work),
+    Frame(Arc<Stream>, usize),
+}
+
+#[derive(Default)]
+struct Lists {
+    urgent: VecDeque<Urgent>,
+    /// Weak: a stream that every reader has closed is not swept for nobody.
+    sweeps: VecDeque<Weak<Stream>>,
+    stopped: bool,
+}
+
+/// The queue all workers take from.
+#[derive(Default)]
+pub(super) struct Queue {
+    lists: Mutex<Lists>,
+    wake: Condvar,
+}
+
+impl Queue {
+    pub(super) fn push_urgent(&self, stream: &Arc<Stream>, frames: &[usize]) {
+        let mut lists = self.lock();
+        lists.urgent.extend(
+            frames
+                .iter()
+                .map(|&frame| Urgent::Frame(stream.clone(), frame)),
+        );
+        drop(lists);
+        self.wake.notify_all();
+    }
+
+    pub(super) fn push_work(&self, work: Work) {
+        self.lock().urgent.push_back(Urgent::Work(work));
+        self.wake.notify_one();
+    }
+
+    pub(super) fn push_sweep(&self, stream: &Arc<Stream>) {
+        self.lock().sweeps.push_back(Arc::downgrade(stream));
+        self.wake.notify_all();
+    }
+
+    /// Waits for the next task; `None` once the queue is stopped.
+    pub(super) fn next(&self) -> Option<Task> {
+        let mut lists = self.lock();
+        loop {
+            if lists.stopped {
+                return None;
+            }
+            match lists.urgent.pop_front() {
+                Some(Urgent::Work(work)) => return Some(Task::Work(work)),
+                Some(Urgent::Frame(stream, frame)) => {
+                    return Some(Task::Frame {
+                        stream,
+                        frame,
+                        urgent: true,
+                    });
+                }
+                None => {}
+            }
+            if let Some(task) = lists.next_sweep() {
+                return Some(task);
+            }
+            lists = self
+                .wake
+                .wait(lists)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends all waiting; work not begun is dropped.
+    pub(super) fn stop(&self) {
+        let mut lists = self.lock();
+        lists.stopped = true;
+        let dropped = std::mem::take(&mut lists.urgent);
+        drop(lists);
+        // Outside the lock: dropping a piece of work answers whoever waits for it.
+        drop(dropped);
+        self.wake.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lists {
+    fn next_sweep(&mut self) -> Option<Task> {
+        while let Some(weak) = self.sweeps.pop_front() {
+            let Some(stream) = weak.upgrade() else {
+                continue;
+            };
+            if let Some(frame) = stream.next_sweep_frame() {
+                self.sweeps.push_back(weak);
+                return Some(Task::Frame {
+                    stream,
+                    frame,
+                    urgent: false,
+                });
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,220 @@
+//! A stream: a slab that is being read, who waits for which frame, and how far its sweep is.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Error, Produce};
+use crate::cache::{Slab, SlabUse};
+
+/// Where the answer of a read goes: called exactly once, from any thread.
+pub type Reply = Box<dyn FnOnce(Result<&[u8], Error>) + Send>;
+
+/// An open slab with its readers.
+pub struct Stream {
+    volume: String,
+    slab: SlabUse,
+    producer: Arc<dyn Produce>,
+    waiting: Mutex<Waiting>,
+    sweep: Mutex<Sweep>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Reads that wait, by frame. A key without a failure means the frame is queued or in work.
+    reads: HashMap<usize, Vec<Arc<PendingRead>>>,
+    /// Frames that cannot be made as long as the source stays what it is.
+    failed: HashMap<usize, Error>,
+}
+
+#[derive(Default)]
+struct Sweep {
+    next: usize,
+    end: usize,
+    queued: bool,
+}
+
+struct PendingRead {
+    range: Range<u64>,
+    frames: Range<usize>,
+    /// Frames not present yet, and one more while the read is being set up.
+    left: AtomicUsize,
+    error: Mutex<Option<Error>>,
+    reply: Mutex<Option<Reply>>,
+}
+
+impl Stream {
+    pub(super) fn new(volume: String, slab: SlabUse, producer: Arc<dyn Produce>) -> Stream {
+        let (waiting, sweep) = Default::default();
+        Stream {
+            volume,
+            slab,
+            producer,
+            waiting,
+            sweep,
+        }
+    }
+
+    /// The slab that is read.
+    pub fn slab(&self) -> &Slab {
+        &self.slab
+    }
+
+    pub(super) fn volume(&self) -> &str {
+        &self.volume
+    }
+
+    pub(super) fn producer(&self) -> &dyn Produce {
+        &*self.producer
+    }
+
+    /// Answers the read if its frames are present; else has it wait for them and returns those
+    /// that nobody has asked for yet.
+    pub(super) fn demand(&self, range: Range<u64>, reply: Reply) -> Vec<usize> {
+        let frames = self.slab.frames_of(&range);
+        let read = Arc::new(PendingRead {
+            range,
+            frames: frames.clone(),
+            left: AtomicUsize::new(1),
+            error: Mutex::default(),
+            reply: Mutex::new(Some(reply)),
+        });
+        let mut wanted = Vec::new();
+        {
+            let mut waiting = self.lock();
+            // Under the lock, so that a frame that is committed from here on finds the read.
+            for frame in self.slab.pin(frames) {
+                if let Some(error) = waiting.failed.get(&frame) {
+                    read.fail(error);
+                    continue;
+                }
+                read.left.fetch_add(1, Ordering::AcqRel);
+                let reads = waiting.reads.entry(frame).or_insert_with(|| {
+                    wanted.push(frame);
+                    Vec::new()
+                });
+                reads.push(read.clone());
+            }
+        }
+        self.one_less(&read);
+        wanted
+    }
+
+    /// Tells those who wait that a frame is present, or why it never will be.
+    pub(super) fn done(&self, frame: usize, outcome: Result<(), Error>) {
+        let reads = {
+            let mut waiting = self.lock();
+            if let Err(error) = &outcome
+                && error.is_lasting()
+            {
+                waiting.failed.insert(frame, error.clone());
+            }
+            waiting.reads.remove(&frame).unwrap_or_default()
+        };
+        for read in reads {
+            if let Err(error) = &outcome {
+                read.fail(error);
+            }
+            self.one_less(&read);
+        }
+    }
+
+    /// Answers everything that still waits with `error`.
+    pub(super) fn fail_all(&self, error: &Error) {
+        let frames: Vec<usize> = self.lock().reads.keys().copied().collect();
+        for frame in frames {
+            self.done(frame, Err(error.clone()));
+        }
+    }
+
+    fn one_less(&self, read: &PendingRead) {
+        if read.left.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let reply = read
+            .reply
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let error = read
+            .error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(reply) = reply {
+            match error {
+                Some(error) => reply(Err(error)),
+                None => self.answer(read, reply),
+            }
+        }
+        self.slab.unpin(read.frames.clone());
+    }
+
+    fn answer(&self, read: &PendingRead, reply: Reply) {
+        let mut reply = Some(reply);
+        let mut send = |answer: Result<&[u8], Error>| {
+            if let Some(reply) = reply.take() {
+                reply(answer);
+            }
+        };
+        if self
+            .slab
+            .with_bytes(read.range.clone(), |bytes| send(Ok(bytes)))
+            .is_none()
+        {
+            // Cannot be: the frames are pinned and each was present. Never show what is not.
+            send(Err(Error::Malformed(
+                "a decoded frame was lost".to_string(),
+            )));
+        }
+    }
+
+    /// Extends the sweep to `ahead` frames from `from` on. True when the stream has to be queued.
+    pub(super) fn ask_sweep(&self, from: usize, ahead: usize) -> bool {
+        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = from.saturating_add(ahead).min(self.slab.frame_count());
+        // A second reader elsewhere moves the sweep; frames in between are found absent later.
+        if from < sweep.next && self.slab.first_absent(from..sweep.next).is_some() {
+            sweep.next = from;
+        }
+        sweep.next = sweep.next.max(from.min(end));
+        sweep.end = sweep.end.max(end);
+        let queue = !sweep.queued && sweep.next < sweep.end;
+        sweep.queued |= queue;
+        queue
+    }
+
+    pub(super) fn next_sweep_frame(&self) -> Option<usize> {
+        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.slab.first_absent(sweep.next..sweep.end);
+        match found {
+            Some(frame) => sweep.next = frame + 1,
+            None => {
+                *sweep = Sweep {
+                    next: sweep.end,
+                    end: sweep.end,
+                    queued: false,
+                }
+            }
+        }
+        found
+    }
+
+    /// Ends the sweep; a later read may ask for it again.
+    pub(super) fn stop_sweep(&self) {
+        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        sweep.end = sweep.next;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PendingRead {
+    fn fail(&self, error: &Error) {
+        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| error.clone());
+    }
+}

@@ -1,0 +1,253 @@
+//! Rules of fetching, with a producer that is scripted instead of decoding.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+
+const HEADER: usize = 4096;
+const FRAME: usize = 4096;
+
+#[derive(Default)]
+struct Script {
+    made: Mutex<HashMap<usize, usize>>,
+    fails: HashMap<usize, Error>,
+    panics: Option<usize>,
+    delay_us: u64,
+}
+
+impl Produce for Script {
+    fn produce(&self, frame: usize, out: &mut [u8]) -> Result<(), Error> {
+        *self.made.lock().unwrap().entry(frame).or_default() += 1;
+        let until = Instant::now() + Duration::from_micros(self.delay_us);
+        while Instant::now() < until {
+            thread::yield_now();
+        }
+        assert!(self.panics != Some(frame), "scripted");
+        out.fill(frame as u8 + 1);
+        self.fails
+            .get(&frame)
+            .map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn describe(&self, frame: usize) -> String {
+        format!("frame {}", frame + 1)
+    }
+}
+
+fn fetcher(budget_frames: u64, threads: usize) -> Fetcher {
+    let cache = Arc::new(Cache::new(budget_frames * FRAME as u64, 100).unwrap());
+    Fetcher::new(cache, threads, usize::MAX).unwrap()
+}
+
+fn open(fetcher: &Fetcher, frames: usize, script: Arc<Script>) -> Arc<Stream> {
+    let key = SlabKey {
+        volume: "v".to_string(),
+        variant: "values",
+    };
+    let layout = || Layout {
+        header: vec![9; HEADER],
+        frame_len_bytes: FRAME,
+        frame_count: frames,
+    };
+    fetcher.open(&key, layout, || script).unwrap()
+}
+
+fn read(
+    fetcher: &Fetcher,
+    stream: &Arc<Stream>,
+    pattern: &Pattern,
+    range: std::ops::Range<u64>,
+) -> Result<Vec<u8>, Error> {
+    let (send, receive) = mpsc::channel();
+    let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(<[u8]>::to_vec)).unwrap();
+    fetcher.read(stream, pattern, range, Box::new(reply));
+    receive
+        .recv_timeout(Duration::from_secs(30))
+        .expect("a read is always answered")
+}
+
+fn expected(range: std::ops::Range<u64>) -> Vec<u8> {
+    let at = |n: u64| match (n as usize).checked_sub(HEADER) {
+        None => 9,
+        Some(k) => (k / FRAME) as u8 + 1,
+    };
+    range.map(at).collect()
+}
+
+#[test]
+fn any_range_reads_right_and_each_frame_is_made_once() {
+    let fetcher = fetcher(100, 3);
+    let script = Arc::new(Script {
+        delay_us: 200,
+        ..Script::default()
+    });
+    let stream = open(&fetcher, 40, script.clone());
+    let len = stream.slab().len_bytes();
+    thread::scope(|scope| {
+        for seed in 0..6_u64 {
+            let (fetcher, stream) = (&fetcher, &stream);
+            scope.spawn(move || {
+                let pattern = Pattern::default();
+                let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+                for _ in 0..60 {
+                    x ^= x << 13;
+                    x ^= x >> 7;
+                    x ^= x << 17;
+                    let start = x % len;
+                    let end = (start + (x >> 32) % 20_000).min(len);
+                    let got = read(fetcher, stream, &pattern, start..end).unwrap();
+                    assert_eq!(got, expected(start..end));
+                }
+            });
+        }
+    });
+    assert!(
+        script.made.lock().unwrap().values().all(|&n| n == 1),
+        "single flight"
+    );
+}
+
+#[test]
+fn header_needs_no_frame() {
+    let fetcher = fetcher(100, 1);
+    let script = Arc::new(Script::default());
+    let stream = open(&fetcher, 4, script.clone());
+    assert_eq!(
+        read(&fetcher, &stream, &Pattern::default(), 0..4096).unwrap(),
+        vec![9; 4096]
+    );
+    assert!(script.made.lock().unwrap().is_empty());
+}
+
+#[test]
+fn one_bad_frame_fails_alone_and_is_reported_once() {
+    let fetcher = fetcher(100, 2);
+    let error = Error::Malformed("scripted".to_string());
+    let script = Script {
+        fails: [(1, error.clone())].into(),
+        panics: Some(2),
+        ..Script::default()
+    };
+    let stream = open(&fetcher, 4, Arc::new(script));
+    let pattern = Pattern::default();
+    let frame = |k: u64| 4096 * (k + 1)..4096 * (k + 2);
+    for _ in 0..2 {
+        assert_eq!(
+            read(&fetcher, &stream, &pattern, frame(0)).unwrap(),
+            vec![1; FRAME]
+        );
+        assert_eq!(
+            read(&fetcher, &stream, &pattern, frame(1)),
+            Err(error.clone())
+        );
+        assert!(matches!(
+            read(&fetcher, &stream, &pattern, frame(2)),
+            Err(Error::Malformed(_))
+        ));
+        assert_eq!(
+            read(&fetcher, &stream, &pattern, 4096..20480),
+            Err(error.clone())
+        );
+        assert_eq!(
+            read(&fetcher, &stream, &pattern, frame(3)).unwrap(),
+            vec![4; FRAME]
+        );
+    }
+    assert_eq!(fetcher.failures().len(), 2);
+    assert!(!stream.slab().is_complete());
+}
+
+#[test]
+fn a_passing_error_is_tried_again() {
+    let fetcher = fetcher(100, 1);
+    let error = Error::Io {
+        errno: libc::EIO,
+        message: "scripted".to_string(),
+    };
+    let script = Arc::new(Script {
+        fails: [(0, error.clone())].into(),
+        ..Script::default()
+    });
+    let stream = open(&fetcher, 1, script.clone());
+    for _ in 0..3 {
+        assert_eq!(
+            read(&fetcher, &stream, &Pattern::default(), 4096..4097),
+            Err(error.clone())
+        );
+    }
+    assert_eq!(script.made.lock().unwrap()[&0], 3);
+}
+
+#[test]
+fn a_sequential_reader_gets_the_rest_made_ahead() {
+    let fetcher = fetcher(1000, 2);
+    let script = Arc::new(Script::default());
+    let stream = open(&fetcher, 64, script);
+    let pattern = Pattern::default();
+    for k in 0..6 {
+        let range = 4096 * (k + 1)..4096 * (k + 2);
+        assert_eq!(
+            read(&fetcher, &stream, &pattern, range.clone()).unwrap(),
+            expected(range)
+        );
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !stream.slab().is_complete() {
+        assert!(
+            Instant::now() < deadline,
+            "the sweep completes the slab unasked"
+        );
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn the_budget_holds_under_load_and_bytes_stay_right() {
+    let fetcher = fetcher(8, 2);
+    let stream = open(&fetcher, 100, Arc::new(Script::default()));
+    thread::scope(|scope| {
+        for seed in 0..4_u64 {
+            let (fetcher, stream) = (&fetcher, &stream);
+            scope.spawn(move || {
+                let pattern = Pattern::default();
+                for step in 0..300 {
+                    let k = (step * (seed + 1)) % 98;
+                    let range = 4096 * (k + 1)..4096 * (k + 3);
+                    let got = read(fetcher, stream, &pattern, range.clone()).unwrap();
+                    assert_eq!(got, expected(range));
+                }
+            });
+        }
+    });
+    fetcher.cache().trim();
+    assert!(fetcher.cache().resident_bytes() <= 8 * FRAME as u64);
+    assert!(fetcher.cache().evicted_frames() > 0);
+}
+
+#[test]
+fn shutdown_answers_those_who_wait() {
+    let fetcher = fetcher(100, 1);
+    let script = Arc::new(Script {
+        delay_us: 20_000,
+        ..Script::default()
+    });
+    let stream = open(&fetcher, 50, script);
+    let (send, receive) = mpsc::channel();
+    for k in 0..50 {
+        let send = send.clone();
+        let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(|_| ())).unwrap();
+        fetcher.read(
+            &stream,
+            &Pattern::default(),
+            4096 * (k + 1)..4096 * (k + 2),
+            Box::new(reply),
+        );
+    }
+    fetcher.shutdown();
+    drop(send);
+    let answers: Vec<_> = receive.iter().collect();
+    assert_eq!(answers.len(), 50);
+    assert!(answers.contains(&Err(Error::ShuttingDown)));
+}
