@@ -1,1 +1,38 @@
-//! To come.
+//! Formats: header bytes, size laws and texts of the files a volume is shown as.
+//!
+//! Pure: everything here returns bytes and follows from headers alone, so that `stat` is final
+//! before any Pixel Data is read. Knows no file system and no decoder.
+
+pub mod json;
+pub mod npy;
+pub mod table;
+
+/// Why a format cannot show an array.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The header does not fit the fixed space it has.
+    #[error("the {format} header of {shape:?} is longer than {limit_bytes} bytes")]
+    HeaderTooLong {
+        /// Name of the format.
+        format: &'static str,
+        /// Shape of the array.
+        shape: Vec<u64>,
+        /// Space for the header.
+        limit_bytes: usize,
+    },
+    /// The array's length in bytes does not fit 64 bits.
+    #[error("the length in bytes of {shape:?} does not fit 64 bits")]
+    TooLarge {
+        /// Shape of the array.
+        shape: Vec<u64>,
+    },
+    /// A text could not be written. Texts go to memory and hold nothing that their formats lack,
+    /// so this would be a defect; it is reported all the same.
+    #[error("{format}: {why}")]
+    Text {
+        /// Name of the format.
+        format: &'static str,
+        /// What its writer says.
+        why: String,
+    },
+}

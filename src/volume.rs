@@ -2,14 +2,49 @@
 //!
 //! Pure: no I/O, no threads, no clock. Everything here follows from headers alone, so that the
 //! shape, dtype and size of every file are known before any Pixel Data is read.
+//!
+//! [`build`] is the only way in. It works in these steps, one module each:
+//! `admit` (is this a frame source at all), `duplicates` (the same SOP Instance twice), `split`
+//! (what cannot be one array), `order` (z and t), `geometry` (the affine), `values` (the value
+//! rule), `series` (names and siblings). `finding` holds the table of codes and what each does to
+//! the verdict.
 
+mod admit;
+mod build;
 pub mod dtype;
+mod duplicates;
+pub mod finding;
+mod geometry;
+mod item;
+mod name;
+mod order;
+mod series;
+mod split;
+mod values;
+pub mod variant;
+mod vector;
 
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use build::build;
 pub use dtype::Dtype;
+pub use variant::Variant;
 
 use crate::archive::Record;
+
+/// What [`build`] makes of an archive. Every frame of every record is either in exactly one volume
+/// or its record's path is in `findings`.
+#[derive(Debug, Clone, Default)]
+pub struct Built {
+    /// The volumes, by Series Instance UID, each series' bare one first. Names are unique.
+    pub volumes: Vec<Volume>,
+    /// Files that are in no volume and why, by path.
+    pub findings: Vec<(PathBuf, Finding)>,
+}
 
 /// One array: what a directory under `series/` shows.
 #[derive(Debug, Clone)]

@@ -163,6 +163,9 @@ pub struct FrameAttributes {
     pub rescale_type: Option<String>,
     /// A Modality LUT Sequence (0028,3000) is present: entries, first mapped value, bits an entry.
     pub modality_lut_descriptor: Option<[i32; 3]>,
+    /// Red Palette Color Lookup Table Descriptor (0028,1101): entries, first mapped value, bits an
+    /// entry; the third decides whether PALETTE COLOR becomes 8- or 16-bit RGB.
+    pub palette_descriptor: Option<[i32; 3]>,
     /// Real World Value Mapping slope, intercept (0040,9225 / 0040,9224) of the first linear item.
     pub real_world_value: Option<[f64; 2]>,
     /// Measurement units code value of that item, or Units (0054,1001) for PET.

@@ -1,0 +1,225 @@
+//! `volume.json`: geometry, values, verdict and provenance of a volume (DESIGN 1.5).
+//!
+//! Keys come in a fixed order, so that equal volumes are equal in bytes. Numbers that are not
+//! finite are `null`: JSON has no others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::Error;
+use crate::dicom::{Photometric, Value};
+use crate::volume::{Finding, Frame, Status, Transform, Variant, Volume};
+
+/// Version of the layout of the document.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    name: &'a str,
+    study_instance_uid: &'a str,
+    series_instance_uid: &'a str,
+    sop_class_uid: &'a str,
+    modality: &'a str,
+    shape: &'a [u64],
+    axes: &'a str,
+    dtype: &'static str,
+    stored_dtype: &'static str,
+    spacing_mm: Option<[f64; 3]>,
+    affine_lps: Option<[[f64; 4]; 4]>,
+    affine_ras: Option<[[f64; 4]; 4]>,
+    status: &'static str,
+    findings: Vec<JsonFinding<'a>>,
+    values: JsonValues<'a>,
+    photometric_interpretation: &'a str,
+    frames: Vec<JsonFrame<'a>>,
+    transfer_syntax: OneOrMore<'a>,
+    dicom: BTreeMap<&'a str, JsonValue<'a>>,
+}
+
+/// A finding as it is shown.
+#[derive(Serialize)]
+pub(super) struct JsonFinding<'a> {
+    code: &'a str,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a Finding> for JsonFinding<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        JsonFinding {
+            code: finding.code,
+            detail: &finding.detail,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonValues<'a> {
+    kind: &'static str,
+    units: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonFrame<'a> {
+    file: String,
+    frame_number: u64,
+    sop_instance_uid: &'a str,
+    position_lps_mm: Option<[f64; 3]>,
+    slope: f64,
+    intercept: f64,
+}
+
+/// A single string, or a list where there are several.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OneOrMore<'a> {
+    One(&'a str),
+    More(Vec<&'a str>),
+}
+
+/// An attribute's value without the name of its kind.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum JsonValue<'a> {
+    Text(&'a str),
+    Texts(&'a [String]),
+    Int(i64),
+    Ints(&'a [i64]),
+    Float(f64),
+    Floats(&'a [f64]),
+}
+
+impl<'a> From<&'a Value> for JsonValue<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Text(text) => JsonValue::Text(text),
+            Value::Texts(texts) => JsonValue::Texts(texts),
+            Value::Int(number) => JsonValue::Int(*number),
+            Value::Ints(numbers) => JsonValue::Ints(numbers),
+            Value::Float(number) => JsonValue::Float(*number),
+            Value::Floats(numbers) => JsonValue::Floats(numbers),
+        }
+    }
+}
+
+/// The bytes of `volume.json`. `dicom` holds the attributes of the first frame's file.
+///
+/// # Errors
+///
+/// [`Error::Text`] as the writer gives it.
+pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
+    let first = volume.records.first().map(|record| &record.instance);
+    let image = first.and_then(|instance| instance.image.as_ref());
+    let attributes = first.map(|instance| &instance.attributes);
+    let document = Document {
+        format: FORMAT,
+        name: &volume.name,
+        study_instance_uid: first.map_or("", |i| &i.study_instance_uid),
+        series_instance_uid: first.map_or("", |i| &i.series_instance_uid),
+        sop_class_uid: first.map_or("", |i| &i.sop_class_uid),
+        modality: first.map_or("", |i| &i.modality),
+        shape: volume.shape(Variant::Values),
+        axes: volume.axes(Variant::Values),
+        dtype: volume.dtype(Variant::Values).descr(),
+        stored_dtype: volume.dtype(Variant::Stored).descr(),
+        spacing_mm: volume.geometry.as_ref().map(|g| g.spacing_mm),
+        affine_lps: volume.geometry.as_ref().map(|g| g.affine_lps),
+        affine_ras: volume.geometry.as_ref().map(|g| g.affine_ras()),
+        status: status_name(volume.status),
+        findings: volume.findings.iter().map(JsonFinding::from).collect(),
+        values: JsonValues {
+            kind: values_kind(volume),
+            units: volume.values.units.as_deref(),
+        },
+        photometric_interpretation: image.map_or("", |i| photometric_term(&i.photometric)),
+        frames: volume.frames.iter().map(|f| frame(volume, f)).collect(),
+        transfer_syntax: match transfer_syntaxes(volume).as_slice() {
+            [] => OneOrMore::One(""),
+            [one] => OneOrMore::One(one),
+            several => OneOrMore::More(several.to_vec()),
+        },
+        dicom: attributes
+            .into_iter()
+            .flatten()
+            .map(|(keyword, value)| (keyword.as_str(), JsonValue::from(value)))
+            .collect(),
+    };
+    json_line(&document)
+}
+
+/// A value as JSON and a line feed.
+pub(super) fn json_line<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    let mut bytes = serde_json::to_vec(value).map_err(|error| Error::Text {
+        format: "json",
+        why: error.to_string(),
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
+    let record = volume.records.get(frame.record);
+    JsonFrame {
+        file: record.map_or_else(String::new, |r| r.path.to_string_lossy().into_owned()),
+        frame_number: u64::from(frame.frame_index) + 1,
+        sop_instance_uid: record.map_or("", |r| &r.instance.sop_instance_uid),
+        position_lps_mm: frame.position_lps_mm,
+        slope: frame.slope,
+        intercept: frame.intercept,
+    }
+}
+
+/// Transfer syntaxes of a volume's files, sorted, each once.
+pub(super) fn transfer_syntaxes(volume: &Volume) -> Vec<&str> {
+    let uids = volume.records.iter();
+    let uids: BTreeSet<&str> = uids
+        .map(|record| record.instance.transfer_syntax_uid.as_str())
+        .collect();
+    uids.into_iter().collect()
+}
+
+/// The verdict in a word.
+pub(super) fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Ok => "ok",
+        Status::Warn => "warn",
+        Status::Bad => "bad",
+    }
+}
+
+/// What the values are: `modality` (what the Modality LUT yields), `rgb`, or `stored` where no rule
+/// could be applied.
+fn values_kind(volume: &Volume) -> &'static str {
+    let raw = [
+        "malformed_rescale",
+        "malformed_palette",
+        "unsupported_photometric",
+    ];
+    if volume.findings.iter().any(|f| raw.contains(&f.code)) {
+        return "stored";
+    }
+    match volume.values.transform {
+        Transform::Palette | Transform::YbrFullToRgb => "rgb",
+        Transform::Identity if volume.axes.ends_with('c') => "rgb",
+        Transform::Identity | Transform::Offset | Transform::Linear | Transform::ModalityLut => {
+            "modality"
+        }
+    }
+}
+
+/// The defined term of a Photometric Interpretation.
+fn photometric_term(photometric: &Photometric) -> &str {
+    match photometric {
+        Photometric::Monochrome1 => "MONOCHROME1",
+        Photometric::Monochrome2 => "MONOCHROME2",
+        Photometric::PaletteColor => "PALETTE COLOR",
+        Photometric::Rgb => "RGB",
+        Photometric::YbrFull => "YBR_FULL",
+        Photometric::YbrFull422 => "YBR_FULL_422",
+        Photometric::YbrIct => "YBR_ICT",
+        Photometric::YbrRct => "YBR_RCT",
+        Photometric::Xyb => "XYB",
+        Photometric::Other(term) => term,
+    }
+}

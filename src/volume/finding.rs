@@ -1,0 +1,243 @@
+//! The table of finding codes and what each does to the verdict. Knows no records.
+
+use super::{Finding, Status};
+
+/// Every code, the verdict it leads to at least, and what it says. A volume's status is the worst
+/// of its findings (DESIGN 1.4).
+pub const CODES: &[(&str, Status, &str)] = &[
+    (
+        "assumed_slice_spacing",
+        Status::Warn,
+        "a single slice states no thickness: 1 mm is used",
+    ),
+    (
+        "decode_error",
+        Status::Warn,
+        "a frame could not be decoded: reading it fails",
+    ),
+    (
+        "duplicate_instance",
+        Status::Warn,
+        "a SOP Instance UID occurs more than once",
+    ),
+    (
+        "duplicate_positions",
+        Status::Bad,
+        "positions repeat and nothing orders them in time",
+    ),
+    (
+        "gantry_tilt",
+        Status::Warn,
+        "slices are sheared: the affine holds it, axis-aligned formats cannot",
+    ),
+    (
+        "header_issue",
+        Status::Warn,
+        "the header is odd in a way that has no code of its own",
+    ),
+    (
+        "incomplete_time_point",
+        Status::Warn,
+        "some time points lack slices and are volumes of their own",
+    ),
+    (
+        "lossy",
+        Status::Ok,
+        "the pixels went through lossy compression",
+    ),
+    (
+        "malformed_attribute",
+        Status::Warn,
+        "an attribute breaks the rules of its value representation",
+    ),
+    (
+        "malformed_geometry",
+        Status::Bad,
+        "position, orientation or spacing are absurd",
+    ),
+    (
+        "malformed_header",
+        Status::Bad,
+        "the header contradicts itself or the file's length",
+    ),
+    (
+        "malformed_palette",
+        Status::Bad,
+        "PALETTE COLOR without a usable table: indices are shown",
+    ),
+    (
+        "malformed_rescale",
+        Status::Bad,
+        "the rescale cannot be used: stored values are shown",
+    ),
+    (
+        "missing_slices",
+        Status::Warn,
+        "gaps that are whole multiples of the spacing",
+    ),
+    (
+        "mixed_frame_of_reference",
+        Status::Warn,
+        "slices name different frames of reference",
+    ),
+    (
+        "mixed_rescale",
+        Status::Ok,
+        "slope or intercept differ from frame to frame",
+    ),
+    (
+        "mosaic_not_split",
+        Status::Bad,
+        "each frame is a mosaic of slices, shown as it is",
+    ),
+    (
+        "no_geometry",
+        Status::Warn,
+        "nothing says where the frames lie",
+    ),
+    (
+        "no_pixel_data",
+        Status::Warn,
+        "an image without a pixel element: cut short, or by reference",
+    ),
+    (
+        "no_series_uid",
+        Status::Warn,
+        "Series Instance UID is absent: the instance stands alone",
+    ),
+    ("not_an_image", Status::Ok, "the instance holds no image"),
+    (
+        "not_collinear",
+        Status::Bad,
+        "the slices' corners do not lie on a line",
+    ),
+    (
+        "segments_not_split",
+        Status::Warn,
+        "frames of several segments are in stored order",
+    ),
+    (
+        "split_from",
+        Status::Ok,
+        "the series is more than one volume",
+    ),
+    (
+        "time_axis",
+        Status::Ok,
+        "positions repeat: this attribute orders them in time",
+    ),
+    (
+        "too_large",
+        Status::Bad,
+        "the header asks for more than a limit allows",
+    ),
+    (
+        "transfer_syntax_assumed",
+        Status::Warn,
+        "the file does not state its transfer syntax",
+    ),
+    (
+        "truncated_pixel_data",
+        Status::Warn,
+        "the file ends early: reading the missing frames fails",
+    ),
+    (
+        "uneven_spacing",
+        Status::Warn,
+        "slices are off an even grid (bad beyond a tenth of a slice)",
+    ),
+    (
+        "unsupported_photometric",
+        Status::Warn,
+        "no colour conversion is known: stored samples are shown",
+    ),
+    (
+        "unsupported_transfer_syntax",
+        Status::Bad,
+        "the pixels are not decoded",
+    ),
+];
+
+/// The verdict a code leads to at least; `Warn` for a code that is not in the table.
+pub fn severity(code: &str) -> Status {
+    CODES
+        .iter()
+        .find(|entry| entry.0 == code)
+        .map_or(Status::Warn, |entry| entry.1)
+}
+
+/// The table's own spelling of a code read from a header issue; `header_issue` for an unknown one.
+pub fn known_code(code: &str) -> &'static str {
+    CODES
+        .iter()
+        .find(|entry| entry.0 == code)
+        .map_or("header_issue", |entry| entry.0)
+}
+
+/// Collects the findings of one volume and its verdict.
+#[derive(Debug, Clone)]
+pub(super) struct Findings {
+    pub(super) list: Vec<Finding>,
+    pub(super) status: Status,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Findings {
+            list: Vec::new(),
+            status: Status::Ok,
+        }
+    }
+}
+
+impl Findings {
+    /// Adds a finding with the verdict its code has in the table.
+    pub(super) fn push(&mut self, code: &'static str, detail: impl Into<String>) {
+        self.push_as(code, Status::Ok, detail);
+    }
+
+    /// Adds a finding that makes the verdict at least `status`.
+    pub(super) fn push_as(
+        &mut self,
+        code: &'static str,
+        status: Status,
+        detail: impl Into<String>,
+    ) {
+        self.status = self.status.max(status).max(severity(code));
+        self.list.push(Finding {
+            code,
+            detail: detail.into(),
+        });
+    }
+
+    /// Adds all of another collection.
+    pub(super) fn extend(&mut self, other: Findings) {
+        self.status = self.status.max(other.status);
+        self.list.extend(other.list);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_unique() {
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let mut findings = Findings::default();
+        findings.push("lossy", "");
+        assert_eq!(findings.status, Status::Ok);
+        findings.push("missing_slices", "");
+        assert_eq!(findings.status, Status::Warn);
+        findings.push_as("uneven_spacing", Status::Bad, "");
+        assert_eq!(findings.status, Status::Bad);
+        findings.push("split_from", "");
+        assert_eq!(findings.status, Status::Bad);
+        assert_eq!(known_code("lossy"), "lossy");
+        assert_eq!(known_code("x"), "header_issue");
+    }
+}

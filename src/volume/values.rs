@@ -1,0 +1,289 @@
+//! The value rule: from headers alone, what stored values become and in which dtype (DESIGN 1.2).
+//!
+//! Decides, and computes no sample. All frames handed in look alike (`split` saw to that): same
+//! element, Bits Allocated, sign, samples and kind of Photometric Interpretation.
+
+use super::finding::Findings;
+use super::item::Item;
+use super::{Dtype, Transform, Values};
+use crate::archive::Record;
+use crate::dicom::{ImagePixel, Photometric, PixelElement};
+
+/// JPEG XL JPEG Recompression: the codec undoes the JPEG's own colour transform.
+const JPEG_XL_RECOMPRESSION: &str = "1.2.840.10008.1.2.4.111";
+
+/// Whole numbers up to here are exact in f64.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Photometric Interpretation as far as it tells arrays apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Look {
+    /// MONOCHROME1: shown as stored, but never in one array with MONOCHROME2.
+    Monochrome1,
+    /// MONOCHROME2.
+    Monochrome2,
+    /// PALETTE COLOR with the bits of an output sample, `None` when the table is unusable.
+    Palette(Option<u16>),
+    /// Red, green, blue once decoded.
+    Rgb,
+    /// YBR_FULL once decoded.
+    Ybr,
+    /// Shown as stored, by its term.
+    Other(String),
+}
+
+/// What an image's samples are once decoded, by Photometric Interpretation and transfer syntax.
+pub(super) fn look(record: &Record, image: &ImagePixel) -> Look {
+    let other = |term: &str| Look::Other(term.to_owned());
+    let samples = image.samples_per_pixel;
+    let integer = image.element == PixelElement::PixelData;
+    match &image.photometric {
+        Photometric::Monochrome1 if samples == 1 => Look::Monochrome1,
+        Photometric::Monochrome2 if samples == 1 => Look::Monochrome2,
+        Photometric::PaletteColor if samples == 1 && integer => {
+            Look::Palette(palette_bits(record, image))
+        }
+        Photometric::Rgb | Photometric::YbrIct | Photometric::YbrRct | Photometric::Xyb
+            if samples == 3 =>
+        {
+            Look::Rgb
+        }
+        Photometric::YbrFull | Photometric::YbrFull422 if samples == 3 && integer => {
+            if record.instance.transfer_syntax_uid == JPEG_XL_RECOMPRESSION {
+                Look::Rgb
+            } else if matches!(image.bits_allocated, 8 | 16) && !image.signed {
+                Look::Ybr
+            } else {
+                other("YBR_FULL of other than unsigned 8 or 16 bits")
+            }
+        }
+        Photometric::Other(term) => other(term),
+        known => other(&format!("{known:?} with {samples} samples a pixel")),
+    }
+}
+
+/// Bits of a palette's entries, 8 or 16 (PS3.3 C.7.6.3.1.5).
+fn palette_bits(record: &Record, image: &ImagePixel) -> Option<u16> {
+    let [entries, _, bits] = record.instance.shared.palette_descriptor?;
+    // 0 entries stands for 2^16.
+    let usable = (0..=65536).contains(&entries) && matches!(image.bits_allocated, 8 | 16);
+    match bits {
+        8 if usable => Some(8),
+        16 if usable => Some(16),
+        _ => None,
+    }
+}
+
+/// Bits of the output of the frame's Modality LUT, where one applies: it wins over Rescale, and
+/// has no meaning for colour or floats.
+pub(super) fn modality_lut_bits(item: &Item<'_>) -> Option<i32> {
+    let image = item.image;
+    let applies = image.samples_per_pixel == 1
+        && image.element == PixelElement::PixelData
+        && matches!(
+            image.photometric,
+            Photometric::Monochrome1 | Photometric::Monochrome2
+        )
+        && !is_segmentation(&item.record.instance.sop_class_uid);
+    item.get(|a| a.modality_lut_descriptor)
+        .filter(|_| applies)
+        .map(|descriptor| descriptor[2])
+}
+
+/// Segmentation Storage and Label Map Segmentation Storage: the samples are labels.
+pub(super) fn is_segmentation(sop_class_uid: &str) -> bool {
+    matches!(
+        sop_class_uid,
+        "1.2.840.10008.5.1.4.1.1.66.4" | "1.2.840.10008.5.1.4.1.1.66.7"
+    )
+}
+
+/// dtype of the stored values; `None` for a width that `admit` does not let pass.
+fn stored_dtype(image: &ImagePixel) -> Option<Dtype> {
+    Some(match (image.element, image.bits_allocated, image.signed) {
+        (PixelElement::FloatPixelData, ..) => Dtype::F32,
+        (PixelElement::DoubleFloatPixelData, ..) => Dtype::F64,
+        (_, 1, _) | (_, 8, false) => Dtype::U8,
+        (_, 8, true) => Dtype::I8,
+        (_, 16, false) => Dtype::U16,
+        (_, 16, true) => Dtype::I16,
+        (_, 32, false) => Dtype::U32,
+        (_, 32, true) => Dtype::I32,
+        (_, 64, false) => Dtype::U64,
+        (_, 64, true) => Dtype::I64,
+        _ => return None,
+    })
+}
+
+/// Lowest and highest stored value; `None` beyond 32 bits.
+fn stored_range(image: &ImagePixel) -> Option<(i64, i64)> {
+    let bits = u32::from(image.bits_stored.min(image.bits_allocated));
+    match (bits, image.signed && image.bits_allocated > 1) {
+        (0, _) | (33.., _) => None,
+        (_, true) => Some((-(1 << (bits - 1)), (1 << (bits - 1)) - 1)),
+        (_, false) => Some((0, (1 << bits) - 1)),
+    }
+}
+
+/// The rule for a volume and, for each frame, slope and intercept.
+pub(super) struct Ruled {
+    pub(super) values: Values,
+    pub(super) stored_dtype: Dtype,
+    pub(super) rescale: Vec<(f64, f64)>,
+}
+
+/// Applies DESIGN 1.2 to the frames of a volume. `None` when there is no frame, or of a width that
+/// cannot be stored.
+pub(super) fn rule(items: &[Item<'_>], findings: &mut Findings) -> Option<Ruled> {
+    let first = items.first()?;
+    let stored = stored_dtype(first.image)?;
+    let plain = |dtype, transform, units| Ruled {
+        values: Values {
+            dtype,
+            transform,
+            units,
+        },
+        stored_dtype: stored,
+        rescale: vec![(1.0, 0.0); items.len()],
+    };
+    match look(first.record, first.image) {
+        Look::Rgb => return Some(plain(stored, Transform::Identity, None)),
+        Look::Ybr => return Some(plain(stored, Transform::YbrFullToRgb, None)),
+        Look::Palette(Some(8)) => return Some(plain(Dtype::U8, Transform::Palette, None)),
+        Look::Palette(Some(_)) => return Some(plain(Dtype::U16, Transform::Palette, None)),
+        Look::Palette(None) => {
+            findings.push(
+                "malformed_palette",
+                "the descriptor is absent or not of 8 or 16 bits: indices are shown",
+            );
+            return Some(plain(stored, Transform::Identity, None));
+        }
+        Look::Other(term) => {
+            findings.push(
+                "unsupported_photometric",
+                format!("{term}: stored samples are shown"),
+            );
+            return Some(plain(stored, Transform::Identity, None));
+        }
+        Look::Monochrome1 | Look::Monochrome2 => {}
+    }
+    if is_segmentation(&first.record.instance.sop_class_uid) {
+        return Some(plain(stored, Transform::Identity, None));
+    }
+    match modality_lut_bits(first) {
+        Some(8) => return Some(plain(Dtype::U8, Transform::ModalityLut, units(first))),
+        Some(9..=16) => return Some(plain(Dtype::U16, Transform::ModalityLut, units(first))),
+        Some(bits) => {
+            findings.push(
+                "malformed_rescale",
+                format!("the Modality LUT has {bits} bits an entry: stored values are shown"),
+            );
+            return Some(plain(stored, Transform::Identity, None));
+        }
+        None => {}
+    }
+    if let Some(detail) = malformed_rescale(items) {
+        findings.push("malformed_rescale", detail);
+        return Some(plain(stored, Transform::Identity, None));
+    }
+    Some(linear(items, stored, findings))
+}
+
+/// Why the frames' Rescale cannot be used, if so.
+fn malformed_rescale(items: &[Item<'_>]) -> Option<String> {
+    let bad_number = items.iter().find_map(|item| {
+        let (slope, intercept) = stated_rescale(item);
+        (slope == 0.0 || !slope.is_finite() || !intercept.is_finite())
+            .then(|| format!("slope {slope}, intercept {intercept}: stored values are shown"))
+    });
+    bad_number.or_else(|| {
+        let bad_text =
+            |item: &&Item<'_>| {
+                item.record.instance.issues.iter().any(|issue| {
+                    matches!(issue.keyword.as_str(), "RescaleSlope" | "RescaleIntercept")
+                })
+            };
+        items
+            .iter()
+            .find(bad_text)
+            .map(|_| "Rescale Slope or Intercept is not a number: stored values are shown".into())
+    })
+}
+
+/// Slope and intercept of a frame, 1 and 0 where absent.
+fn stated_rescale(item: &Item<'_>) -> (f64, f64) {
+    (
+        item.get(|a| a.rescale_slope).unwrap_or(1.0),
+        // -0 would be shown as such.
+        item.get(|a| a.rescale_intercept).unwrap_or(0.0) + 0.0,
+    )
+}
+
+/// Rules 1 to 3, for usable slopes and intercepts.
+fn linear(items: &[Item<'_>], stored: Dtype, findings: &mut Findings) -> Ruled {
+    let rescale: Vec<(f64, f64)> = items.iter().map(stated_rescale).collect();
+    if rescale.windows(2).any(|pair| pair[0] != pair[1]) {
+        findings.push(
+            "mixed_rescale",
+            "slope or intercept differ from frame to frame, each frame has its own applied",
+        );
+    }
+    let whole = |x: f64| x.fract() == 0.0 && x.abs() <= WHOLE_MAX;
+    let is_identity = rescale.iter().all(|r| *r == (1.0, 0.0));
+    let is_offset = rescale.iter().all(|r| r.0 == 1.0 && whole(r.1));
+    let offset_dtype = is_offset
+        .then(|| offset_dtype(items, &rescale, stored))
+        .flatten();
+    let (transform, dtype) = match offset_dtype {
+        _ if is_identity => (Transform::Identity, stored),
+        Some(dtype) => (Transform::Offset, dtype),
+        None if stored.itemsize() >= 4 => (Transform::Linear, Dtype::F64),
+        None => (Transform::Linear, Dtype::F32),
+    };
+    Ruled {
+        values: Values {
+            dtype,
+            transform,
+            units: items.first().and_then(units),
+        },
+        stored_dtype: stored,
+        rescale,
+    }
+}
+
+/// int16 if it fits or the stored type is int16, else int32 if that fits; `None` for floats and for
+/// 32-bit input that int32 cannot hold (rule 3 then has float64, which can).
+fn offset_dtype(items: &[Item<'_>], rescale: &[(f64, f64)], stored: Dtype) -> Option<Dtype> {
+    if matches!(stored, Dtype::F32 | Dtype::F64) {
+        return None;
+    }
+    let (mut lowest, mut highest) = (i64::MAX, i64::MIN);
+    for (item, (_, intercept)) in items.iter().zip(rescale) {
+        let (low, high) = stored_range(item.image)?;
+        // Both terms are below 2^54.
+        lowest = lowest.min(low + *intercept as i64);
+        highest = highest.max(high + *intercept as i64);
+    }
+    let fits = |min: i64, max: i64| lowest >= min && highest <= max;
+    if fits(i16::MIN.into(), i16::MAX.into()) || stored == Dtype::I16 {
+        Some(Dtype::I16)
+    } else if fits(i32::MIN.into(), i32::MAX.into()) {
+        Some(Dtype::I32)
+    } else {
+        None
+    }
+}
+
+/// Units of the values, where the header states them. CT whose Rescale Type is absent is in
+/// Hounsfield Units (PS3.3 C.8.2.1.1.2, C.11.1.1.2).
+fn units(item: &Item<'_>) -> Option<String> {
+    let stated = item
+        .get(|a| a.units.clone())
+        .or_else(|| item.get(|a| a.rescale_type.clone()))
+        .map(|units| units.trim().to_owned())
+        .filter(|units| !units.is_empty() && units != "US");
+    let is_ct = item.record.instance.modality == "CT";
+    let has_rescale = item.get(|a| a.rescale_slope.or(a.rescale_intercept));
+    let type_absent = item.get(|a| a.rescale_type.as_ref()).is_none();
+    stated.or_else(|| (is_ct && type_absent && has_rescale.is_some()).then(|| "HU".to_owned()))
+}
