@@ -13,7 +13,22 @@
 //! - the encoded bytes are hostile: declared size and components are compared with the header
 //!   before anything is allocated.
 
+pub mod cast;
+pub mod cpu;
+pub mod registry;
+pub mod values;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use cast::cast;
+pub use registry::{Entry, decoder_for, table};
+
 use crate::dicom::ImagePixel;
+
+/// Largest decoded frame, in bytes, that is ever handed to a codec. A codec needs several times
+/// this in working memory; no frame of a real modality comes near it (the largest single frames,
+/// whole-slide overviews and stitched radiographs, stay below 300 MB).
+pub const FRAME_BYTES_MAX: usize = 1 << 30;
 
 /// The encoded bytes of one frame.
 #[derive(Debug, Clone, Copy)]
@@ -69,4 +84,64 @@ pub enum Error {
         /// What is too large.
         what: String,
     },
+}
+
+impl Error {
+    /// An [`Error::Malformed`] in one call.
+    pub(crate) fn malformed(codec: &'static str, what: impl Into<String>) -> Error {
+        let what = what.into();
+        Error::Malformed { codec, what }
+    }
+
+    /// An [`Error::UnsupportedImage`] in one call.
+    pub(crate) fn unsupported(codec: &'static str, what: impl Into<String>) -> Error {
+        let what = what.into();
+        Error::UnsupportedImage { codec, what }
+    }
+}
+
+/// Decodes one frame of the given transfer syntax into `out`, guarded: the one entry point for
+/// callers.
+///
+/// `out` must be exactly [`ImagePixel::frame_len_bytes`] long. When an error is returned the
+/// contents of `out` are unspecified and must not be shown.
+///
+/// # Errors
+/// Every [`Error`]; a panic inside a codec comes back as [`Error::Malformed`].
+pub fn decode_frame(
+    transfer_syntax_uid: &str,
+    image: &ImagePixel,
+    encoded: Encoded<'_>,
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let decoder = decoder_for(transfer_syntax_uid)?;
+    check_request(decoder.name(), image, out.len())?;
+    catch_unwind(AssertUnwindSafe(|| decoder.decode(image, encoded, out)))
+        .unwrap_or_else(|_| Err(Error::malformed(decoder.name(), "the codec panicked")))
+}
+
+/// What must hold before any codec is called, whatever the syntax.
+fn check_request(codec: &'static str, image: &ImagePixel, out_len: usize) -> Result<(), Error> {
+    let frame_len = image
+        .frame_len_bytes()
+        .filter(|&len| len <= FRAME_BYTES_MAX)
+        .ok_or_else(|| Error::TooLarge {
+            codec,
+            what: format!(
+                "a frame of {} x {} pixels of {} samples of {} bits",
+                image.rows, image.columns, image.samples_per_pixel, image.bits_allocated
+            ),
+        })?;
+    if frame_len == 0 {
+        return Err(Error::unsupported(codec, "a frame without pixels"));
+    }
+    if !matches!(image.bits_allocated, 1 | 8 | 16 | 32 | 64) {
+        let what = format!("BitsAllocated {} (0028,0100)", image.bits_allocated);
+        return Err(Error::unsupported(codec, what));
+    }
+    if out_len != frame_len {
+        let what = format!("an output of {out_len} bytes for a frame of {frame_len}");
+        return Err(Error::unsupported(codec, what));
+    }
+    Ok(())
 }

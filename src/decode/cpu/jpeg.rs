@@ -1,0 +1,170 @@
+//! JPEG with discrete cosine transform (ITU-T T.81 processes 1, 2, 4 and the progressive ones):
+//! transfer syntaxes .50, .51, .53 and .55, by libjpeg-turbo-rs.
+//!
+//! The colour of the samples is what Photometric Interpretation says, never what JFIF or Adobe
+//! markers let a viewer guess: the markers are taken out and the codec is told in its own words to
+//! leave the components alone.
+
+use libjpeg_turbo_rs::precision::decompress_12bit_with_limits;
+use libjpeg_turbo_rs::{DecodeLimits, Decoder as Codec, JpegError, PixelFormat};
+
+use super::{Declared, check_integer_samples, finish};
+use crate::decode::{Decoder, Encoded, Error};
+use crate::dicom::{ImagePixel, Photometric};
+
+mod header;
+
+use header::{Header, Process};
+
+/// Decoder of JPEG baseline, extended and progressive.
+#[derive(Debug, Clone, Copy)]
+pub struct Jpeg;
+
+/// The one instance.
+pub static DECODER: Jpeg = Jpeg;
+
+const NAME: &str = "jpeg (libjpeg-turbo-rs)";
+
+/// Scans a progressive stream may have. A full progression has some ten a component; each scan
+/// costs a pass over the whole picture.
+const SCANS_MAX: usize = 256;
+
+impl Decoder for Jpeg {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn decode(
+        &self,
+        image: &ImagePixel,
+        encoded: Encoded<'_>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        check_integer_samples(NAME, image, 16)?;
+        let stream = whole_stream(encoded.bytes)?;
+        let header = Header::parse(stream).map_err(|what| Error::malformed(NAME, what))?;
+        check_header(&header, image)?;
+        let prepared;
+        let stream = if header.components.len() == 1 && header.components[0].sampling == 0x11 {
+            stream
+        } else {
+            prepared = header.rewritten(stream, adobe_transform(&header, image));
+            &prepared
+        };
+        if header.precision == 12 {
+            decode_12bit(stream, image, out)
+        } else {
+            decode_8bit(stream, image, out)
+        }
+    }
+}
+
+/// The stream up to its EOI marker. A decoder pads what a truncated stream lacks with gray, so a
+/// stream without an end is refused here.
+fn whole_stream(bytes: &[u8]) -> Result<&[u8], Error> {
+    let end = bytes
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
+    let stream = &bytes[..end];
+    if !stream.ends_with(&[0xFF, 0xD9]) {
+        return Err(Error::malformed(
+            NAME,
+            "the stream is cut short: it has no EOI marker",
+        ));
+    }
+    Ok(stream)
+}
+
+fn check_header(header: &Header, image: &ImagePixel) -> Result<(), Error> {
+    let declared = Declared {
+        rows: header.rows.into(),
+        columns: header.columns.into(),
+        components: header.components.len() as u32,
+        precision: header.precision.into(),
+    };
+    declared.check(NAME, image)?;
+    if !matches!(header.components.len(), 1 | 3) {
+        let what = format!("{} components", header.components.len());
+        return Err(Error::unsupported(NAME, what));
+    }
+    match (header.process, header.precision) {
+        (_, 8) => Ok(()),
+        (Process::Sequential, 12) if header.interleaved => Ok(()),
+        (process, precision) => {
+            let order = if header.interleaved {
+                "interleaved"
+            } else {
+                "separate"
+            };
+            let what = format!("{process:?} JPEG of {precision} bits in {order} scans");
+            Err(Error::unsupported(NAME, what))
+        }
+    }
+}
+
+/// The colour transform (T.872 6.5.3) the codec is to undo: 0 none, 1 YCbCr. A stream that truly
+/// carries an Adobe marker saying YCbCr under PhotometricInterpretation RGB was labelled by its
+/// meaning after decoding, so it is converted; a bare JFIF marker proves nothing.
+fn adobe_transform(header: &Header, image: &ImagePixel) -> u8 {
+    let coded_as_ycbcr = header.adobe_transform == Some(1);
+    u8::from(image.photometric == Photometric::Rgb && coded_as_ycbcr)
+}
+
+fn limits() -> DecodeLimits {
+    DecodeLimits {
+        max_scans: SCANS_MAX,
+        ..DecodeLimits::default()
+    }
+}
+
+fn decode_8bit(stream: &[u8], image: &ImagePixel, out: &mut [u8]) -> Result<(), Error> {
+    let format = if image.samples_per_pixel == 1 {
+        PixelFormat::Grayscale
+    } else {
+        PixelFormat::Rgb
+    };
+    let codec = Codec::new_with_limits(stream, limits())
+        .map_err(codec_error)?
+        .with_output_format(format)
+        .with_stop_on_warning(true);
+    if image.bits_allocated == 8 && !image.signed {
+        let done = codec.decode_image_into(out).map_err(codec_error)?;
+        if done.bytes_written != out.len() {
+            let what = format!("{} of {} bytes decoded", done.bytes_written, out.len());
+            return Err(Error::malformed(NAME, what));
+        }
+        return Ok(());
+    }
+    let decoded = codec.decode_image().map_err(codec_error)?;
+    finish(
+        NAME,
+        image,
+        image.bits_stored.into(),
+        decoded.as_bytes(),
+        out,
+    )
+}
+
+fn decode_12bit(stream: &[u8], image: &ImagePixel, out: &mut [u8]) -> Result<(), Error> {
+    let decoded = decompress_12bit_with_limits(stream, &limits()).map_err(codec_error)?;
+    finish(NAME, image, image.bits_stored.into(), &decoded.data, out)
+}
+
+fn codec_error(error: JpegError) -> Error {
+    match error {
+        JpegError::Unsupported(what) => Error::UnsupportedImage { codec: NAME, what },
+        JpegError::LimitExceeded {
+            what,
+            actual,
+            limit,
+        } => Error::TooLarge {
+            codec: NAME,
+            what: format!("{what} {actual} (limit {limit})"),
+        },
+        other => Error::malformed(NAME, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

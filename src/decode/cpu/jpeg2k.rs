@@ -1,0 +1,111 @@
+//! JPEG 2000 and High-Throughput JPEG 2000 (ITU-T T.800, T.814): transfer syntaxes .90 to .93 and
+//! .201 to .203, by OpenJPEG.
+//!
+//! The codestream's own headers are read here first ([`codestream`]): size, components, precision
+//! and the lengths of the tile-parts, so that the C library is only ever asked for pictures of the
+//! size that the DICOM header promises, and a codestream that was cut short is an error. OpenJPEG
+//! itself is confined to [`openjpeg`].
+
+mod codestream;
+mod openjpeg;
+
+use super::{Declared, check_integer_samples, finish_component};
+use crate::decode::{Decoder, Encoded, Error};
+use crate::dicom::ImagePixel;
+
+use codestream::Codestream;
+
+/// Decoder of JPEG 2000 codestreams.
+#[derive(Debug, Clone, Copy)]
+pub struct Jpeg2k {
+    name: &'static str,
+}
+
+/// For the JPEG 2000 transfer syntaxes.
+pub static JPEG_2000: Jpeg2k = Jpeg2k {
+    name: "jpeg 2000 (openjpeg)",
+};
+
+/// For the High-Throughput JPEG 2000 transfer syntaxes.
+pub static HTJ2K: Jpeg2k = Jpeg2k {
+    name: "htj2k (openjpeg)",
+};
+
+/// Largest precision taken: OpenJPEG computes in 32 bits, and its wavelets and component
+/// transforms need some of them for carries.
+const PRECISION_MAX: u32 = 24;
+
+/// Most tiles of one picture: OpenJPEG keeps several KiB for each before it decodes any.
+const TILES_MAX: u64 = 16_384;
+
+impl Decoder for Jpeg2k {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn decode(
+        &self,
+        image: &ImagePixel,
+        encoded: Encoded<'_>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        check_integer_samples(self.name, image, 32)?;
+        let malformed = |what: String| Error::malformed(self.name, what);
+        let bytes = codestream::without_boxes(encoded.bytes).map_err(malformed)?;
+        let stream = Codestream::parse(bytes).map_err(malformed)?;
+        self.check(&stream, image)?;
+        stream.check_complete(bytes).map_err(malformed)?;
+        let picture = openjpeg::decode(bytes).map_err(malformed)?;
+        let components = usize::from(image.samples_per_pixel);
+        if picture.component_count() != components {
+            let what = format!("{} components decoded", picture.component_count());
+            return Err(malformed(what));
+        }
+        for component in 0..components {
+            let samples = picture
+                .component(component, image.columns, image.rows)
+                .ok_or_else(|| malformed(format!("component {component} was not decoded")))?;
+            let sign_bits = stream.precision;
+            finish_component(self.name, image, sign_bits, samples, component, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Jpeg2k {
+    fn check(&self, stream: &Codestream, image: &ImagePixel) -> Result<(), Error> {
+        let declared = Declared {
+            rows: stream.rows,
+            columns: stream.columns,
+            components: stream.components.into(),
+            precision: stream.precision,
+        };
+        declared.check(self.name, image)?;
+        if stream.subsampled {
+            return Err(Error::unsupported(self.name, "subsampled components"));
+        }
+        if !stream.same_precision {
+            return Err(Error::unsupported(
+                self.name,
+                "components of different precision",
+            ));
+        }
+        if stream.precision > PRECISION_MAX {
+            return Err(Error::unsupported(
+                self.name,
+                format!("{} bits", stream.precision),
+            ));
+        }
+        if stream.tiles > TILES_MAX {
+            let what = format!("a picture of {} tiles", stream.tiles);
+            return Err(Error::TooLarge {
+                codec: self.name,
+                what,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
