@@ -85,8 +85,7 @@ pub fn topmost<'a>(entries: &'a [Entry], path: &Path) -> Option<&'a Entry> {
     let at_path = || entries.iter().filter(|entry| entry.mountpoint == path);
     // The one that no other mount at the same place is attached to.
     at_path()
-        .filter(|entry| !at_path().any(|other| other.parent == entry.id && other.id != entry.id))
-        .next_back()
+        .rfind(|entry| !at_path().any(|other| other.parent == entry.id && other.id != entry.id))
 }
 
 #[cfg(test)]
