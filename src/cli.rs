@@ -1,1 +1,209 @@
-//! To come.
+//! The command line: flags to actions. Parses, sets up the log, calls one action, and turns its
+//! result into an exit status and a sentence on standard error.
+//!
+//! The same program is mount(8)'s helper when it is called `mount.dicomfs`: [`helper`] translates
+//! that grammar into the one here, so there is one parser and one set of rules.
+
+pub mod demo;
+pub mod doctor;
+mod exit;
+mod expand;
+pub mod generate;
+mod helper;
+mod logging;
+pub mod ls;
+mod mount_command;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Flags, Machine};
+
+pub use exit::Exit;
+
+/// Mount a DICOM archive as ordinary array files
+///
+/// Shows every imaging series of a DICOM archive as array files (volume.npy, ...), decoded when
+/// they are read. The archive is never written.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dicomfs",
+    version,
+    args_override_self = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mount an archive; returns when the mount is live
+    Mount(MountArgs),
+    /// List the volumes of an archive and what is wrong with them, without a mount
+    Ls(ls::LsArgs),
+    /// Make a small archive, mount it, read it back, show it, unmount
+    Demo(demo::DemoArgs),
+    /// Say what this machine can do, and what is missing
+    Doctor,
+    /// Write the manual page or shell completions to standard output
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
+}
+
+/// Arguments of `dicomfs mount`.
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// Directory with DICOM files
+    #[arg(value_name = "ARCHIVE")]
+    pub source: PathBuf,
+
+    /// Directory to mount at
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+
+    /// The same options as mount(8) takes them: every flag below, with underscores
+    // Expanded before clap sees the arguments; declared for the help.
+    #[arg(short = 'o', value_name = "OPT[=VAL],...", help_heading = "Mount")]
+    pub options: Vec<OsString>,
+
+    /// All options.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What went wrong on the way to an action.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// clap's error: it carries its own text (help and version come as errors too).
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// Options that make no sense.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// mount(8)'s grammar was not kept.
+    #[error("{0}")]
+    Helper(String),
+    /// The action failed.
+    #[error(transparent)]
+    Action(#[from] anyhow::Error),
+}
+
+/// Runs the program with `args`, the program's name first.
+pub fn main(args: Vec<OsString>) -> Exit {
+    let name = program_name(&args);
+    let result = if helper::is_helper(&name) {
+        run_helper(&args)
+    } else {
+        run(args)
+    };
+    report(&name, result)
+}
+
+fn program_name(args: &[OsString]) -> String {
+    args.first()
+        .and_then(|path| Path::new(path).file_name())
+        .map_or_else(
+            || "dicomfs".into(),
+            |name| name.to_string_lossy().into_owned(),
+        )
+}
+
+fn run(args: Vec<OsString>) -> Result<(), Error> {
+    let cli = Cli::try_parse_from(expand::expand(args)?)?;
+    let mut out = io::stdout().lock();
+    match cli.command {
+        Command::Mount(args) => {
+            // The lock would be inherited over the fork.
+            drop(out);
+            mount_command::run(&resolve(&args)?)?;
+        }
+        Command::Ls(args) => {
+            let config =
+                config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
+            logging::start(config.log_level);
+            ls::run(&config, &mut out)?;
+        }
+        Command::Demo(args) => {
+            logging::start(config::LogLevel::default());
+            demo::run(&args, &mut out)?;
+        }
+        Command::Doctor => {
+            logging::start(config::LogLevel::default());
+            doctor::run(&mut out)?;
+        }
+        Command::Generate(args) => generate::run(&args, &mut out)?,
+    }
+    Ok(())
+}
+
+fn resolve(args: &MountArgs) -> Result<Config, Error> {
+    if !args.options.is_empty() {
+        return Err(Error::Helper("write -o as an argument of its own".into()));
+    }
+    let machine = Machine::read();
+    let config = Config::resolve(&args.source, &args.mountpoint, &args.flags, &machine)?;
+    logging::start(config.archive.log_level);
+    Ok(config)
+}
+
+fn run_helper(args: &[OsString]) -> Result<(), Error> {
+    let call = helper::parse(args.get(1..).unwrap_or_default()).map_err(Error::Helper)?;
+    if call.asks_remount() {
+        return Err(anyhow::anyhow!(
+            "a live mount cannot be changed (it is always read-only); unmount it and mount it again"
+        )
+        .into());
+    }
+    let args = expand::expand(call.to_args())?;
+    let Command::Mount(args) = Cli::try_parse_from(args)?.command else {
+        return Err(Error::Helper("mount only mounts".into()));
+    };
+    let config = resolve(&args)?;
+    if !call.fake {
+        mount_command::run(&config)?;
+    }
+    Ok(())
+}
+
+/// Says what went wrong, and which exit status that is.
+fn report(name: &str, result: Result<(), Error>) -> Exit {
+    let Err(error) = result else {
+        return Exit::Success;
+    };
+    match error {
+        Error::Usage(error) => {
+            let exit = match error.use_stderr() {
+                true => Exit::Usage,
+                false => Exit::Success,
+            };
+            // Nowhere is left to say that the error cannot be said.
+            let _ = error.print();
+            exit
+        }
+        Error::Config(error) => {
+            eprintln!("{name}: {error}");
+            Exit::Usage
+        }
+        Error::Helper(error) => {
+            eprintln!("{name}: {error}");
+            Exit::Usage
+        }
+        Error::Action(error) => {
+            let exit = Exit::of_failure(&error);
+            if exit.is_worth_words(&error) {
+                eprintln!("{name}: {error:#}");
+            }
+            exit
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

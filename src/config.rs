@@ -1,1 +1,279 @@
-//! To come.
+//! The configuration: one struct, made from flags, `-o` options and the defaults.
+//!
+//! After [`Config::resolve`] nothing is unset: every default is decided here and nowhere else.
+//! Knows nothing of how any of it is used.
+
+pub mod flags;
+pub mod machine;
+pub mod options;
+pub mod size;
+
+use std::path::{Path, PathBuf};
+
+pub use flags::{ArchiveFlags, Device, Flags, LogLevel};
+pub use machine::Machine;
+pub use size::Size;
+
+use crate::mount;
+
+/// Share of the available memory that decoded volumes may take.
+const CACHE_SIZE_DEFAULT: Size = Size::Percent(25);
+
+/// Least cache by default, bytes: one large CT. A cache that holds less than what is being read
+/// decodes everything twice.
+const CACHE_SIZE_MIN_BYTES: u64 = 256 << 20;
+
+/// Permission bits that no file has by default: those of everyone's writing.
+const UMASK_DEFAULT: u16 = 0o022;
+
+/// What is wrong with the options. The user's mistake: exit status 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No option has this name.
+    #[error("unknown option `{name}`{}", suggestion(.nearest))]
+    UnknownOption {
+        /// As it was given.
+        name: String,
+        /// The known name that is most like it.
+        nearest: Option<String>,
+    },
+    /// `-o name` for an option that needs `=value`.
+    #[error("the option `{name}` needs a value: `{name}=...`")]
+    OptionNeedsValue {
+        /// The option.
+        name: String,
+    },
+    /// `-o name=value` for an option that is only on or off.
+    #[error("the option `{name}` takes no value")]
+    OptionWithoutValue {
+        /// The option.
+        name: String,
+    },
+    /// A value that is out of range.
+    #[error("{name}={value} is not possible: {why}")]
+    BadValue {
+        /// The option.
+        name: &'static str,
+        /// As it was given.
+        value: String,
+        /// What would be right.
+        why: &'static str,
+    },
+    /// An option that is defined and not served yet.
+    #[error("{option} is not available in this version")]
+    NotAvailable {
+        /// The option with its value.
+        option: String,
+    },
+    /// The current directory is gone, so a relative path has no meaning.
+    #[error("cannot make {path} absolute: {why}")]
+    NoAbsolutePath {
+        /// The path.
+        path: String,
+        /// The system's error.
+        why: String,
+    },
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => String::new(),
+    }
+}
+
+/// How an archive is read, whatever is done with it then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveConfig {
+    /// The archive, absolute.
+    pub archive: PathBuf,
+    /// The index file, absolute.
+    pub index: PathBuf,
+    /// Threads that read headers and decode, at least 1.
+    pub decode_threads: usize,
+    /// How much is logged.
+    pub log_level: LogLevel,
+}
+
+/// A mount's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How the archive is read.
+    pub archive: ArchiveConfig,
+    /// Where to mount, absolute.
+    pub mountpoint: PathBuf,
+    /// Memory for decoded volumes, bytes.
+    pub cache_size_bytes: u64,
+    /// Frames to decode ahead of a reader; `None`: the whole volume.
+    pub readahead_frames: Option<u32>,
+    /// What decodes.
+    pub device: Device,
+    /// Owner of all files.
+    pub uid: u32,
+    /// Group of all files.
+    pub gid: u32,
+    /// Permission bits that no file has.
+    pub umask: u16,
+    /// Other users may read it.
+    pub allow_other: bool,
+    /// Nothing may be executed from it.
+    pub noexec: bool,
+    /// Stay attached to the terminal.
+    pub foreground: bool,
+}
+
+impl ArchiveConfig {
+    /// Decides what the flags leave open.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn resolve(
+        archive: &Path,
+        flags: &ArchiveFlags,
+        machine: &Machine,
+    ) -> Result<ArchiveConfig, Error> {
+        if flags.deid {
+            return Err(not_available("deid"));
+        }
+        let archive = absolute(archive)?;
+        let index = match &flags.index {
+            Some(index) if index.as_os_str().is_empty() => {
+                return Err(Error::BadValue {
+                    name: "index",
+                    value: String::new(),
+                    why: "write the name of a file",
+                });
+            }
+            Some(index) => absolute(index)?,
+            None => default_index(&archive, &machine.cache_home),
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let decode_threads = match flags.decode_threads.unwrap_or(0) {
+            0 => cores(),
+            count if count > DECODE_THREADS_MAX => {
+                return Err(Error::BadValue {
+                    name: "decode_threads",
+                    value: count.to_string(),
+                    why: "at most 1024 threads",
+                });
+            }
+            count => count,
+        };
+        Ok(ArchiveConfig {
+            archive,
+            index,
+            decode_threads,
+            log_level: flags.log_level.unwrap_or_default(),
+        })
+    }
+}
+
+/// More threads than any machine has cores for is a mistake.
+const DECODE_THREADS_MAX: usize = 1024;
+
+impl Config {
+    /// Decides what the flags leave open.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn resolve(
+        archive: &Path,
+        mountpoint: &Path,
+        flags: &Flags,
+        machine: &Machine,
+    ) -> Result<Config, Error> {
+        refuse_unavailable(flags)?;
+        let memory_bytes = machine.memory_available_bytes;
+        let cache_size_bytes = match flags.cache_size {
+            Some(Size::Bytes(0)) => {
+                return Err(Error::BadValue {
+                    name: "cache_size",
+                    value: "0".into(),
+                    why: "decoded frames have to be kept somewhere",
+                });
+            }
+            Some(size) => size.to_bytes(memory_bytes),
+            None => CACHE_SIZE_DEFAULT
+                .to_bytes(memory_bytes)
+                .max(CACHE_SIZE_MIN_BYTES),
+        };
+        Ok(Config {
+            archive: ArchiveConfig::resolve(archive, &flags.archive, machine)?,
+            mountpoint: absolute(mountpoint)?,
+            cache_size_bytes,
+            readahead_frames: flags.readahead_frames,
+            device: flags.device.unwrap_or_default(),
+            uid: flags.uid.unwrap_or(machine.uid),
+            gid: flags.gid.unwrap_or(machine.gid),
+            umask: flags.umask.unwrap_or(UMASK_DEFAULT),
+            allow_other: flags.allow_other,
+            noexec: flags.noexec,
+            foreground: flags.foreground,
+        })
+    }
+
+    /// What the mount layer has to know.
+    pub fn mount_options(&self) -> mount::Options {
+        mount::Options {
+            source: self.archive.archive.clone(),
+            mountpoint: self.mountpoint.clone(),
+            own_files: vec![("index", self.archive.index.clone())],
+            allow_other: self.allow_other,
+            noexec: self.noexec,
+            foreground: self.foreground,
+        }
+    }
+}
+
+/// Options that are promised and not served yet are refused, never silently ignored.
+fn refuse_unavailable(flags: &Flags) -> Result<(), Error> {
+    if flags.cache_dir.is_some() {
+        return Err(not_available("cache_dir"));
+    }
+    if flags.cache_dir_size.is_some() {
+        return Err(not_available("cache_dir_size"));
+    }
+    if flags.watch {
+        return Err(not_available("watch"));
+    }
+    match flags.device {
+        Some(device @ Device::Cuda(_)) => Err(not_available(&format!("device={device}"))),
+        _ => Ok(()),
+    }
+}
+
+fn not_available(option: &str) -> Error {
+    Error::NotAvailable {
+        option: option.into(),
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::NoAbsolutePath {
+        path: path.display().to_string(),
+        why: error.to_string(),
+    })
+}
+
+/// Name of the default index: one for each archive, whatever name the archive is called by.
+fn default_index(archive: &Path, cache_home: &Path) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    // An archive that does not exist is refused later, by whoever opens it.
+    let canonical = std::fs::canonicalize(archive).unwrap_or_else(|_| archive.to_path_buf());
+    let hash = fnv1a(canonical.as_os_str().as_bytes());
+    cache_home
+        .join("dicomfs")
+        .join(format!("{hash:016x}.sqlite"))
+}
+
+/// FNV-1a, 64 bits: stable over versions, which std's hasher does not promise to be.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Defaults, precedence and refusals of the configuration.
+
+use super::*;
+
+fn machine() -> Machine {
+    Machine {
+        memory_available_bytes: 8 << 30,
+        uid: 1000,
+        gid: 100,
+        cache_home: "/home/a/.cache".into(),
+    }
+}
+
+fn resolve(flags: &Flags) -> Result<Config, Error> {
+    Config::resolve(Path::new("/archive"), Path::new("/mnt"), flags, &machine())
+}
+
+#[test]
+fn defaults() {
+    let config = resolve(&Flags::default()).expect("defaults");
+    assert_eq!(config.cache_size_bytes, Size::Percent(25).to_bytes(8 << 30));
+    assert_eq!((config.uid, config.gid, config.umask), (1000, 100, 0o022));
+    assert_eq!(config.device, Device::Auto);
+    assert_eq!(config.readahead_frames, None);
+    assert!(config.archive.decode_threads >= 1);
+    assert_eq!(config.archive.log_level, LogLevel::Warn);
+    assert!(!config.allow_other && !config.noexec && !config.foreground);
+    let index = config.archive.index.to_str().expect("UTF-8");
+    assert!(index.starts_with("/home/a/.cache/dicomfs/") && index.ends_with(".sqlite"));
+}
+
+#[test]
+fn the_cache_has_a_floor_by_default_only() {
+    let small = Machine {
+        memory_available_bytes: 100 << 20,
+        ..machine()
+    };
+    let resolve = |flags: &Flags| {
+        Config::resolve(Path::new("/a"), Path::new("/m"), flags, &small).expect("resolve")
+    };
+    assert_eq!(resolve(&Flags::default()).cache_size_bytes, 256 << 20);
+    let asked = Flags {
+        cache_size: Some(Size::Bytes(1 << 20)),
+        ..Flags::default()
+    };
+    assert_eq!(resolve(&asked).cache_size_bytes, 1 << 20);
+}
+
+#[test]
+fn flags_win_over_defaults() {
+    let flags = Flags {
+        archive: ArchiveFlags {
+            index: Some("/i".into()),
+            decode_threads: Some(3),
+            log_level: Some(LogLevel::Debug),
+            deid: false,
+        },
+        cache_size: Some(Size::Percent(50)),
+        uid: Some(1),
+        gid: Some(2),
+        umask: Some(0o077),
+        device: Some(Device::Cpu),
+        readahead_frames: Some(4),
+        allow_other: true,
+        noexec: true,
+        foreground: true,
+        ..Flags::default()
+    };
+    let config = resolve(&flags).expect("flags");
+    assert_eq!(config.archive.index, Path::new("/i"));
+    assert_eq!(config.archive.decode_threads, 3);
+    assert_eq!(config.archive.log_level, LogLevel::Debug);
+    assert_eq!(config.cache_size_bytes, Size::Percent(50).to_bytes(8 << 30));
+    assert_eq!((config.uid, config.gid, config.umask), (1, 2, 0o077));
+    assert_eq!(
+        (config.device, config.readahead_frames),
+        (Device::Cpu, Some(4))
+    );
+    let options = config.mount_options();
+    assert!(options.allow_other && options.noexec && options.foreground);
+    assert_eq!(options.own_files, [("index", PathBuf::from("/i"))]);
+}
+
+#[test]
+fn what_is_not_served_is_refused() {
+    let cases = [
+        (
+            "cache_dir",
+            Flags {
+                cache_dir: Some("/c".into()),
+                ..Flags::default()
+            },
+        ),
+        (
+            "cache_dir_size",
+            Flags {
+                cache_dir_size: Some(Size::Bytes(1)),
+                ..Flags::default()
+            },
+        ),
+        (
+            "watch",
+            Flags {
+                watch: true,
+                ..Flags::default()
+            },
+        ),
+        (
+            "device=cuda:1",
+            Flags {
+                device: Some(Device::Cuda(1)),
+                ..Flags::default()
+            },
+        ),
+        (
+            "deid",
+            Flags {
+                archive: ArchiveFlags {
+                    deid: true,
+                    ..ArchiveFlags::default()
+                },
+                ..Flags::default()
+            },
+        ),
+    ];
+    for (option, flags) in cases {
+        let error = resolve(&flags).expect_err(option);
+        assert_eq!(error, not_available(option));
+        assert!(error.to_string().contains("not available in this version"));
+    }
+}
+
+#[test]
+fn impossible_values_are_refused() {
+    let no_cache = Flags {
+        cache_size: Some(Size::Bytes(0)),
+        ..Flags::default()
+    };
+    assert!(matches!(resolve(&no_cache), Err(Error::BadValue { .. })));
+    let archive = |archive: ArchiveFlags| Flags {
+        archive,
+        ..Flags::default()
+    };
+    let threads = archive(ArchiveFlags {
+        decode_threads: Some(1_000_000),
+        ..ArchiveFlags::default()
+    });
+    assert!(matches!(resolve(&threads), Err(Error::BadValue { .. })));
+    let index = archive(ArchiveFlags {
+        index: Some("".into()),
+        ..ArchiveFlags::default()
+    });
+    assert!(matches!(resolve(&index), Err(Error::BadValue { .. })));
+}
+
+#[test]
+fn relative_paths_become_absolute() {
+    let config = Config::resolve(
+        Path::new("archive"),
+        Path::new("mnt/"),
+        &Flags::default(),
+        &machine(),
+    )
+    .expect("resolve");
+    let here = std::env::current_dir().expect("current directory");
+    assert_eq!(config.archive.archive, here.join("archive"));
+    assert_eq!(config.mountpoint, here.join("mnt"));
+}
+
+#[test]
+fn one_index_for_each_archive_by_its_real_path() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let (real, link) = (directory.path().join("a"), directory.path().join("b"));
+    std::fs::create_dir(&real).expect("mkdir");
+    std::os::unix::fs::symlink(&real, &link).expect("symlink");
+    let home = Path::new("/c");
+    assert_eq!(default_index(&real, home), default_index(&link, home));
+    assert_ne!(
+        default_index(&real, home),
+        default_index(directory.path(), home)
+    );
+    // The name is what remounts find: it must not change over versions.
+    assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+}
