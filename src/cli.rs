@@ -10,6 +10,7 @@ mod exit;
 mod expand;
 pub mod generate;
 mod helper;
+mod library;
 mod logging;
 pub mod ls;
 mod mount_command;

@@ -6,6 +6,7 @@
 //! get the frames ahead of them made by idle workers (a *sweep*), which never delays a demanded
 //! frame. Knows byte ranges and frames; what makes a frame is behind [`Produce`].
 
+mod frames;
 mod pattern;
 mod queue;
 mod stream;
@@ -18,6 +19,7 @@ use std::{io, thread};
 
 use crate::cache::{Cache, Claim, Layout, SlabKey};
 
+pub use frames::FrameSource;
 pub use pattern::Pattern;
 pub use stream::{Reply, Stream};
 

@@ -4,167 +4,313 @@
 //! (page cache or passthrough), what a read returns and which errno stands for which failure.
 //! Knows nothing of fuser, so that tests drive it without a mount.
 
+mod content;
+mod control;
 mod error;
+mod modes;
+mod types;
 
-use std::any::Any;
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 pub use error::Error;
+pub use types::{
+    Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, StatFs,
+};
 
-/// What kind of thing an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Symlink,
-}
+use crate::archive::Source;
+use crate::fetch::Fetcher;
+use crate::format;
+use crate::tree::{Node, Part, Tree};
+use crate::volume::{Variant, Volume};
+use content::Content;
+use modes::{Mode, Modes};
 
-/// Attributes of an inode.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Attr {
-    /// Inode number.
-    pub ino: u64,
-    /// What it is.
-    pub kind: Kind,
-    /// Size in bytes: final, and equal to the bytes read up to end of file.
-    pub size_bytes: u64,
-    /// Modification time.
-    pub mtime: SystemTime,
-    /// Permission bits.
-    pub mode: u16,
-    /// Number of links.
-    pub nlink: u32,
-    /// Owner.
+/// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
+/// the kernel is told.
+const TTL: Duration = Duration::from_secs(3600);
+
+/// What a file system is made of.
+pub struct Parts {
+    /// The namespace.
+    pub tree: Tree,
+    /// Where source files are opened.
+    pub source: Arc<Source>,
+    /// Who makes frames.
+    pub fetcher: Fetcher,
+    /// Owner of everything shown.
     pub uid: u32,
-    /// Group.
+    /// Group of everything shown.
     pub gid: u32,
-    /// How long the kernel may keep these attributes and this name.
-    pub ttl: Duration,
-}
-
-/// One directory entry.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DirEntry {
-    /// Name within the directory.
-    pub name: OsString,
-    /// The entry's attributes (READDIRPLUS).
-    pub attr: Attr,
-    /// The offset at which a later `readdir` goes on after this entry.
-    pub next_offset: u64,
-}
-
-/// What passthrough needs to live as long as handles use it: fuser's backing id, opaque here.
-pub type Backing = Arc<dyn Any + Send + Sync>;
-
-/// How an open file is to be served.
-pub enum OpenMode {
-    /// Through the page cache, kept across opens.
-    Cached,
-    /// Always from the daemon: contents may differ from open to open (`.dicomfs/stats.json`).
-    Direct,
-    /// Straight from the slab's backing file.
-    Passthrough(Backing),
-}
-
-/// An open file.
-pub struct Opened {
-    /// File handle: given back at `read` and `release`.
-    pub fh: u64,
-    /// How it is served.
-    pub mode: OpenMode,
-}
-
-/// Where the answer of a read goes. Called exactly once, from any thread.
-pub struct ReadReply(Box<dyn FnOnce(Result<&[u8], Error>) + Send>);
-
-impl ReadReply {
-    /// Wraps what delivers the answer.
-    pub fn new(deliver: impl FnOnce(Result<&[u8], Error>) + Send + 'static) -> Self {
-        ReadReply(Box::new(deliver))
-    }
-
-    /// Delivers the answer.
-    pub fn send(self, answer: Result<&[u8], Error>) {
-        (self.0)(answer);
-    }
-}
-
-/// Totals for statfs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatFs {
-    /// Bytes that all volumes have together.
-    pub total_bytes: u64,
-    /// Number of inodes.
-    pub files: u64,
+    /// Permission bits taken away.
+    pub umask: u16,
+    /// `.dicomfs/config.json`.
+    pub config_json: Vec<u8>,
 }
 
 /// The file system.
-pub struct Fs {}
+pub struct Fs {
+    tree: RwLock<Arc<Tree>>,
+    source: Arc<Source>,
+    fetcher: Fetcher,
+    uid: u32,
+    gid: u32,
+    umask: u16,
+    config_json: Vec<u8>,
+    handles: RwLock<HashMap<u64, Arc<Handle>>>,
+    next_fh: AtomicU64,
+    modes: Modes,
+    started: Instant,
+}
+
+/// An open file.
+struct Handle {
+    ino: u64,
+    content: Content,
+    mode: Mutex<Option<Mode>>,
+}
 
 impl Fs {
+    /// A file system of these parts.
+    pub fn new(parts: Parts) -> Fs {
+        Fs {
+            tree: RwLock::new(Arc::new(parts.tree)),
+            source: parts.source,
+            fetcher: parts.fetcher,
+            uid: parts.uid,
+            gid: parts.gid,
+            umask: parts.umask,
+            config_json: parts.config_json,
+            handles: RwLock::default(),
+            next_fh: AtomicU64::new(1),
+            modes: Modes::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The current generation of the tree.
+    pub fn tree(&self) -> Arc<Tree> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who makes frames; its counters are what `.dicomfs/stats.json` shows.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
     /// Finds `name` in the directory `parent`.
-    pub fn lookup(&self, _parent: u64, _name: &OsStr) -> Result<Attr, Error> {
-        Err(Error::Absent)
+    ///
+    /// # Errors
+    /// [`Error::Absent`], or [`Error::NotDirectory`] when `parent` is none.
+    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Error> {
+        let tree = self.tree();
+        let parent = tree.node(parent).ok_or(Error::Absent)?;
+        if !tree.is_directory(parent) {
+            return Err(Error::NotDirectory);
+        }
+        let node = match name.as_encoded_bytes() {
+            b"." => parent,
+            b".." => tree.parent(parent),
+            _ => tree.child(parent, name).ok_or(Error::Absent)?,
+        };
+        Ok(self.attr(&tree, node))
     }
 
     /// Attributes of an inode.
-    pub fn getattr(&self, _ino: u64) -> Result<Attr, Error> {
-        Err(Error::Absent)
+    ///
+    /// # Errors
+    /// [`Error::Absent`].
+    pub fn getattr(&self, ino: u64) -> Result<Attr, Error> {
+        let tree = self.tree();
+        let node = tree.node(ino).ok_or(Error::Absent)?;
+        Ok(self.attr(&tree, node))
     }
 
     /// Target of a symbolic link.
-    pub fn readlink(&self, _ino: u64) -> Result<Vec<u8>, Error> {
-        Err(Error::Absent)
+    ///
+    /// # Errors
+    /// [`Error::Absent`], or [`Error::Invalid`] when it is no link.
+    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Error> {
+        let tree = self.tree();
+        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let target = tree.link_target(node).ok_or(Error::Invalid)?;
+        Ok(target.into_os_string().into_vec())
     }
 
     /// Lists a directory from `offset` (0 = start) on, "." and ".." included. `add` returns true
     /// when its buffer is full: that entry was not taken and listing stops.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], or [`Error::NotDirectory`].
     pub fn readdir(
         &self,
-        _ino: u64,
-        _offset: u64,
-        _add: &mut dyn FnMut(&DirEntry) -> bool,
+        ino: u64,
+        offset: u64,
+        add: &mut dyn FnMut(&DirEntry) -> bool,
     ) -> Result<(), Error> {
-        Err(Error::Absent)
+        let tree = self.tree();
+        let node = tree.node(ino).ok_or(Error::Absent)?;
+        if !tree.is_directory(node) {
+            return Err(Error::NotDirectory);
+        }
+        for at in offset.. {
+            let (name, child) = match at {
+                0 => (".".into(), node),
+                1 => ("..".into(), tree.parent(node)),
+                _ => {
+                    let position = usize::try_from(at - 2).map_err(|_| Error::Invalid)?;
+                    match tree.child_at(node, position) {
+                        Some(found) => found,
+                        None => break,
+                    }
+                }
+            };
+            let attr = self.attr(&tree, child);
+            if add(&DirEntry { name, attr, next_offset: at + 1 }) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Opens a file. `flags` are open(2)'s; `register` turns a complete slab's file into a
     /// backing for passthrough and may fail (no rights, old kernel): then the page cache serves.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for any write access, and whatever keeps the file from being served.
     pub fn open(
         &self,
-        _ino: u64,
-        _flags: i32,
-        _register: &mut dyn FnMut(BorrowedFd<'_>) -> std::io::Result<Backing>,
+        ino: u64,
+        flags: i32,
+        register: &mut dyn FnMut(BorrowedFd<'_>) -> std::io::Result<Backing>,
     ) -> Result<Opened, Error> {
-        Err(Error::Absent)
+        let tree = self.tree();
+        let node = tree.node(ino).ok_or(Error::Absent)?;
+        if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
+            return Err(Error::ReadOnly);
+        }
+        if tree.is_directory(node) {
+            return Err(Error::IsDirectory);
+        }
+        let content = self.content(&tree, node)?;
+        let (mode, open_mode) = match &content {
+            Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
+            Content::Slab(view) if view.is_whole_slab() => {
+                let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), register);
+                (Some(mode), open_mode)
+            }
+            _ => (None, OpenMode::Cached),
+        };
+        let fh = self.next_fh.fetch_add(1, Ordering::Relaxed);
+        let handle = Arc::new(Handle { ino, content, mode: Mutex::new(mode) });
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).insert(fh, handle);
+        Ok(Opened { fh, mode: open_mode })
     }
 
-    /// Reads; answers through `reply`, at once or from another thread. Never waits.
-    pub fn read(&self, _fh: u64, _offset: u64, _size_bytes: u32, reply: ReadReply) {
-        reply.send(Err(Error::BadHandle));
+    /// Reads; answers through `reply`, at once or from another thread. Never waits. At or past
+    /// the end of the file the answer is empty.
+    pub fn read(&self, fh: u64, offset: u64, size_bytes: u32, reply: ReadReply) {
+        let handle = self.handles.read().unwrap_or_else(PoisonError::into_inner).get(&fh).cloned();
+        match handle {
+            Some(handle) => self.read_content(&handle, offset, u64::from(size_bytes), reply),
+            None => reply.send(Err(Error::BadHandle)),
+        }
     }
 
     /// Closes a handle.
-    pub fn release(&self, _fh: u64) {}
+    pub fn release(&self, fh: u64) {
+        let handle = self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&fh);
+        let Some(handle) = handle else { return };
+        let mode = handle.mode.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
+            self.modes.close(handle.ino, mode, view.stream.slab());
+        }
+    }
 
     /// Totals.
     pub fn statfs(&self) -> StatFs {
+        let tree = self.tree();
+        let bytes = |volume: &Volume| volume.len_bytes(Variant::Values);
         StatFs {
-            total_bytes: 0,
-            files: 0,
+            total_bytes: tree.volumes().map(|volume| bytes(volume)).sum(),
+            files: tree.node_count(),
         }
     }
 
     /// Says how to have the kernel drop the cached pages of an inode. Called on threads of `fs`'s
-    /// own, never on one that serves a request (notes: it would deadlock).
-    pub fn set_invalidator(&self, _invalidate: Box<dyn Fn(u64) + Send + Sync>) {}
+    /// own, never on one that serves a request (it would deadlock).
+    pub fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
+        self.modes.set_invalidator(invalidate);
+    }
 
     /// Answers every waiting read with an error and stops background work.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        self.fetcher.shutdown();
+    }
+
+    fn attr(&self, tree: &Tree, node: Node) -> Attr {
+        let (kind, mode) = if tree.is_directory(node) {
+            (Kind::Directory, 0o555)
+        } else if matches!(node, Node::View(_)) {
+            (Kind::Symlink, 0o777)
+        } else {
+            (Kind::File, 0o444)
+        };
+        let ttl = match node {
+            Node::ControlFile(_) => Duration::ZERO,
+            _ => TTL,
+        };
+        let size_bytes = match node {
+            Node::ControlFile(file) => self.control_file(tree, file).len() as u64,
+            _ => tree.len_bytes(node),
+        };
+        Attr {
+            ino: tree.ino(node),
+            kind,
+            size_bytes,
+            mtime: tree.mtime(node),
+            mode: if kind == Kind::Symlink { mode } else { mode & !self.umask },
+            nlink: if kind == Kind::Directory { 2 } else { 1 },
+            uid: self.uid,
+            gid: self.gid,
+            ttl,
+        }
+    }
+
+    fn content(&self, tree: &Tree, node: Node) -> Result<Content, Error> {
+        match node {
+            Node::Index(file) => Ok(Content::fixed(tree.index(file).to_vec())),
+            Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
+            Node::Part(position, part) => {
+                let volume = tree.volume(position).ok_or(Error::Absent)?;
+                self.part_content(volume, part)
+            }
+            // Links are read by readlink; directories were refused before.
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn part_content(
+        &self,
+        volume: &Arc<Volume>,
+        part: Part,
+    ) -> Result<Content, Error> {
+        match part {
+            Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
+            Part::Frame(n) => content::frame(&self.fetcher, &self.source, volume, n),
+            Part::Json => format::json::volume_json(volume)
+                .map(Content::fixed)
+                .map_err(|why| Error::Malformed(why.to_string())),
+            Part::DicomFile(n) => {
+                let record = volume.records.get(n as usize).ok_or(Error::Absent)?;
+                Ok(Content::Source { source: self.source.clone(), record: record.clone() })
+            }
+            Part::Frames | Part::Dicom => Err(Error::IsDirectory),
+        }
+    }
 }

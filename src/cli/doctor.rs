@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use crate::cache::{BackingKind, Cache};
+use crate::decode;
 use crate::mount::{self, Probe};
 
 /// Writes the report.
@@ -10,7 +12,34 @@ use crate::mount::{self, Probe};
 ///
 /// Only that `out` takes no more; a machine that can do nothing is a report too.
 pub fn run(out: &mut dyn Write) -> anyhow::Result<()> {
-    report_mounting(&mount::probe(), out)
+    report_mounting(&mount::probe(), out)?;
+    report_cache(out)?;
+    report_decoders(out)
+}
+
+fn report_cache(out: &mut dyn Write) -> anyhow::Result<()> {
+    let kind = Cache::new(0, 1).map(|cache| cache.backing_kind());
+    match kind {
+        Ok(BackingKind::PrivateTmpfs) => writeln!(out, "cache         memory, large pages")?,
+        Ok(BackingKind::Memfd) => writeln!(
+            out,
+            "cache         memory, small pages: large ones take root (CAP_SYS_ADMIN)"
+        )?,
+        Err(why) => writeln!(out, "cache         no: {why}")?,
+    }
+    Ok(())
+}
+
+fn report_decoders(out: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(out, "gpu           not used in this version: everything is decoded on the CPU")?;
+    writeln!(out, "\nTransfer syntaxes and what decodes them:")?;
+    for entry in decode::table() {
+        match entry.served_by() {
+            Ok(decoder) => writeln!(out, "  {:<24} {:<24} {}", entry.uid, decoder, entry.name)?,
+            Err(why) => writeln!(out, "  {:<24} no: {why} ({})", entry.uid, entry.name)?,
+        }
+    }
+    Ok(())
 }
 
 fn report_mounting(probe: &Probe, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -155,6 +155,16 @@ pub fn findings_jsonl(volumes: &[Volume], files: &[(PathBuf, Finding)]) -> Resul
     lines(of_volumes.chain(of_files))
 }
 
+/// A line of `findings.jsonl` about a volume, for what is found while it is read.
+///
+/// # Errors
+///
+/// [`Error::Text`] as the writer gives it.
+pub fn finding_line(volume: &str, code: &str, detail: &str) -> Result<Vec<u8>, Error> {
+    let volume = Some(format!("series/{volume}"));
+    json_line(&FindingLine { volume, file: None, code, detail })
+}
+
 fn lines<T: Serialize>(mut values: impl Iterator<Item = T>) -> Result<Vec<u8>, Error> {
     values.try_fold(Vec::new(), |mut bytes, value| {
         bytes.extend(json_line(&value)?);

@@ -66,3 +66,17 @@ impl Error {
         }
     }
 }
+
+impl From<crate::fetch::Error> for Error {
+    fn from(error: crate::fetch::Error) -> Error {
+        use crate::fetch::Error as Fetch;
+        match error {
+            Fetch::Malformed(why) => Error::Malformed(why),
+            Fetch::Unsupported(why) => Error::Unsupported(why),
+            Fetch::TooLarge(why) => Error::TooLarge(why),
+            Fetch::Changed(why) => Error::Changed(why),
+            Fetch::Io { errno, message } => Error::Io { errno, message },
+            Fetch::ShuttingDown => Error::ShuttingDown,
+        }
+    }
+}

@@ -30,6 +30,16 @@ pub struct FrameLocation {
     pub first_bit: u8,
 }
 
+/// Whether little-endian native samples of this image are stored values as they stand: nothing to
+/// mask, extend, unpack or interleave.
+pub fn is_verbatim(image: &ImagePixel) -> bool {
+    let full_range = image.element != PixelElement::PixelData
+        || image.bits_stored == image.bits_allocated && image.high_bit + 1 == image.bits_stored;
+    let interleaved = image.samples_per_pixel == 1 || image.planar_configuration == 0;
+    let whole_bytes = matches!(image.bits_allocated, 8 | 16 | 32 | 64);
+    full_range && interleaved && whole_bytes && image.photometric != Photometric::YbrFull422
+}
+
 /// Finds a native frame in the value of the pixel element. Frames follow each other without
 /// padding; 1-bit frames even within a byte (PS3.5 8.1.1, PS3.3 C.8.20.2).
 ///

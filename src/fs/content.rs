@@ -1,0 +1,177 @@
+//! What an open file holds: bytes made at open, a view of a slab, or a source file.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::{Error, Fs, Handle, ReadReply};
+use crate::archive::{Record, Source};
+use crate::cache::{Layout, SlabKey};
+use crate::fetch::{self, Fetcher, FrameSource, Pattern, Stream};
+use crate::format::npy;
+use crate::tree::{ArrayFile, ArrayFormat};
+use crate::volume::{Variant, Volume};
+
+/// What an open file holds.
+pub(super) enum Content {
+    /// Bytes made when the file was opened; `volatile` ones differ from open to open.
+    Bytes { bytes: Vec<u8>, volatile: bool },
+    /// Bytes of a slab.
+    Slab(SlabView),
+    /// An original file.
+    Source { source: Arc<Source>, record: Arc<Record> },
+}
+
+/// A file that shows part of a slab, behind a header of its own where it is not the slab's.
+pub(super) struct SlabView {
+    pub(super) stream: Arc<Stream>,
+    pattern: Pattern,
+    header: Vec<u8>,
+    /// Where in the slab the file's bytes after `header` start.
+    slab_offset_bytes: u64,
+    /// Length of the file.
+    len_bytes: u64,
+}
+
+impl SlabView {
+    /// True when the file is the slab, byte for byte: then it may be opened by passthrough.
+    pub(super) fn is_whole_slab(&self) -> bool {
+        self.slab_offset_bytes == 0 && self.header.is_empty()
+    }
+}
+
+impl Content {
+    pub(super) fn fixed(bytes: Vec<u8>) -> Content {
+        Content::Bytes { bytes, volatile: false }
+    }
+
+    pub(super) fn volatile(bytes: Vec<u8>) -> Content {
+        Content::Bytes { bytes, volatile: true }
+    }
+}
+
+/// `volume[.<op>].<format>`.
+pub(super) fn array(
+    fetcher: &Fetcher,
+    source: &Arc<Source>,
+    volume: &Arc<Volume>,
+    file: ArrayFile,
+) -> Result<Content, Error> {
+    let stream = stream(fetcher, source, volume, file.variant)?;
+    let slab_offset_bytes = match file.format {
+        ArrayFormat::Npy => 0,
+        ArrayFormat::Raw => npy::HEADER_LEN_BYTES as u64,
+    };
+    let (pattern, header, len_bytes) = (Pattern::default(), Vec::new(), file.len_bytes(volume));
+    Ok(Content::Slab(SlabView { stream, pattern, header, slab_offset_bytes, len_bytes }))
+}
+
+/// `frames/NNNN.npy`.
+pub(super) fn frame(
+    fetcher: &Fetcher,
+    source: &Arc<Source>,
+    volume: &Arc<Volume>,
+    n: u32,
+) -> Result<Content, Error> {
+    let stream = stream(fetcher, source, volume, Variant::Values)?;
+    let header = npy::header(volume.dtype(Variant::Values), volume.frame_shape(Variant::Values))
+        .map_err(|why| Error::TooLarge(why.to_string()))?;
+    let frame_len_bytes = volume.frame_len_bytes(Variant::Values);
+    Ok(Content::Slab(SlabView {
+        stream,
+        pattern: Pattern::default(),
+        len_bytes: header.len() as u64 + frame_len_bytes,
+        header,
+        slab_offset_bytes: npy::HEADER_LEN_BYTES as u64 + u64::from(n) * frame_len_bytes,
+    }))
+}
+
+/// The stream over the slab of a variant; variants that are the same bytes share one.
+fn stream(
+    fetcher: &Fetcher,
+    source: &Arc<Source>,
+    volume: &Arc<Volume>,
+    variant: Variant,
+) -> Result<Arc<Stream>, Error> {
+    let variant = if volume.stored_is_values() { Variant::Values } else { variant };
+    let label = match variant {
+        Variant::Values => "values",
+        Variant::Stored => "stored",
+    };
+    let header = npy::header(volume.dtype(variant), volume.shape(variant))
+        .map_err(|why| Error::TooLarge(why.to_string()))?;
+    let frame_len_bytes = usize::try_from(volume.frame_len_bytes(variant))
+        .map_err(|_| Error::TooLarge("a frame does not fit the address space".to_string()))?;
+    let layout = || Layout { header, frame_len_bytes, frame_count: volume.frames.len() };
+    let producer =
+        || Arc::new(FrameSource::new(source.clone(), volume.clone(), variant)) as Arc<_>;
+    let key = SlabKey { volume: volume.name.clone(), variant: label };
+    Ok(fetcher.open(&key, layout, producer)?)
+}
+
+impl Fs {
+    pub(super) fn read_content(
+        &self,
+        handle: &Arc<Handle>,
+        offset: u64,
+        size_bytes: u64,
+        reply: ReadReply,
+    ) {
+        match &handle.content {
+            Content::Bytes { bytes, .. } => {
+                let (start, end) = clamp(offset, size_bytes, bytes.len() as u64);
+                reply.send(Ok(&bytes[start as usize..end as usize]));
+            }
+            Content::Slab(view) => self.read_slab(view, offset, size_bytes, reply),
+            Content::Source { source, record } => {
+                let (source, record) = (source.clone(), record.clone());
+                let (start, end) = clamp(offset, size_bytes, record.identity.size_bytes);
+                // A disk or a network may be slow: not on a thread that serves requests.
+                self.fetcher.run_soon(move || match read_source(&source, &record, start, end) {
+                    Ok(bytes) => reply.send(Ok(&bytes)),
+                    Err(error) => reply.send(Err(error)),
+                });
+            }
+        }
+    }
+
+    fn read_slab(&self, view: &SlabView, offset: u64, size_bytes: u64, reply: ReadReply) {
+        let (start, end) = clamp(offset, size_bytes, view.len_bytes);
+        let header_len = view.header.len() as u64;
+        if start == end {
+            return reply.send(Ok(&[]));
+        }
+        let head = &view.header[start.min(header_len) as usize..end.min(header_len) as usize];
+        if end <= header_len {
+            return reply.send(Ok(head));
+        }
+        let in_slab = |at: u64| at.max(header_len) - header_len + view.slab_offset_bytes;
+        let range = in_slab(start)..in_slab(end);
+        let deliver: fetch::Reply = if head.is_empty() {
+            Box::new(move |answer| reply.send(answer.map_err(Error::from)))
+        } else {
+            let mut joined = head.to_vec();
+            Box::new(move |answer| match answer {
+                Ok(bytes) => {
+                    joined.extend_from_slice(bytes);
+                    reply.send(Ok(&joined));
+                }
+                Err(error) => reply.send(Err(error.into())),
+            })
+        };
+        self.fetcher.read(&view.stream, &view.pattern, range, deliver);
+    }
+}
+
+/// The part of `offset..offset + size` that lies in a file of `len_bytes`.
+fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) {
+    let start = offset.min(len_bytes);
+    (start, start.saturating_add(size_bytes).min(len_bytes))
+}
+
+fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result<Vec<u8>, Error> {
+    let file = source.open(record).map_err(|error| Error::from(fetch::Error::from(error)))?;
+    let mut bytes = vec![0; (end - start) as usize];
+    file.read_exact_at(&mut bytes, start)
+        .map_err(|error| Error::from(fetch::Error::io("cannot read the source file", &error)))?;
+    Ok(bytes)
+}

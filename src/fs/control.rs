@@ -1,0 +1,70 @@
+//! The files in `.dicomfs`: what the program is, what it does, and what it found.
+//!
+//! Made anew at every open. Carries no patient data: volumes are named by UID.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::json;
+
+use super::Fs;
+use crate::cache::BackingKind;
+use crate::format;
+use crate::tree::{ControlFile, Tree};
+
+/// `stats.json` is padded to this, so that its size does not change from one stat to the next.
+const STATS_LEN_BYTES: usize = 4096;
+
+impl Fs {
+    pub(super) fn control_file(&self, tree: &Tree, file: ControlFile) -> Vec<u8> {
+        match file {
+            ControlFile::Version => format!("{}\n", env!("CARGO_PKG_VERSION")).into_bytes(),
+            ControlFile::Config => self.config_json.clone(),
+            ControlFile::Stats => self.stats(tree),
+            ControlFile::Findings => self.findings(tree),
+        }
+    }
+
+    fn stats(&self, tree: &Tree) -> Vec<u8> {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = self.fetcher.counters();
+        let cache = self.fetcher.cache();
+        let stats = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "volumes": tree.volumes().count(),
+            "opens_passthrough": get(&self.modes.passthrough_opens),
+            "opens_cached": get(&self.modes.cached_opens),
+            "reads": get(&counters.reads),
+            "reads_at_once": get(&counters.reads_at_once),
+            "read_bytes": get(&counters.read_bytes),
+            "frames_decoded": get(&counters.frames),
+            "decoded_bytes": get(&counters.frame_bytes),
+            "decode_ms": get(&counters.frame_ns) / 1_000_000,
+            "decode_failures": get(&counters.failures),
+            "cache_resident_bytes": cache.resident_bytes(),
+            "cache_budget_bytes": cache.budget_bytes(),
+            "cache_slabs": cache.slab_count(),
+            "cache_evicted_frames": cache.evicted_frames(),
+            "cache_backing": match cache.backing_kind() {
+                BackingKind::PrivateTmpfs => "tmpfs",
+                BackingKind::Memfd => "memfd",
+            },
+        });
+        let mut bytes = format!("{stats:#}").into_bytes();
+        bytes.resize(STATS_LEN_BYTES.max(bytes.len() + 1) - 1, b' ');
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn findings(&self, tree: &Tree) -> Vec<u8> {
+        let mut lines = tree.findings().to_vec();
+        for failure in self.fetcher.failures() {
+            let detail = format!("{}: {}", failure.frame, failure.error);
+            match format::table::finding_line(&failure.volume, "decode_error", &detail) {
+                Ok(line) => lines.extend(line),
+                Err(why) => tracing::warn!("a finding cannot be written: {why}"),
+            }
+        }
+        lines
+    }
+}

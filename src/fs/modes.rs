@@ -1,0 +1,126 @@
+//! Read modes of an inode: page cache or passthrough, never both at once.
+//!
+//! The kernel refuses (EIO at open) an inode that has handles of both kinds. So handles are
+//! counted by kind: a complete slab goes to passthrough as soon as no page-cache handle is left,
+//! and stays there as long as one passthrough handle is.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+
+use super::{Backing, OpenMode};
+use crate::cache::Slab;
+
+/// How a handle was opened.
+pub(super) enum Mode {
+    Cached,
+    /// The backing lives as long as a handle uses it.
+    Passthrough { _backing: Backing },
+}
+
+/// The open modes of all inodes.
+#[derive(Default)]
+pub(super) struct Modes {
+    inodes: Mutex<HashMap<u64, Arc<Mutex<Counts>>>>,
+    invalidations: OnceLock<Sender<u64>>,
+    pub(super) passthrough_opens: AtomicU64,
+    pub(super) cached_opens: AtomicU64,
+}
+
+#[derive(Default)]
+struct Counts {
+    cached: u32,
+    passthrough: u32,
+    backing: Option<Weak<dyn std::any::Any + Send + Sync>>,
+}
+
+impl Modes {
+    pub(super) fn open(
+        &self,
+        ino: u64,
+        slab: &Slab,
+        register: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Backing>,
+    ) -> (Mode, OpenMode) {
+        let counts = self.lock().entry(ino).or_default().clone();
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.cached == 0
+            && let Some(backing) = passthrough(&mut counts, slab, register)
+        {
+            counts.passthrough += 1;
+            self.passthrough_opens.fetch_add(1, Ordering::Relaxed);
+            return (Mode::Passthrough { _backing: backing.clone() }, OpenMode::Passthrough(backing));
+        }
+        counts.cached += 1;
+        self.cached_opens.fetch_add(1, Ordering::Relaxed);
+        (Mode::Cached, OpenMode::Cached)
+    }
+
+    pub(super) fn close(&self, ino: u64, mode: Mode, slab: &Slab) {
+        let mut inodes = self.lock();
+        let Some(entry) = inodes.get(&ino).cloned() else { return };
+        let mut counts = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        match mode {
+            Mode::Passthrough { .. } => {
+                counts.passthrough -= 1;
+                slab.passthrough_end();
+            }
+            Mode::Cached => counts.cached -= 1,
+        }
+        // An open in progress holds a clone: then the entry stays (two are the map's and ours).
+        if counts.cached == 0 && counts.passthrough == 0 && Arc::strong_count(&entry) == 2 {
+            inodes.remove(&ino);
+        }
+        // From the next open on the slab serves directly: its copy in the page cache is a waste.
+        let stale = matches!(mode, Mode::Cached) && counts.cached == 0 && slab.is_complete();
+        if stale && let Some(invalidations) = self.invalidations.get() {
+            // Fails only when the thread is gone, and with it the mount.
+            let _ = invalidations.send(ino);
+        }
+    }
+
+    pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
+        let (send, receive) = mpsc::channel();
+        let run = move || receive.iter().for_each(|ino| invalidate(ino));
+        let thread = thread::Builder::new().name("invalidate".to_string()).spawn(run);
+        match thread {
+            Ok(_) => {
+                // A second call would mean a second mount of the same file system: the first stays.
+                let _ = self.invalidations.set(send);
+            }
+            Err(why) => tracing::warn!("page cache copies will stay: {why}"),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Mutex<Counts>>>> {
+        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The backing of a complete slab: the one in use (a second id on one inode is EIO), or a new one.
+fn passthrough(
+    counts: &mut Counts,
+    slab: &Slab,
+    register: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Backing>,
+) -> Option<Backing> {
+    let file = slab.passthrough_begin()?;
+    let in_use = counts.backing.as_ref().and_then(Weak::upgrade);
+    let backing = match in_use {
+        Some(backing) => Ok(backing),
+        None => register(file),
+    };
+    match backing {
+        Ok(backing) => {
+            counts.backing = Some(Arc::downgrade(&backing));
+            Some(backing)
+        }
+        Err(why) => {
+            tracing::debug!("no passthrough: {why}");
+            slab.passthrough_end();
+            None
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Names: from whatever a header says to a file name, reversibly.
+
+use std::fmt::Write;
+
+/// File names are at most this long (Linux's NAME_MAX).
+const NAME_MAX_BYTES: usize = 255;
+
+/// A file name for `text`: '/', '%' and control characters as %XX, a leading '.' too, `fallback`
+/// for nothing at all. Reversible by decoding %XX, except where it had to be cut at 255 bytes.
+pub fn safe(text: &str, fallback: &str) -> String {
+    let text = if text.is_empty() { fallback } else { text };
+    let mut name = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if c == '/' || c == '%' || c.is_control() || (c == '.' && at == 0) {
+            let mut utf8 = [0; 4];
+            for byte in c.encode_utf8(&mut utf8).bytes() {
+                // Writing to a String cannot fail.
+                let _ = write!(name, "%{byte:02X}");
+            }
+        } else {
+            name.push(c);
+        }
+    }
+    cut(name, NAME_MAX_BYTES)
+}
+
+/// Cuts a name to at most `max_bytes`, at a character.
+pub(super) fn cut(mut name: String, max_bytes: usize) -> String {
+    let mut end = name.len().min(max_bytes);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
+    name
+}
+
+/// Digits of the numbers in a directory of `count` files: at least four.
+pub(super) fn digits(count: usize) -> usize {
+    count.max(1).ilog10() as usize + 1.max(4 - count.max(1).ilog10().min(3) as usize)
+}
+
+/// The name of the 0-based `n`th file: 1-based, zero-padded.
+pub fn numbered(n: u32, width: usize, extension: &str) -> String {
+    format!("{:0width$}{extension}", u64::from(n) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe() {
+        let table = [
+            ("AX T1", "AX T1"),
+            ("", "none"),
+            ("a/b", "a%2Fb"),
+            ("100%", "100%25"),
+            ("..", "%2E."),
+            (".hidden", "%2Ehidden"),
+            ("tab\there\0", "tab%09here%00"),
+            ("\u{85}", "%C2%85"),
+        ];
+        for (text, name) in table {
+            assert_eq!(safe(text, "none"), name, "{text:?}");
+        }
+        let long = "\u{e9}".repeat(300);
+        assert_eq!(safe(&long, "none").len(), 254);
+    }
+
+    #[test]
+    fn numbers_have_at_least_four_digits() {
+        let table = [(0, 4), (1, 4), (999, 4), (9_999, 4), (10_000, 5), (123_456, 6)];
+        for (count, width) in table {
+            assert_eq!(digits(count), width, "{count}");
+        }
+        assert_eq!(numbered(0, 4, ".npy"), "0001.npy");
+        assert_eq!(numbered(9_999, 5, ".dcm"), "10000.dcm");
+    }
+}

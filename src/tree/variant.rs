@@ -1,0 +1,86 @@
+//! The grammar of array files: `volume[.<op>].<format>` (DESIGN 1.3).
+
+use crate::format;
+use crate::volume::{Variant, Volume};
+
+/// How the slab is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArrayFormat {
+    /// The slab with its 4096-byte NumPy header.
+    Npy,
+    /// The slab alone.
+    Raw,
+}
+
+const FORMATS: [(ArrayFormat, &str); 2] = [(ArrayFormat::Npy, "npy"), (ArrayFormat::Raw, "raw")];
+const VARIANTS: [(Variant, &str); 2] = [(Variant::Values, ""), (Variant::Stored, "stored")];
+
+/// One array file of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayFile {
+    /// Which values.
+    pub variant: Variant,
+    /// How they are presented.
+    pub format: ArrayFormat,
+}
+
+impl ArrayFile {
+    /// All there are.
+    pub fn all() -> impl Iterator<Item = ArrayFile> {
+        let of = |variant| FORMATS.map(|(format, _)| ArrayFile { variant, format });
+        VARIANTS.into_iter().flat_map(move |(variant, _)| of(variant))
+    }
+
+    /// The file of this name, if it is one.
+    pub fn parse(name: &str) -> Option<ArrayFile> {
+        ArrayFile::all().find(|file| file.name() == name)
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        let op = VARIANTS.iter().find(|(v, _)| *v == self.variant).map_or("", |(_, op)| op);
+        let format = FORMATS.iter().find(|(f, _)| *f == self.format).map_or("", |(_, f)| f);
+        match op {
+            "" => format!("volume.{format}"),
+            op => format!("volume.{op}.{format}"),
+        }
+    }
+
+    /// Size in bytes.
+    pub fn len_bytes(self, volume: &Volume) -> u64 {
+        let slab = volume.len_bytes(self.variant);
+        match self.format {
+            ArrayFormat::Npy => format::npy::HEADER_LEN_BYTES as u64 + slab,
+            ArrayFormat::Raw => slab,
+        }
+    }
+
+    /// A small number that stands for the file in its inode number: never to be changed.
+    pub(super) fn code(self) -> u32 {
+        let variant = VARIANTS.iter().position(|(v, _)| *v == self.variant).unwrap_or(0);
+        let format = FORMATS.iter().position(|(f, _)| *f == self.format).unwrap_or(0);
+        (variant * 16 + format) as u32
+    }
+
+    pub(super) fn from_code(code: u32) -> Option<ArrayFile> {
+        ArrayFile::all().find(|file| file.code() == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        let names: Vec<String> = ArrayFile::all().map(ArrayFile::name).collect();
+        assert_eq!(names, ["volume.npy", "volume.raw", "volume.stored.npy", "volume.stored.raw"]);
+        for file in ArrayFile::all() {
+            assert_eq!(ArrayFile::parse(&file.name()), Some(file));
+            assert_eq!(ArrayFile::from_code(file.code()), Some(file));
+        }
+        for name in ["volume", "volume.", "volume.npz", "volume..npy", "volume.stored", "x.npy"] {
+            assert_eq!(ArrayFile::parse(name), None, "{name}");
+        }
+    }
+}
