@@ -1,7 +1,7 @@
 //! The command line: flags to actions. Parses, sets up the log, calls one action, and turns its
 //! result into an exit status and a sentence on standard error.
 //!
-//! The same program is mount(8)'s helper when it is called `mount.dicomfs`: [`helper`] translates
+//! The same program is mount(8)'s helper when it is called `mount.dicomfs`: `helper.rs` translates
 //! that grammar into the one here, so there is one parser and one set of rules.
 
 pub mod demo;

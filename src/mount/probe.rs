@@ -79,18 +79,17 @@ impl Probe {
     /// How a mount would be made, or what is missing and how to get it.
     pub fn way(&self) -> Result<Way, String> {
         match &self.device {
+            Device::Openable => {}
             Device::Missing => return Err(self.missing_device()),
-            // fusermount3 is setuid and opens the device itself.
-            Device::Refused(_) if self.fusermount3.is_some() => {}
+            // fusermount3 is no way around this: it opens the device as the user who runs it.
             Device::Refused(why) => {
                 return Err(format!(
                     "/dev/fuse cannot be opened ({why}). Run as root, or have an administrator \
                      set its mode to 0666 (udev does where it runs)"
                 ));
             }
-            Device::Openable => {}
         }
-        if self.may_mount && self.device == Device::Openable {
+        if self.may_mount {
             return Ok(Way::Kernel);
         }
         match &self.fusermount3 {
@@ -228,7 +227,6 @@ mod tests {
         assert!(why.contains("fusermount3") && why.contains("apt install fuse3"));
         let user = Probe {
             fusermount3: helper.clone(),
-            device: Device::Refused("Permission denied".into()),
             ..user
         };
         assert_eq!(
@@ -236,7 +234,7 @@ mod tests {
             Ok(Way::Fusermount(helper.clone().unwrap_or_default()))
         );
         let closed = Probe {
-            fusermount3: None,
+            device: Device::Refused("Permission denied".into()),
             ..user
         };
         assert!(
