@@ -307,3 +307,129 @@ fn what_cannot_be_decoded_is_an_error() {
     }
     assert!(seen > 5, "the manifest lost its broken files");
 }
+
+/// The first frame of a file as it is encoded, with what it decodes to.
+fn first_frame(path: &Path) -> Result<(Instance, Vec<u8>, Vec<u8>), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let len = file.metadata().map_err(|error| error.to_string())?.len();
+    let Header::Instance(instance) = read_header(&file, len).map_err(|e| e.to_string())? else {
+        return Err("a DICOMDIR".into());
+    };
+    let image = instance.image.clone().ok_or("not an image")?;
+    let location = instance.pixel_data.ok_or("no pixel data")?;
+    let source = Source {
+        file: &file,
+        len,
+        instance: &instance,
+        location,
+    };
+    let table = source.frame_table()?;
+    let (bytes, first_bit) = source.frame_bytes(table.as_ref(), 0)?;
+    let mut stored = vec![0; image.frame_len_bytes().ok_or("too large")?];
+    let encoded = Encoded {
+        bytes: &bytes,
+        first_bit,
+    };
+    decode_frame(&instance.transfer_syntax_uid, &image, encoded, &mut stored)
+        .map_err(|error| error.to_string())?;
+    Ok((*instance, bytes, stored))
+}
+
+/// Decodes other bytes as if they were the instance's frame.
+fn decode_as(instance: &Instance, bytes: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let image = instance.image.as_ref().ok_or("not an image")?;
+    let encoded = Encoded {
+        bytes,
+        first_bit: 0,
+    };
+    decode_frame(&instance.transfer_syntax_uid, image, encoded, out)
+        .map_err(|error| error.to_string())
+}
+
+/// The encapsulated files of the data set, once each set of slices.
+fn encapsulated_files(dir: &Path) -> Vec<PathBuf> {
+    let mut volumes = std::collections::BTreeSet::new();
+    let mut files = Vec::new();
+    for entry in manifest(dir) {
+        let uid = entry["expected"]["transfer_syntax"]
+            .as_str()
+            .unwrap_or_default();
+        let status = entry["expected"]["status"].as_str();
+        let encapsulated = syntax::by_uid(uid).is_some_and(|facts| facts.encapsulated);
+        if !encapsulated || !matches!(status, Some("ok" | "decoders-differ")) {
+            continue;
+        }
+        let name = PathBuf::from(entry["file"].as_str().unwrap());
+        let parent = name.parent().map(Path::to_path_buf);
+        if !name.starts_with("volumes") || volumes.insert(parent) {
+            files.push(dir.join(name));
+        }
+    }
+    files
+}
+
+#[test]
+fn a_frame_cut_short_is_an_error_or_complete() {
+    let Some(dir) = data_dir() else {
+        println!("left out: no data set (DICOMFS_DATA or ../shared/data)");
+        return;
+    };
+    let mut cuts = 0;
+    for path in encapsulated_files(&dir) {
+        let (instance, bytes, stored) = first_frame(&path).unwrap();
+        let mut out = vec![0; stored.len()];
+        let tail = (1..=8).map(|back| bytes.len().saturating_sub(back));
+        let spread = (0..16).map(|part| bytes.len() * part / 16);
+        for cut in spread.chain(tail) {
+            cuts += 1;
+            // A stream that only lost its padding or its end marker may still be decoded.
+            if decode_as(&instance, &bytes[..cut], &mut out).is_ok() {
+                assert!(
+                    out == stored,
+                    "{} cut at {cut} of {}",
+                    path.display(),
+                    bytes.len()
+                );
+            }
+        }
+    }
+    println!("{cuts} cuts");
+}
+
+#[test]
+fn a_corrupt_frame_neither_panics_nor_hangs() {
+    let Some(dir) = data_dir() else {
+        println!("left out: no data set (DICOMFS_DATA or ../shared/data)");
+        return;
+    };
+    let rounds: u32 = std::env::var("DICOMFS_MUTATIONS").map_or(4, |text| text.parse().unwrap());
+    let mut state = 2026u32;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    let mut slowest = std::time::Duration::ZERO;
+    for path in encapsulated_files(&dir) {
+        let (instance, bytes, stored) = first_frame(&path).unwrap();
+        let mut out = vec![0; stored.len()];
+        for _ in 0..rounds {
+            let mut mutated = bytes.clone();
+            for _ in 0..1 + random(4) {
+                // Headers first: half of the changes fall into the first 256 bytes.
+                let within = if random(2) == 0 {
+                    bytes.len().min(256)
+                } else {
+                    bytes.len()
+                };
+                mutated[random(within)] = random(256) as u8;
+            }
+            let start = std::time::Instant::now();
+            if let Err(error) = decode_as(&instance, &mutated, &mut out) {
+                assert!(!error.contains("panicked"), "{}: {error}", path.display());
+            }
+            slowest = slowest.max(start.elapsed());
+        }
+    }
+    println!("slowest frame {slowest:?}");
+    assert!(slowest.as_secs() < 20, "a corrupt frame took {slowest:?}");
+}
