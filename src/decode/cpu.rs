@@ -3,11 +3,15 @@
 //! What they share lives here: comparing a codestream's own header with the DICOM header, and the
 //! last step from a codec's samples to the layout that the contract in [`super`] asks for.
 
+pub mod adapters;
 pub mod deflated;
 pub mod jpeg;
 pub mod jpeg2k;
+pub mod jpeg_lossless;
+pub mod jpegls;
 pub mod jpegxl;
 pub mod native;
+pub mod rle;
 
 use super::Error;
 use crate::dicom::{ImagePixel, PixelElement};

@@ -3,6 +3,7 @@
 //! Every syntax that a file of an archive may carry has an entry, also those that are not decoded:
 //! `dicomfs doctor` prints this table as it is. Must not know how any decoder works.
 
+use super::cpu::adapters::{JpegLossless, JpegLs, Rle};
 use super::cpu::{deflated, jpeg, jpeg2k, jpegxl, native};
 use super::{Decoder, Error};
 
@@ -85,7 +86,7 @@ fn unsupported(uid: &str, why: &'static str) -> Error {
     Error::UnsupportedTransferSyntax { uid, why }
 }
 
-static TABLE: [Entry; 59] = [
+static TABLE: [Entry; 64] = [
     served(
         "1.2.840.10008.1.2",
         "Implicit VR Little Endian",
@@ -146,6 +147,11 @@ static TABLE: [Entry; 59] = [
         "JPEG Full Progression (Processes 11, 13; retired)",
         ARITHMETIC,
     ),
+    served(
+        "1.2.840.10008.1.2.4.57",
+        "JPEG Lossless (Process 14)",
+        &JpegLossless,
+    ),
     refused(
         "1.2.840.10008.1.2.4.58",
         "JPEG Lossless (Process 15; retired)",
@@ -191,6 +197,13 @@ static TABLE: [Entry; 59] = [
         "JPEG Lossless, Hierarchical (retired)",
         ARITHMETIC,
     ),
+    served(
+        "1.2.840.10008.1.2.4.70",
+        "JPEG Lossless, first-order prediction (Process 14, SV 1)",
+        &JpegLossless,
+    ),
+    served("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless", &JpegLs),
+    served("1.2.840.10008.1.2.4.81", "JPEG-LS Near-lossless", &JpegLs),
     served(
         "1.2.840.10008.1.2.4.90",
         "JPEG 2000 (lossless only)",
@@ -317,6 +330,7 @@ static TABLE: [Entry; 59] = [
         "JPIP HTJ2K Referenced Deflate",
         REMOTE,
     ),
+    served("1.2.840.10008.1.2.5", "RLE Lossless", &Rle),
     refused(
         "1.2.840.10008.1.2.6.1",
         "RFC 2557 MIME encapsulation (retired)",

@@ -268,8 +268,10 @@ fn modality(from: Dtype, shown: Dtype, luts: &Luts, stored: &[u8], out: &mut [u8
     let (entries, first_mapped) = (&lut.entries[..], lut.first_mapped);
     macro_rules! look_up {
         ($shown:ty) => {{
-            let narrowed: Option<Vec<$shown>> =
-                entries.iter().map(|&entry| <$shown>::try_from(entry).ok()).collect();
+            let narrowed: Option<Vec<$shown>> = entries
+                .iter()
+                .map(|&entry| <$shown>::try_from(entry).ok())
+                .collect();
             let Some(table) = narrowed else {
                 return Some(Err(ValueError::LutRange(NAME)));
             };

@@ -41,9 +41,11 @@ impl Decoder for Jpeg {
         out: &mut [u8],
     ) -> Result<(), Error> {
         check_integer_samples(NAME, image, 16)?;
-        let stream = whole_stream(encoded.bytes)?;
-        let header = Header::parse(stream).map_err(|what| Error::malformed(NAME, what))?;
+        let malformed = |what: String| Error::malformed(NAME, what);
+        let header = Header::parse(encoded.bytes).map_err(malformed)?;
         check_header(&header, image)?;
+        // A decoder pads what a truncated stream lacks with gray: it is refused here.
+        let stream = &encoded.bytes[..header.end(encoded.bytes).map_err(malformed)?];
         let prepared;
         let stream = if header.components.len() == 1 && header.components[0].sampling == 0x11 {
             stream
@@ -57,23 +59,6 @@ impl Decoder for Jpeg {
             decode_8bit(stream, image, out)
         }
     }
-}
-
-/// The stream up to its EOI marker. A decoder pads what a truncated stream lacks with gray, so a
-/// stream without an end is refused here.
-fn whole_stream(bytes: &[u8]) -> Result<&[u8], Error> {
-    let end = bytes
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |last| last + 1);
-    let stream = &bytes[..end];
-    if !stream.ends_with(&[0xFF, 0xD9]) {
-        return Err(Error::malformed(
-            NAME,
-            "the stream is cut short: it has no EOI marker",
-        ));
-    }
-    Ok(stream)
 }
 
 fn check_header(header: &Header, image: &ImagePixel) -> Result<(), Error> {

@@ -177,7 +177,7 @@ impl Native {
     /// Y1 Y2 Cb Cr for each pair of pixels to Y Cb Cr, Y Cb Cr (PS3.3 C.7.6.3.1.2), the chroma
     /// replicated. Words are moved in file order.
     fn expand_422(&self, image: &ImagePixel, src: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        if image.columns % 2 != 0 {
+        if !image.columns.is_multiple_of(2) {
             // A pair would straddle two rows: nobody says to which row its chroma belongs.
             let what = format!(
                 "YBR_FULL_422 with an odd number of Columns {}",
@@ -242,7 +242,7 @@ fn interleave_words<const N: usize>(samples: usize, src: &[u8], out: &mut [u8]) 
 
 /// How one word of the file becomes one sample.
 #[derive(Debug, Clone, Copy)]
-struct WordRule {
+pub(crate) struct WordRule {
     width: usize,
     swap: bool,
     /// Left shift that drops the bits above High Bit.
@@ -300,6 +300,25 @@ impl WordRule {
         }
     }
 
+    /// The rule for little endian words that a lossless codec gives back as they were stored.
+    pub(crate) fn for_words(codec: &'static str, image: &ImagePixel) -> Result<WordRule, Error> {
+        check_stored_bits(codec, image)?;
+        Ok(WordRule::new(image, false))
+    }
+
+    /// The rule for samples whose Bits Stored are at the bottom, wherever the header puts High
+    /// Bit: a picture codec codes samples, not words.
+    pub(crate) fn for_samples(image: &ImagePixel) -> WordRule {
+        let unused = u32::from(image.bits_allocated.saturating_sub(image.bits_stored));
+        WordRule {
+            width: image.sample_len_bytes(),
+            swap: false,
+            drop_high: unused,
+            down: unused,
+            signed: image.signed,
+        }
+    }
+
     fn is_copy(&self) -> bool {
         !self.swap && self.drop_high == 0 && self.down == 0
     }
@@ -314,7 +333,7 @@ impl WordRule {
         }
     }
 
-    fn apply_in_place(&self, out: &mut [u8]) {
+    pub(crate) fn apply_in_place(&self, out: &mut [u8]) {
         match self.width {
             _ if self.is_copy() => {}
             1 => self.words8_in_place(out),

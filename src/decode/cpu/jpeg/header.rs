@@ -34,6 +34,8 @@ pub(super) struct Header {
     pub adobe_transform: Option<u8>,
     /// Ranges of the APP0 and APP14 segments in the stream, markers included.
     colour_hints: Vec<(usize, usize)>,
+    /// Where the entropy-coded data of the first scan starts.
+    scan_at: usize,
 }
 
 const APP0: u8 = 0xE0;
@@ -67,10 +69,30 @@ impl Header {
                     }
                     found.colour_hints.push((at, body_end));
                 }
-                SOS => return found.finish(body),
+                SOS => return found.finish(body, body_end),
                 _ => {}
             }
             at = body_end;
+        }
+    }
+
+    /// Where the stream ends: after its EOI marker. Real streams carry fill bytes and garbage
+    /// behind it (`jpeg8bit.dcm`, the WG04 JPLY files); one without it was cut short.
+    pub fn end(&self, stream: &[u8]) -> Result<usize, String> {
+        const CUT: &str = "the stream is cut short: it has no EOI marker";
+        let mut at = self.scan_at;
+        loop {
+            let rest = stream.get(at..).unwrap_or_default();
+            at += rest.iter().position(|&byte| byte == 0xFF).ok_or(CUT)?;
+            match *stream.get(at + 1).ok_or(CUT)? {
+                // A fill byte: the marker's code may follow.
+                0xFF => at += 1,
+                // A stuffed byte, or a restart marker.
+                0 | 0x01 | 0xD0..=0xD7 => at += 2,
+                0xD8 => return Err("an SOI marker within the stream".into()),
+                0xD9 => return Ok(at + 2),
+                _ => at = segment_end(stream, at + 2)?,
+            }
         }
     }
 
@@ -144,7 +166,7 @@ impl Found {
         Ok(())
     }
 
-    fn finish(self, scan: &[u8]) -> Result<Header, String> {
+    fn finish(self, scan: &[u8], scan_at: usize) -> Result<Header, String> {
         let (process, precision, rows, columns, components) =
             self.frame.ok_or("a scan before the frame header")?;
         let in_scan = scan.first().map_or(0, |&count| usize::from(count));
@@ -157,6 +179,7 @@ impl Found {
             components,
             adobe_transform: self.adobe_transform,
             colour_hints: self.colour_hints,
+            scan_at,
         })
     }
 }

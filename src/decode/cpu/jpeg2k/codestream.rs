@@ -25,7 +25,7 @@ const SOT_LEN: usize = 12;
 /// The codestream inside JP2 boxes (T.800 Annex I), or the bytes themselves when there are none.
 /// PS3.5 A.4.4 forbids the boxes; some writers leave them in.
 pub(super) fn without_boxes(bytes: &[u8]) -> Result<&[u8], String> {
-    if bytes.starts_with(&SOC_SIZ) || !bytes.get(4..8).is_some_and(|kind| kind == b"jP  ") {
+    if bytes.starts_with(&SOC_SIZ) || bytes.get(4..8).is_none_or(|kind| kind != b"jP  ") {
         return Ok(bytes);
     }
     let mut at = 0;
