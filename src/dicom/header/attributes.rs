@@ -1,0 +1,273 @@
+//! Which attributes are read: tag, keyword and representation (PS3.6), and which are shown.
+//!
+//! A table and its look-up, nothing more. Bulk data has no place here.
+
+use dicom_core::Tag;
+
+use super::element::{NO_VR, Vr};
+
+/// An attribute that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) tag: Tag,
+    /// Keyword in PS3.6.
+    pub(crate) keyword: &'static str,
+    /// Representation in PS3.6; the first where there are alternatives.
+    pub(crate) vr: Vr,
+    /// Goes into `Instance::attributes`; the others have fields of their own.
+    pub(crate) shown: bool,
+}
+
+impl Attribute {
+    /// The representation to read a value by: the one written, unless it says nothing.
+    pub(crate) fn effective_vr(&self, written: Vr) -> Vr {
+        if written == NO_VR || &written == b"UN" {
+            self.vr
+        } else {
+            written
+        }
+    }
+
+    /// Are the values numbers, by the dictionary?
+    pub(crate) fn is_number(&self) -> bool {
+        self.is_whole() || matches!(&self.vr, b"DS" | b"FD" | b"FL")
+    }
+
+    /// Are the values whole numbers, by the dictionary?
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(&self.vr, b"IS" | b"US" | b"UL" | b"SS" | b"SL")
+    }
+}
+
+const fn shown(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
+    Attribute {
+        tag,
+        keyword,
+        vr: *vr,
+        shown: true,
+    }
+}
+
+const fn inner(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
+    Attribute {
+        tag,
+        keyword,
+        vr: *vr,
+        shown: false,
+    }
+}
+
+/// All attributes that are read, by tag.
+pub(crate) const ATTRIBUTES: &[Attribute] = &[
+    shown(Tag(0x0008, 0x0005), "SpecificCharacterSet", b"CS"),
+    shown(Tag(0x0008, 0x0008), "ImageType", b"CS"),
+    inner(Tag(0x0008, 0x0016), "SOPClassUID", b"UI"),
+    inner(Tag(0x0008, 0x0018), "SOPInstanceUID", b"UI"),
+    shown(Tag(0x0008, 0x0020), "StudyDate", b"DA"),
+    shown(Tag(0x0008, 0x0021), "SeriesDate", b"DA"),
+    shown(Tag(0x0008, 0x0022), "AcquisitionDate", b"DA"),
+    shown(Tag(0x0008, 0x0023), "ContentDate", b"DA"),
+    shown(Tag(0x0008, 0x002A), "AcquisitionDateTime", b"DT"),
+    shown(Tag(0x0008, 0x0030), "StudyTime", b"TM"),
+    shown(Tag(0x0008, 0x0031), "SeriesTime", b"TM"),
+    shown(Tag(0x0008, 0x0032), "AcquisitionTime", b"TM"),
+    shown(Tag(0x0008, 0x0033), "ContentTime", b"TM"),
+    shown(Tag(0x0008, 0x0050), "AccessionNumber", b"SH"),
+    shown(Tag(0x0008, 0x0060), "Modality", b"CS"),
+    shown(Tag(0x0008, 0x0068), "PresentationIntentType", b"CS"),
+    shown(Tag(0x0008, 0x0070), "Manufacturer", b"LO"),
+    shown(Tag(0x0008, 0x0080), "InstitutionName", b"LO"),
+    shown(Tag(0x0008, 0x0090), "ReferringPhysicianName", b"PN"),
+    inner(Tag(0x0008, 0x0100), "CodeValue", b"SH"),
+    shown(Tag(0x0008, 0x1010), "StationName", b"SH"),
+    shown(Tag(0x0008, 0x1030), "StudyDescription", b"LO"),
+    shown(Tag(0x0008, 0x103E), "SeriesDescription", b"LO"),
+    shown(Tag(0x0008, 0x1090), "ManufacturerModelName", b"LO"),
+    shown(Tag(0x0008, 0x2111), "DerivationDescription", b"ST"),
+    inner(Tag(0x0008, 0x9007), "FrameType", b"CS"),
+    shown(Tag(0x0008, 0x9205), "PixelPresentation", b"CS"),
+    shown(Tag(0x0008, 0x9206), "VolumetricProperties", b"CS"),
+    shown(Tag(0x0008, 0x9208), "ComplexImageComponent", b"CS"),
+    shown(Tag(0x0008, 0x9209), "AcquisitionContrast", b"CS"),
+    shown(Tag(0x0010, 0x0010), "PatientName", b"PN"),
+    shown(Tag(0x0010, 0x0020), "PatientID", b"LO"),
+    shown(Tag(0x0010, 0x0030), "PatientBirthDate", b"DA"),
+    shown(Tag(0x0010, 0x0040), "PatientSex", b"CS"),
+    shown(Tag(0x0010, 0x1010), "PatientAge", b"AS"),
+    shown(Tag(0x0010, 0x1020), "PatientSize", b"DS"),
+    shown(Tag(0x0010, 0x1030), "PatientWeight", b"DS"),
+    shown(Tag(0x0012, 0x0062), "PatientIdentityRemoved", b"CS"),
+    shown(Tag(0x0018, 0x0010), "ContrastBolusAgent", b"LO"),
+    shown(Tag(0x0018, 0x0015), "BodyPartExamined", b"CS"),
+    shown(Tag(0x0018, 0x0020), "ScanningSequence", b"CS"),
+    shown(Tag(0x0018, 0x0021), "SequenceVariant", b"CS"),
+    shown(Tag(0x0018, 0x0022), "ScanOptions", b"CS"),
+    shown(Tag(0x0018, 0x0023), "MRAcquisitionType", b"CS"),
+    shown(Tag(0x0018, 0x0024), "SequenceName", b"SH"),
+    shown(Tag(0x0018, 0x0031), "Radiopharmaceutical", b"LO"),
+    shown(Tag(0x0018, 0x0050), "SliceThickness", b"DS"),
+    shown(Tag(0x0018, 0x0060), "KVP", b"DS"),
+    shown(Tag(0x0018, 0x0080), "RepetitionTime", b"DS"),
+    shown(Tag(0x0018, 0x0081), "EchoTime", b"DS"),
+    shown(Tag(0x0018, 0x0082), "InversionTime", b"DS"),
+    shown(Tag(0x0018, 0x0083), "NumberOfAverages", b"DS"),
+    shown(Tag(0x0018, 0x0084), "ImagingFrequency", b"DS"),
+    shown(Tag(0x0018, 0x0085), "ImagedNucleus", b"SH"),
+    shown(Tag(0x0018, 0x0086), "EchoNumbers", b"IS"),
+    shown(Tag(0x0018, 0x0087), "MagneticFieldStrength", b"DS"),
+    shown(Tag(0x0018, 0x0088), "SpacingBetweenSlices", b"DS"),
+    shown(Tag(0x0018, 0x0091), "EchoTrainLength", b"IS"),
+    shown(Tag(0x0018, 0x0095), "PixelBandwidth", b"DS"),
+    shown(Tag(0x0018, 0x1000), "DeviceSerialNumber", b"LO"),
+    shown(Tag(0x0018, 0x1020), "SoftwareVersions", b"LO"),
+    shown(Tag(0x0018, 0x1030), "ProtocolName", b"LO"),
+    shown(Tag(0x0018, 0x1060), "TriggerTime", b"DS"),
+    shown(Tag(0x0018, 0x1063), "FrameTime", b"DS"),
+    shown(Tag(0x0018, 0x1072), "RadiopharmaceuticalStartTime", b"TM"),
+    shown(Tag(0x0018, 0x1074), "RadionuclideTotalDose", b"DS"),
+    shown(Tag(0x0018, 0x1075), "RadionuclideHalfLife", b"DS"),
+    shown(
+        Tag(0x0018, 0x1078),
+        "RadiopharmaceuticalStartDateTime",
+        b"DT",
+    ),
+    shown(Tag(0x0018, 0x1100), "ReconstructionDiameter", b"DS"),
+    shown(Tag(0x0018, 0x1110), "DistanceSourceToDetector", b"DS"),
+    shown(Tag(0x0018, 0x1111), "DistanceSourceToPatient", b"DS"),
+    shown(Tag(0x0018, 0x1120), "GantryDetectorTilt", b"DS"),
+    shown(Tag(0x0018, 0x1130), "TableHeight", b"DS"),
+    shown(Tag(0x0018, 0x1150), "ExposureTime", b"IS"),
+    shown(Tag(0x0018, 0x1151), "XRayTubeCurrent", b"IS"),
+    shown(Tag(0x0018, 0x1152), "Exposure", b"IS"),
+    shown(Tag(0x0018, 0x1160), "FilterType", b"SH"),
+    shown(Tag(0x0018, 0x1164), "ImagerPixelSpacing", b"DS"),
+    shown(Tag(0x0018, 0x1210), "ConvolutionKernel", b"SH"),
+    shown(Tag(0x0018, 0x1242), "ActualFrameDuration", b"IS"),
+    shown(Tag(0x0018, 0x1250), "ReceiveCoilName", b"SH"),
+    shown(Tag(0x0018, 0x1310), "AcquisitionMatrix", b"US"),
+    shown(Tag(0x0018, 0x1312), "InPlanePhaseEncodingDirection", b"CS"),
+    shown(Tag(0x0018, 0x1314), "FlipAngle", b"DS"),
+    shown(Tag(0x0018, 0x1316), "SAR", b"DS"),
+    shown(Tag(0x0018, 0x5100), "PatientPosition", b"CS"),
+    shown(Tag(0x0018, 0x5101), "ViewPosition", b"CS"),
+    inner(Tag(0x0018, 0x9074), "FrameAcquisitionDateTime", b"DT"),
+    inner(Tag(0x0018, 0x9082), "EffectiveEchoTime", b"FD"),
+    shown(Tag(0x0018, 0x9087), "DiffusionBValue", b"FD"),
+    shown(Tag(0x0018, 0x9311), "SpiralPitchFactor", b"FD"),
+    shown(Tag(0x0018, 0x9345), "CTDIvol", b"FD"),
+    inner(Tag(0x0020, 0x000D), "StudyInstanceUID", b"UI"),
+    inner(Tag(0x0020, 0x000E), "SeriesInstanceUID", b"UI"),
+    shown(Tag(0x0020, 0x0010), "StudyID", b"SH"),
+    shown(Tag(0x0020, 0x0011), "SeriesNumber", b"IS"),
+    shown(Tag(0x0020, 0x0012), "AcquisitionNumber", b"IS"),
+    shown(Tag(0x0020, 0x0013), "InstanceNumber", b"IS"),
+    shown(Tag(0x0020, 0x0020), "PatientOrientation", b"CS"),
+    shown(Tag(0x0020, 0x0032), "ImagePositionPatient", b"DS"),
+    shown(Tag(0x0020, 0x0037), "ImageOrientationPatient", b"DS"),
+    inner(Tag(0x0020, 0x0052), "FrameOfReferenceUID", b"UI"),
+    shown(Tag(0x0020, 0x0060), "Laterality", b"CS"),
+    shown(Tag(0x0020, 0x0100), "TemporalPositionIdentifier", b"IS"),
+    shown(Tag(0x0020, 0x0105), "NumberOfTemporalPositions", b"IS"),
+    shown(Tag(0x0020, 0x1002), "ImagesInAcquisition", b"IS"),
+    shown(Tag(0x0020, 0x1040), "PositionReferenceIndicator", b"LO"),
+    shown(Tag(0x0020, 0x1041), "SliceLocation", b"DS"),
+    shown(Tag(0x0020, 0x4000), "ImageComments", b"LT"),
+    inner(Tag(0x0020, 0x9056), "StackID", b"SH"),
+    inner(Tag(0x0020, 0x9057), "InStackPositionNumber", b"UL"),
+    inner(Tag(0x0020, 0x9128), "TemporalPositionIndex", b"UL"),
+    inner(Tag(0x0020, 0x9153), "NominalCardiacTriggerDelayTime", b"FD"),
+    inner(Tag(0x0020, 0x9156), "FrameAcquisitionNumber", b"US"),
+    inner(Tag(0x0020, 0x9157), "DimensionIndexValues", b"UL"),
+    shown(Tag(0x0028, 0x0002), "SamplesPerPixel", b"US"),
+    shown(Tag(0x0028, 0x0004), "PhotometricInterpretation", b"CS"),
+    shown(Tag(0x0028, 0x0006), "PlanarConfiguration", b"US"),
+    shown(Tag(0x0028, 0x0008), "NumberOfFrames", b"IS"),
+    shown(Tag(0x0028, 0x0010), "Rows", b"US"),
+    shown(Tag(0x0028, 0x0011), "Columns", b"US"),
+    shown(Tag(0x0028, 0x0030), "PixelSpacing", b"DS"),
+    shown(Tag(0x0028, 0x0034), "PixelAspectRatio", b"IS"),
+    shown(Tag(0x0028, 0x0100), "BitsAllocated", b"US"),
+    shown(Tag(0x0028, 0x0101), "BitsStored", b"US"),
+    shown(Tag(0x0028, 0x0102), "HighBit", b"US"),
+    shown(Tag(0x0028, 0x0103), "PixelRepresentation", b"US"),
+    shown(Tag(0x0028, 0x0120), "PixelPaddingValue", b"US"),
+    shown(Tag(0x0028, 0x0301), "BurnedInAnnotation", b"CS"),
+    shown(Tag(0x0028, 0x1050), "WindowCenter", b"DS"),
+    shown(Tag(0x0028, 0x1051), "WindowWidth", b"DS"),
+    shown(Tag(0x0028, 0x1052), "RescaleIntercept", b"DS"),
+    shown(Tag(0x0028, 0x1053), "RescaleSlope", b"DS"),
+    shown(Tag(0x0028, 0x1054), "RescaleType", b"LO"),
+    shown(Tag(0x0028, 0x1055), "WindowCenterWidthExplanation", b"LO"),
+    shown(Tag(0x0028, 0x2110), "LossyImageCompression", b"CS"),
+    shown(Tag(0x0028, 0x2112), "LossyImageCompressionRatio", b"DS"),
+    shown(Tag(0x0028, 0x2114), "LossyImageCompressionMethod", b"CS"),
+    inner(Tag(0x0028, 0x3002), "LUTDescriptor", b"US"),
+    shown(Tag(0x0028, 0x3004), "ModalityLUTType", b"LO"),
+    inner(Tag(0x0040, 0x9224), "RealWorldValueIntercept", b"FD"),
+    inner(Tag(0x0040, 0x9225), "RealWorldValueSlope", b"FD"),
+    shown(Tag(0x0054, 0x0081), "NumberOfSlices", b"US"),
+    shown(Tag(0x0054, 0x0101), "NumberOfTimeSlices", b"US"),
+    shown(Tag(0x0054, 0x1000), "SeriesType", b"CS"),
+    shown(Tag(0x0054, 0x1001), "Units", b"CS"),
+    shown(Tag(0x0054, 0x1002), "CountsSource", b"CS"),
+    shown(Tag(0x0054, 0x1101), "AttenuationCorrectionMethod", b"LO"),
+    shown(Tag(0x0054, 0x1102), "DecayCorrection", b"CS"),
+    shown(Tag(0x0054, 0x1103), "ReconstructionMethod", b"LO"),
+    shown(Tag(0x0054, 0x1105), "ScatterCorrectionMethod", b"LO"),
+    shown(Tag(0x0054, 0x1300), "FrameReferenceTime", b"DS"),
+    shown(Tag(0x0054, 0x1321), "DecayFactor", b"DS"),
+    shown(Tag(0x0054, 0x1330), "ImageIndex", b"US"),
+    shown(Tag(0x0062, 0x0001), "SegmentationType", b"CS"),
+    inner(Tag(0x0062, 0x000B), "ReferencedSegmentNumber", b"US"),
+    shown(Tag(0x3004, 0x0002), "DoseUnits", b"CS"),
+    shown(Tag(0x3004, 0x000C), "GridFrameOffsetVector", b"DS"),
+    shown(Tag(0x3004, 0x000E), "DoseGridScaling", b"DS"),
+];
+
+/// The attribute with this tag, if it is read.
+pub(crate) fn by_tag(tag: Tag) -> Option<&'static Attribute> {
+    let index = ATTRIBUTES.binary_search_by_key(&tag, |attribute| attribute.tag);
+    index.ok().map(|index| &ATTRIBUTES[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+    use dicom_dictionary_std::StandardDataDictionary;
+
+    #[test]
+    fn agrees_with_the_dictionary() {
+        for pair in ATTRIBUTES.windows(2) {
+            assert!(
+                pair[0].tag < pair[1].tag,
+                "{} is out of order",
+                pair[1].keyword
+            );
+        }
+        for attribute in ATTRIBUTES {
+            let entry = StandardDataDictionary
+                .by_tag(attribute.tag)
+                .expect("in PS3.6");
+            assert_eq!(entry.alias(), attribute.keyword);
+            match entry.vr() {
+                VirtualVr::Exact(vr) => {
+                    assert_eq!(
+                        vr.to_string().as_bytes(),
+                        attribute.vr,
+                        "{}",
+                        attribute.keyword
+                    );
+                }
+                _ => assert_eq!(&attribute.vr, b"US", "{}", attribute.keyword),
+            }
+            assert_eq!(by_tag(attribute.tag), Some(attribute));
+        }
+    }
+
+    #[test]
+    fn nothing_private_and_no_bulk() {
+        assert!(ATTRIBUTES.iter().all(|attribute| attribute.tag.0 % 2 == 0));
+        assert_eq!(by_tag(Tag(0x7FE0, 0x0010)), None);
+    }
+}

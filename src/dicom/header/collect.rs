@@ -1,0 +1,506 @@
+//! Collects the attributes of one dataset into an [`Instance`].
+//!
+//! Knows what elements mean, not where they lie. Top-level attributes go to `shared`; the Shared
+//! Functional Groups are laid over them, Per-Frame Functional Groups make an entry a frame
+//! (PS3.3 C.7.6.16).
+
+use dicom_core::Tag;
+
+use super::attributes::{self, ATTRIBUTES, Attribute};
+use super::charset::Charset;
+use super::element::{ElementHeader, Encoding, Vr};
+use super::value::{self, Malformed};
+use super::walk::{Sink, Want};
+use super::{Meta, issue};
+use crate::dicom::limits::{ISSUES_MAX, PER_FRAME_ITEMS_MAX, VALUES_MAX};
+use crate::dicom::{
+    Error, FrameAttributes, Instance, PixelDataLocation, PixelElement, Value, syntax, tags,
+};
+
+mod frame;
+mod image;
+
+use image::RawImage;
+
+/// Whose attributes those of a functional group are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Shared,
+    Frame,
+}
+
+/// The dataset that the walk is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The dataset of the file.
+    Top,
+    /// An item of the Shared or Per-Frame Functional Groups Sequence.
+    Groups(Target),
+    /// An item of a functional group macro.
+    Macro(Target),
+    /// An item of the Real World Value Mapping Sequence (0040,9096).
+    RealWorld(Target),
+    /// Its Measurement Units Code Sequence (0040,08EA).
+    RealWorldUnits,
+    /// An item of the Modality LUT Sequence (0028,3000).
+    ModalityLut,
+    /// An item of the Radiopharmaceutical Information Sequence (0054,0016).
+    Radiopharmaceutical,
+}
+
+/// The functional group macros whose attributes are read (PS3.3 C.7.6.16.2 and the macros of the
+/// enhanced CT, MR, PET and segmentation objects).
+const MACROS: &[Tag] = &[
+    Tag(0x0018, 0x9114), // MR Echo
+    Tag(0x0018, 0x9117), // MR Diffusion
+    Tag(0x0018, 0x9118), // Cardiac Synchronization
+    Tag(0x0018, 0x9226), // MR Image Frame Type
+    Tag(0x0018, 0x9227), // MR Spectroscopy Frame Type
+    Tag(0x0018, 0x9329), // CT Image Frame Type
+    Tag(0x0018, 0x9412), // XA/XRF Frame Characteristics
+    Tag(0x0018, 0x9751), // PET Frame Type
+    Tag(0x0020, 0x9111), // Frame Content
+    Tag(0x0020, 0x9113), // Plane Position
+    Tag(0x0020, 0x9116), // Plane Orientation
+    Tag(0x0028, 0x9110), // Pixel Measures
+    Tag(0x0028, 0x9145), // Pixel Value Transformation
+    Tag(0x0040, 0x9092), // Parametric Map Frame Type
+    Tag(0x0062, 0x000A), // Segment Identification
+];
+
+const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
+const LUT_DESCRIPTOR: Tag = Tag(0x0028, 0x3002);
+const REAL_WORLD_VALUE_MAPPING_SEQUENCE: Tag = Tag(0x0040, 0x9096);
+const MEASUREMENT_UNITS_CODE_SEQUENCE: Tag = Tag(0x0040, 0x08EA);
+const RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE: Tag = Tag(0x0054, 0x0016);
+const SHARED_FUNCTIONAL_GROUPS_SEQUENCE: Tag = Tag(0x5200, 0x9229);
+const PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE: Tag = Tag(0x5200, 0x9230);
+const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
+
+/// One item of a Real World Value Mapping Sequence.
+#[derive(Debug, Default)]
+struct RealWorldItem {
+    slope: Option<f64>,
+    intercept: Option<f64>,
+    units: Option<String>,
+}
+
+/// The sink; see the module.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    instance: Instance,
+    image: RawImage,
+    charset: Charset,
+    shown: Vec<(&'static str, Value)>,
+    numbers: Vec<f64>,
+    attribute: Option<&'static Attribute>,
+    /// Where in the table the elements of the top level have got to: tags ascend.
+    cursor: usize,
+    real_world: RealWorldItem,
+    extended_offsets: [Option<(u64, u64)>; 2],
+}
+
+impl Collector {
+    /// Notes an issue of the header; `detail` must not carry a value of the dataset.
+    pub(super) fn issue(&mut self, code: &str, keyword: &str, detail: &str) {
+        if self.instance.issues.len() < ISSUES_MAX {
+            self.instance.issues.push(issue(code, keyword, detail));
+        }
+    }
+
+    fn malformed(&mut self, keyword: &str) {
+        let known = self.instance.issues.iter();
+        let mut known = known.filter(|issue| issue.code == "malformed_attribute");
+        if !known.any(|issue| issue.keyword == keyword) {
+            let detail = format!("the value of {keyword} breaks the rules of its representation");
+            self.issue("malformed_attribute", keyword, &detail);
+        }
+    }
+
+    /// Notes how the dataset turned out to be written, and the Transfer Syntax that follows.
+    pub(super) fn set_encoding(
+        &mut self,
+        declared_uid: &str,
+        declared: Option<Encoding>,
+        found: Encoding,
+    ) {
+        let fitting = match (found.explicit_vr, found.big_endian) {
+            (_, true) => syntax::EXPLICIT_VR_BIG_ENDIAN,
+            (true, false) => syntax::EXPLICIT_VR_LITTLE_ENDIAN,
+            (false, false) => syntax::IMPLICIT_VR_LITTLE_ENDIAN,
+        };
+        if declared_uid.is_empty() {
+            self.instance.transfer_syntax_uid = fitting.to_owned();
+            let detail = format!("TransferSyntaxUID is absent, {fitting} is assumed");
+            self.issue("transfer_syntax_assumed", "TransferSyntaxUID", &detail);
+            return;
+        }
+        self.instance.transfer_syntax_uid = declared_uid.to_owned();
+        if declared.is_some_and(|declared| declared != found) {
+            let detail = format!("the dataset is written as in {fitting}, not as declared");
+            self.issue("dataset_encoding_mismatch", "TransferSyntaxUID", &detail);
+        }
+    }
+
+    /// Is there anything that a truncated header has said already?
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        !self.instance.series_instance_uid.is_empty() || !self.instance.sop_class_uid.is_empty()
+    }
+
+    /// The instance. `pixels` is the element that the walk stopped at.
+    pub(super) fn finish(
+        mut self,
+        meta: &Meta,
+        pixels: Option<(Tag, PixelDataLocation)>,
+    ) -> Instance {
+        let element = match pixels.map(|(tag, _)| tag) {
+            Some(tags::FLOAT_PIXEL_DATA) => PixelElement::FloatPixelData,
+            Some(tags::DOUBLE_FLOAT_PIXEL_DATA) => PixelElement::DoubleFloatPixelData,
+            _ => PixelElement::PixelData,
+        };
+        let image = std::mem::take(&mut self.image).finish(element, pixels.is_some());
+        self.instance.image = image.unwrap_or_else(|(code, keyword, detail)| {
+            self.issue(code, keyword, &detail);
+            None
+        });
+        let table = match self.extended_offsets {
+            [Some(offsets), Some(lengths)] => Some([offsets, lengths]),
+            _ => None,
+        };
+        self.instance.pixel_data = pixels.map(|(_, location)| PixelDataLocation {
+            extended_offset_table: table,
+            ..location
+        });
+        let mut instance = self.instance;
+        if instance.sop_class_uid.is_empty() {
+            instance.sop_class_uid.clone_from(&meta.sop_class_uid);
+        }
+        if instance.sop_instance_uid.is_empty() {
+            instance.sop_instance_uid.clone_from(&meta.sop_instance_uid);
+        }
+        let shown = self.shown.into_iter();
+        instance.attributes = shown
+            .map(|(keyword, value)| (keyword.to_owned(), value))
+            .collect();
+        instance
+    }
+
+    fn target(&mut self, target: Target) -> &mut FrameAttributes {
+        match (target, self.instance.per_frame.last_mut()) {
+            (Target::Frame, Some(frame)) => frame,
+            _ => &mut self.instance.shared,
+        }
+    }
+
+    /// What is wanted of an element of the dataset itself.
+    fn want_top(&mut self, header: &ElementHeader) -> Want<Place> {
+        match header.tag {
+            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => Want::Stop,
+            tags::EXTENDED_OFFSET_TABLE | tags::EXTENDED_OFFSET_TABLE_LENGTHS => Want::Locate,
+            SHARED_FUNCTIONAL_GROUPS_SEQUENCE => Want::Enter(Place::Groups(Target::Shared)),
+            PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE => Want::Enter(Place::Groups(Target::Frame)),
+            MODALITY_LUT_SEQUENCE => Want::Enter(Place::ModalityLut),
+            REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(Target::Shared),
+            RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE => Want::Enter(Place::Radiopharmaceutical),
+            tag => {
+                let table = &ATTRIBUTES[self.cursor..];
+                let passed = table
+                    .iter()
+                    .take_while(|attribute| attribute.tag < tag)
+                    .count();
+                self.cursor += passed;
+                self.attribute = table.get(passed).filter(|attribute| attribute.tag == tag);
+                if passed == 0 && self.attribute.is_none() && self.cursor > 0 {
+                    // Perhaps the tags do not ascend.
+                    self.attribute = attributes::by_tag(tag);
+                }
+                self.want_value()
+            }
+        }
+    }
+
+    fn want_value(&self) -> Want<Place> {
+        match self.attribute {
+            Some(_) => Want::VALUE,
+            None => Want::Skip,
+        }
+    }
+
+    /// A nearer Real World Value Mapping takes the place of one further out.
+    fn enter_real_world(&mut self, target: Target) -> Want<Place> {
+        let frame = self.target(target);
+        frame.real_world_value = None;
+        self.real_world = RealWorldItem::default();
+        Want::Enter(Place::RealWorld(target))
+    }
+
+    /// Numbers of an attribute into `self.numbers`.
+    fn read_numbers(
+        &mut self,
+        attribute: &Attribute,
+        written: Vr,
+        value: &[u8],
+        enc: Encoding,
+    ) -> Result<(), Malformed> {
+        let mut vr = attribute.effective_vr(written);
+        // US or SS: the sign is that of the pixels (PS3.3 C.7.6.3), where no VR tells.
+        if attribute.tag == PIXEL_PADDING_VALUE && written != *b"SS" && self.image.is_signed() {
+            vr = *b"SS";
+        }
+        value::numbers(vr, value, enc, &mut self.numbers)?;
+        if attribute.is_whole() && self.numbers.iter().any(|n| value::whole(*n).is_err()) {
+            return Err(Malformed);
+        }
+        Ok(())
+    }
+
+    fn number_value(
+        &mut self,
+        place: Place,
+        attribute: &'static Attribute,
+        header: &ElementHeader,
+        value: &[u8],
+        enc: Encoding,
+    ) -> Result<(), Malformed> {
+        if attribute.tag == LUT_DESCRIPTOR {
+            return self.lut_descriptor(place, header, value, enc);
+        }
+        self.read_numbers(attribute, header.vr, value, enc)?;
+        if self.numbers.is_empty() {
+            return Ok(());
+        }
+        let numbers = std::mem::take(&mut self.numbers);
+        let result = self.use_numbers(place, attribute, &numbers);
+        if result.is_ok() && attribute.shown && shows(place) {
+            let shown = number_to_show(attribute, &numbers);
+            self.shown.push((attribute.keyword, shown));
+        }
+        self.numbers = numbers;
+        result
+    }
+
+    fn use_numbers(
+        &mut self,
+        place: Place,
+        attribute: &Attribute,
+        numbers: &[f64],
+    ) -> Result<(), Malformed> {
+        match place {
+            Place::Top => {
+                self.image.set(attribute.tag, numbers)?;
+                frame::set_numbers(&mut self.instance.shared, attribute.tag, numbers)
+            }
+            Place::Macro(target) => frame::set_numbers(self.target(target), attribute.tag, numbers),
+            Place::RealWorld(target) => {
+                self.real_world_number(target, attribute.tag, numbers[0]);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The first item that is linear counts: one with a slope and an intercept.
+    fn real_world_number(&mut self, target: Target, tag: Tag, number: f64) {
+        match tag {
+            Tag(0x0040, 0x9224) => self.real_world.intercept = Some(number),
+            Tag(0x0040, 0x9225) => self.real_world.slope = Some(number),
+            _ => return,
+        }
+        let item = &mut self.real_world;
+        let (Some(slope), Some(intercept)) = (item.slope, item.intercept) else {
+            return;
+        };
+        let units = item.units.take();
+        let frame = self.target(target);
+        if frame.real_world_value.is_none() {
+            frame.real_world_value = Some([slope, intercept]);
+            frame.units = units.or(frame.units.take());
+        }
+    }
+
+    /// LUT Descriptor: entries, first mapped value, bits (PS3.3 C.11.1.1).
+    fn lut_descriptor(
+        &mut self,
+        place: Place,
+        header: &ElementHeader,
+        value: &[u8],
+        enc: Encoding,
+    ) -> Result<(), Malformed> {
+        let (words, _) = value.as_chunks::<2>();
+        let [entries, first, bits] = words else {
+            return Err(Malformed);
+        };
+        let first = enc.u16(*first);
+        let first = if self.image.is_signed() || &header.vr == b"SS" {
+            i32::from(first as i16)
+        } else {
+            i32::from(first)
+        };
+        let entries = match enc.u16(*entries) {
+            0 => 65_536,
+            entries => i32::from(entries),
+        };
+        let shared = &mut self.instance.shared;
+        if place == Place::ModalityLut && shared.modality_lut_descriptor.is_none() {
+            let bits = i32::from(enc.u16(*bits));
+            shared.modality_lut_descriptor = Some([entries, first, bits]);
+        }
+        Ok(())
+    }
+
+    fn text_value(
+        &mut self,
+        place: Place,
+        attribute: &'static Attribute,
+        value: &[u8],
+    ) -> Result<(), Malformed> {
+        let raw = value::trim(value);
+        if raw.is_empty() {
+            return Ok(());
+        }
+        let has_charset = matches!(&attribute.vr, b"SH" | b"LO" | b"ST" | b"LT" | b"PN" | b"UT");
+        let text = if has_charset {
+            self.charset.decode(raw)
+        } else {
+            Charset::default().decode(raw)
+        };
+        self.use_text(place, attribute.tag, &text, raw)?;
+        if attribute.shown && shows(place) {
+            let shown = text_to_show(attribute, &text);
+            self.shown.push((attribute.keyword, shown));
+        }
+        Ok(())
+    }
+
+    fn use_text(
+        &mut self,
+        place: Place,
+        tag: Tag,
+        text: &str,
+        raw: &[u8],
+    ) -> Result<(), Malformed> {
+        match place {
+            Place::Top => {
+                match tag {
+                    tags::SPECIFIC_CHARACTER_SET => {
+                        self.charset = Charset::from_value(text).ok_or(Malformed)?;
+                    }
+                    tags::SOP_CLASS_UID => self.instance.sop_class_uid = text.to_owned(),
+                    tags::SOP_INSTANCE_UID => self.instance.sop_instance_uid = text.to_owned(),
+                    tags::MODALITY => self.instance.modality = text.to_owned(),
+                    tags::STUDY_INSTANCE_UID => self.instance.study_instance_uid = text.to_owned(),
+                    tags::SERIES_INSTANCE_UID => {
+                        self.instance.series_instance_uid = text.to_owned();
+                    }
+                    Tag(0x0020, 0x0052) => self.instance.frame_of_reference_uid = text.to_owned(),
+                    tags::PHOTOMETRIC_INTERPRETATION => self.image.set_photometric(text),
+                    _ => {}
+                }
+                frame::set_text(&mut self.instance.shared, tag, text, raw)
+            }
+            Place::Macro(target) => frame::set_text(self.target(target), tag, text, raw),
+            Place::RealWorldUnits if tag == Tag(0x0008, 0x0100) => {
+                self.real_world.units = Some(text.to_owned());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sink for Collector {
+    type Place = Place;
+
+    fn want(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
+        if header.tag.0 % 2 != 0 {
+            return Want::Skip;
+        }
+        match place {
+            Place::Top => self.want_top(header),
+            Place::Groups(target) => match header.tag {
+                REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
+                tag if MACROS.contains(&tag) => Want::Enter(Place::Macro(target)),
+                _ => Want::Skip,
+            },
+            Place::RealWorld(_) if header.tag == MEASUREMENT_UNITS_CODE_SEQUENCE => {
+                Want::Enter(Place::RealWorldUnits)
+            }
+            _ => {
+                self.attribute = attributes::by_tag(header.tag);
+                self.want_value()
+            }
+        }
+    }
+
+    fn value(&mut self, place: Place, header: &ElementHeader, value: &[u8], enc: Encoding) {
+        let Some(attribute) = self.attribute else {
+            return;
+        };
+        let result = if attribute.is_number() {
+            self.number_value(place, attribute, header, value, enc)
+        } else {
+            self.text_value(place, attribute, value)
+        };
+        if result.is_err() {
+            if place == Place::Top {
+                self.image.set_malformed(attribute.tag);
+            }
+            self.malformed(attribute.keyword);
+        }
+    }
+
+    fn item(&mut self, place: Place) -> Result<bool, Error> {
+        match place {
+            Place::Groups(Target::Frame) => {
+                if self.instance.per_frame.len() == PER_FRAME_ITEMS_MAX {
+                    return Err(Error::TooLarge {
+                        what: "the number of Per-Frame Functional Groups",
+                        limit: PER_FRAME_ITEMS_MAX as u64,
+                    });
+                }
+                self.instance.per_frame.push(FrameAttributes::default());
+            }
+            Place::RealWorld(_) => self.real_world = RealWorldItem::default(),
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn located(&mut self, tag: Tag, offset_bytes: u64, length_bytes: u64) {
+        let index = usize::from(tag == tags::EXTENDED_OFFSET_TABLE_LENGTHS);
+        self.extended_offsets[index] = Some((offset_bytes, length_bytes));
+    }
+
+    fn oversized(&mut self, header: &ElementHeader) {
+        if let Some(attribute) = attributes::by_tag(header.tag) {
+            self.image.set_malformed(attribute.tag);
+            self.malformed(attribute.keyword);
+        }
+    }
+}
+
+/// Attributes of these places are those of the whole instance.
+fn shows(place: Place) -> bool {
+    matches!(
+        place,
+        Place::Top | Place::Macro(Target::Shared) | Place::Radiopharmaceutical
+    )
+}
+
+fn number_to_show(attribute: &Attribute, numbers: &[f64]) -> Value {
+    match (attribute.is_whole(), numbers) {
+        (true, [number]) => Value::Int(*number as i64),
+        (true, numbers) => Value::Ints(numbers.iter().map(|number| *number as i64).collect()),
+        (false, [number]) => Value::Float(*number),
+        (false, numbers) => Value::Floats(numbers.to_vec()),
+    }
+}
+
+fn text_to_show(attribute: &Attribute, text: &str) -> Value {
+    let single = matches!(&attribute.vr, b"ST" | b"LT" | b"UT" | b"UR");
+    if single || !text.contains('\\') {
+        return Value::Text(text.to_owned());
+    }
+    let parts = text.split('\\').take(VALUES_MAX);
+    Value::Texts(parts.map(|part| part.trim().to_owned()).collect())
+}
