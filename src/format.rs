@@ -7,6 +7,9 @@ pub mod json;
 pub mod npy;
 pub mod table;
 
+#[cfg(test)]
+mod tests;
+
 /// Why a format cannot show an array.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

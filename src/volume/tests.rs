@@ -1,7 +1,9 @@
 //! The rules of the volume layer, one table each, over headers made in code.
 
+mod admit;
 mod fixture;
 mod geometry;
+mod order;
 mod property;
 mod series;
 mod values;

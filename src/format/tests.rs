@@ -1,0 +1,211 @@
+//! The texts, of volumes built from headers made in code.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::{json, table};
+use crate::archive::{Record, SourceIdentity};
+use crate::dicom::{
+    FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation, PixelElement, Value,
+};
+use crate::volume::{Finding, Volume, build};
+
+/// A CT slice with a name that must not leave `volume.json`.
+fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
+    let image = ImagePixel {
+        rows: 4,
+        columns: 6,
+        number_of_frames: 1,
+        samples_per_pixel: 1,
+        photometric: Photometric::Monochrome2,
+        planar_configuration: 0,
+        bits_allocated: 16,
+        bits_stored: 12,
+        high_bit: 11,
+        signed: false,
+        element: PixelElement::PixelData,
+    };
+    let attributes = [
+        ("PatientName", Value::Text("Doe^Jane".into())),
+        ("KVP", Value::Float(120.0)),
+        ("Odd", Value::Float(f64::NAN)),
+        ("Many", Value::Floats(vec![1.5, f64::INFINITY])),
+        ("Count", Value::Int(3)),
+        ("Counts", Value::Ints(vec![1, 2])),
+        (
+            "ImageType",
+            Value::Texts(vec!["ORIGINAL".into(), "\"A\"".into()]),
+        ),
+    ];
+    Arc::new(Record {
+        path: PathBuf::from(format!("d/{number}.dcm")),
+        identity: SourceIdentity {
+            size_bytes: 2048,
+            mtime_ns: 0,
+        },
+        instance: Instance {
+            sop_instance_uid: format!("1.2.3.{number}"),
+            sop_class_uid: "1.2.840.10008.5.1.4.1.1.2".into(),
+            study_instance_uid: "1.2".into(),
+            series_instance_uid: "1.2.3".into(),
+            transfer_syntax_uid: transfer_syntax.into(),
+            modality: "CT".into(),
+            image: Some(image),
+            pixel_data: Some(PixelDataLocation {
+                offset_bytes: 1000,
+                length_bytes: Some(48),
+                extended_offset_table: None,
+            }),
+            shared: FrameAttributes {
+                image_position: Some([-10.0, -20.0, number as f64 * 2.0]),
+                image_orientation: Some([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+                pixel_spacing: Some([0.5, 0.75]),
+                rescale_slope: Some(1.0),
+                rescale_intercept: Some(-1024.0),
+                ..FrameAttributes::default()
+            },
+            attributes: attributes.map(|(k, v)| (k.to_owned(), v)).into(),
+            ..Instance::default()
+        },
+    })
+}
+
+const NATIVE: &str = "1.2.840.10008.1.2.1";
+const RLE: &str = "1.2.840.10008.1.2.5";
+
+fn volume(transfer_syntaxes: [&str; 2]) -> Volume {
+    let [first, second] = transfer_syntaxes;
+    let mut built = build(&[slice(2, second), slice(1, first)]);
+    assert_eq!(built.volumes.len(), 1);
+    built.volumes.remove(0)
+}
+
+#[test]
+fn volume_json_says_it_all() {
+    let bytes = json::volume_json(&volume([NATIVE, NATIVE])).unwrap();
+    let document: Json = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(
+        document,
+        json!({
+            "format": 1,
+            "name": "1.2.3",
+            "study_instance_uid": "1.2",
+            "series_instance_uid": "1.2.3",
+            "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+            "modality": "CT",
+            "shape": [2, 4, 6],
+            "axes": "zyx",
+            "dtype": "<i2",
+            "stored_dtype": "<u2",
+            "spacing_mm": [2.0, 0.5, 0.75],
+            "affine_lps": [
+                [0.75, 0.0, 0.0, -10.0], [0.0, 0.5, 0.0, -20.0], [0.0, 0.0, 2.0, 2.0],
+                [0.0, 0.0, 0.0, 1.0]
+            ],
+            "affine_ras": [
+                [-0.75, 0.0, 0.0, 10.0], [0.0, -0.5, 0.0, 20.0], [0.0, 0.0, 2.0, 2.0],
+                [0.0, 0.0, 0.0, 1.0]
+            ],
+            "status": "ok",
+            "findings": [],
+            "values": {"kind": "modality", "units": "HU"},
+            "photometric_interpretation": "MONOCHROME2",
+            "frames": [
+                {"file": "d/1.dcm", "frame_number": 1, "sop_instance_uid": "1.2.3.1",
+                 "position_lps_mm": [-10.0, -20.0, 2.0], "slope": 1.0, "intercept": -1024.0},
+                {"file": "d/2.dcm", "frame_number": 1, "sop_instance_uid": "1.2.3.2",
+                 "position_lps_mm": [-10.0, -20.0, 4.0], "slope": 1.0, "intercept": -1024.0}
+            ],
+            "transfer_syntax": NATIVE,
+            "dicom": {
+                "PatientName": "Doe^Jane", "KVP": 120.0, "Odd": null, "Many": [1.5, null],
+                "Count": 3, "Counts": [1, 2], "ImageType": ["ORIGINAL", "\"A\""]
+            }
+        })
+    );
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.ends_with("}\n") && !text.contains("-0.0"), "{text}");
+    // DESIGN 1.5 gives the order of keys.
+    let keys = [
+        "\"format\"",
+        "\"shape\"",
+        "\"axes\"",
+        "\"dtype\"",
+        "\"spacing_mm\"",
+    ];
+    let places: Vec<_> = keys.iter().map(|key| text.find(key).unwrap()).collect();
+    assert!(places.is_sorted());
+}
+
+#[test]
+fn several_transfer_syntaxes_are_a_list() {
+    let bytes = json::volume_json(&volume([RLE, NATIVE])).unwrap();
+    let document: Json = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(document["transfer_syntax"], json!([NATIVE, RLE]));
+}
+
+#[test]
+fn what_is_unknown_is_null() {
+    let mut record = slice(1, NATIVE).as_ref().clone();
+    record.instance.shared = FrameAttributes::default();
+    record.instance.image.as_mut().unwrap().photometric = Photometric::Other("ODD".into());
+    let volume = build(&[Arc::new(record)]).volumes.remove(0);
+    let document: Json = serde_json::from_slice(&json::volume_json(&volume).unwrap()).unwrap();
+    for key in ["spacing_mm", "affine_lps", "affine_ras"] {
+        assert_eq!(document[key], Json::Null, "{key}");
+    }
+    assert_eq!(document["frames"][0]["position_lps_mm"], Json::Null);
+    assert_eq!(document["values"], json!({"kind": "stored", "units": null}));
+    assert_eq!(document["photometric_interpretation"], "ODD");
+    assert_eq!(document["status"], "warn");
+    assert_eq!(document["findings"][0]["code"], "no_geometry");
+}
+
+#[test]
+fn index_has_a_row_a_volume_and_no_patient() {
+    let volumes = [volume([RLE, NATIVE])];
+    let text = String::from_utf8(table::index_csv(&volumes).unwrap()).unwrap();
+    assert_eq!(
+        text,
+        "path,series_instance_uid,study_instance_uid,modality,shape,axes,dtype,spacing_mm,status,\
+         findings,bytes,frames,transfer_syntax\n\
+         series/1.2.3,1.2.3,1.2,CT,2x4x6,zyx,<i2,2x0.5x0.75,ok,,96,2,\
+         1.2.840.10008.1.2.1 1.2.840.10008.1.2.5\n"
+    );
+    let lines = String::from_utf8(table::index_jsonl(&volumes).unwrap()).unwrap();
+    let row: Json = serde_json::from_str(lines.trim_end()).unwrap();
+    assert_eq!(
+        row,
+        json!({
+            "path": "series/1.2.3", "series_instance_uid": "1.2.3", "study_instance_uid": "1.2",
+            "modality": "CT", "shape": [2, 4, 6], "axes": "zyx", "dtype": "<i2",
+            "spacing_mm": [2.0, 0.5, 0.75], "status": "ok", "findings": [], "bytes": 96,
+            "frames": 2, "transfer_syntax": [NATIVE, RLE]
+        })
+    );
+    assert!(!text.contains("Doe") && !lines.contains("Doe"));
+    assert_eq!(table::index_jsonl(&[]).unwrap(), b"");
+    let header = String::from_utf8(table::index_csv(&[]).unwrap()).unwrap();
+    assert_eq!(header.lines().count(), 1);
+}
+
+#[test]
+fn findings_name_volume_or_file() {
+    let mut volume = volume([NATIVE, NATIVE]);
+    volume.findings.push(Finding {
+        code: "lossy",
+        detail: "a \"quoted\"\nline".into(),
+    });
+    let file = Finding {
+        code: "not_an_image",
+        detail: "x".into(),
+    };
+    let bytes = table::findings_jsonl(&[volume], &[("a/b".into(), file)]).unwrap();
+    assert_eq!(
+        String::from_utf8(bytes).unwrap(),
+        "{\"volume\":\"series/1.2.3\",\"code\":\"lossy\",\"detail\":\"a \\\"quoted\\\"\\nline\"}\n\
+         {\"file\":\"a/b\",\"code\":\"not_an_image\",\"detail\":\"x\"}\n"
+    );
+}
