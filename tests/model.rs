@@ -72,7 +72,7 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
         sources.push(describe(&series, &written, &mut model));
         names.push(series.uid.clone());
     }
-    let catalog = archive::scan(dir.path(), None, &archive::NoProgress).expect("a scan");
+    let catalog = archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
     let tree = Tree::new(volume::build(&catalog.records), SystemTime::now()).expect("a tree");
     let cache = Arc::new(Cache::new(budget_bytes, 64).expect("a cache"));
     let fs = Fs::new(Parts {

@@ -9,8 +9,7 @@ mod picture;
 
 use std::fs::File;
 use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +17,8 @@ use clap::Args;
 use dicom_dictionary_std::uids;
 use npyz::NpyFile;
 
-use crate::mount;
+use crate::config::{Config, Flags, Machine};
+use crate::mount::{self, Mounted};
 use synthetic::Series;
 
 /// Arguments of `dicomfs demo`: none.
@@ -62,7 +62,7 @@ pub fn run(_args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
     }
     writeln!(out, "\n2. $ dicomfs mount {} {}", archive.display(), mountpoint.display())?;
     let start = Instant::now();
-    let mounted = Mounted::new(&archive, &mountpoint, &place.path().join("index.sqlite"))?;
+    let mounted = mount(&archive, &mountpoint, &place.path().join("index.sqlite"))?;
     writeln!(out, "     live after {:.0} ms", start.elapsed().as_secs_f64() * 1e3)?;
 
     writeln!(out, "\n3. What a user sees:")?;
@@ -75,45 +75,19 @@ pub fn run(_args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\n5. A slice of the first one (series/{}/volume.npy):", all[0].1.uid)?;
     picture::show(out, &slice(&mountpoint, &all[0].1)?, all[0].1.shape[2])?;
 
-    mounted.unmount()?;
+    mounted.finish();
     place.close()?;
     writeln!(out, "\n6. Unmounted and removed. Now with your own: dicomfs mount /archive /mnt")?;
     Ok(())
 }
 
-/// A mount made by this binary, taken down when dropped.
-struct Mounted {
-    mountpoint: PathBuf,
-    live: bool,
-}
-
-impl Mounted {
-    fn new(archive: &Path, mountpoint: &Path, index: &Path) -> Result<Mounted> {
-        let program = std::env::current_exe().context("cannot find my own program file")?;
-        let status = Command::new(program)
-            .args(["mount".as_ref(), archive.as_os_str(), mountpoint.as_os_str()])
-            .arg("--index")
-            .arg(index)
-            .status()
-            .context("cannot start the mount")?;
-        ensure!(status.success(), "the mount failed ({status})");
-        Ok(Mounted { mountpoint: mountpoint.to_path_buf(), live: true })
-    }
-
-    fn unmount(mut self) -> Result<()> {
-        self.live = false;
-        mount::unmount(&self.mountpoint)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if self.live
-            && let Err(why) = mount::unmount(&self.mountpoint)
-        {
-            tracing::warn!("cannot unmount {}: {why:#}", self.mountpoint.display());
-        }
-    }
+/// Mounts `archive` in this process, with the defaults of `dicomfs mount`.
+fn mount(archive: &Path, mountpoint: &Path, index: &Path) -> Result<Mounted> {
+    let mut flags = Flags::default();
+    flags.archive.index = Some(index.to_path_buf());
+    let config = Config::resolve(archive, mountpoint, &flags, &Machine::read())?;
+    let options = mount::check(&config.mount_options())?;
+    Mounted::start(&options, super::mount_command::make_fs(&config)?)
 }
 
 /// Lists a directory as a tree: two entries of each kind, three levels deep.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::archive::scan::Options as ScanOptions;
 use crate::archive::{self, Counts, Index, Source};
 use crate::config::ArchiveConfig;
-use crate::volume::{self, Built, Finding};
+use crate::volume::{self, Built, Finding, finding};
 
 /// An opened archive.
 pub struct Library {
@@ -37,12 +38,12 @@ pub fn open(config: &ArchiveConfig) -> Result<Library> {
             None
         }
     };
-    let catalog = archive::scan(&config.archive, index.as_mut(), &progress)
+    let catalog = archive::scan(&config.archive, &ScanOptions::default(), index.as_mut(), &progress)
         .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     progress.0.finish_and_clear();
     let mut built = volume::build(&catalog.records);
     built.findings.extend(catalog.findings.into_iter().map(|found| {
-        (found.path, Finding { code: found.code, detail: found.detail })
+        (found.path, Finding { code: finding::known_code(&found.code), detail: found.detail })
     }));
     let source = Arc::new(Source::new(catalog.root));
     Ok(Library { built, counts: catalog.counts, source })
@@ -68,11 +69,11 @@ impl Bar {
 }
 
 impl archive::Progress for Bar {
-    fn found(&self, files: u64) {
-        self.0.set_length(files);
+    fn files_found(&self, total: u64) {
+        self.0.set_length(total);
     }
 
-    fn done(&self, files: u64) {
-        self.0.set_position(files);
+    fn files_done(&self, total: u64) {
+        self.0.set_position(total);
     }
 }

@@ -28,7 +28,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Builds the file system. Runs in the process that serves, so it may start threads.
-fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
+pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
     let library = library::open(&config.archive)?;
     let cache = Cache::new(config.cache_size_bytes, SLABS_MAX)
         .context("cannot make a place for decoded volumes in memory")?;

@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Error, Produce};
 use crate::archive::{self, Record, Source};
 use crate::decode::cpu::native;
-use crate::decode::values::{self, Luts};
-use crate::decode::{self, Encoded};
-use crate::dicom::deflate::read_deflated;
-use crate::dicom::{self, FrameTable, ImagePixel, PixelDataLocation, TransferSyntax, syntax};
+use crate::decode::{self, Encoded, values};
+use crate::dicom::{
+    self, FrameTable, ImagePixel, Luts, PixelDataLocation, TransferSyntax, read_deflated, syntax,
+};
 use crate::volume::{Frame, Transform, Variant, Volume};
 
 /// Multi-frame files kept open with their frame tables, a stream.
@@ -71,10 +71,10 @@ impl FrameSource {
             || self.volume.values.transform == Transform::Identity;
         if as_stored && opened.is_verbatim(image) {
             opened.read_native(image, frame.frame_index, out)?;
-            return Ok(self.source.verify(record, &opened.file)?);
+            return Ok(self.source.verify(&opened.file, record)?);
         }
         let first_bit = opened.read_encoded(image, frame.frame_index, &mut scratch.encoded)?;
-        self.source.verify(record, &opened.file)?;
+        self.source.verify(&opened.file, record)?;
         let encoded = Encoded { bytes: &scratch.encoded, first_bit };
         if as_stored {
             return Ok(decode::decode_frame(opened.syntax.uid, image, encoded, out)?);
@@ -120,7 +120,7 @@ impl FrameSource {
         };
         let luts = match self.volume.values.transform {
             Transform::Palette | Transform::ModalityLut if self.variant == Variant::Values => {
-                dicom::read_luts(&self.source.path(record))?
+                dicom::read_luts(&file, file_len)?
             }
             _ => Luts::default(),
         };
