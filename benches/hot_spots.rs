@@ -36,7 +36,9 @@ fn samples() -> Vec<u8> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 27) as i16
     };
-    (0..FRAME_BYTES / 2).flat_map(|n| ((n / 512) as i16 + next()).to_le_bytes()).collect()
+    (0..FRAME_BYTES / 2)
+        .flat_map(|n| ((n / 512) as i16 + next()).to_le_bytes())
+        .collect()
 }
 
 fn native(c: &mut Criterion) {
@@ -52,7 +54,10 @@ fn native(c: &mut Criterion) {
         let image = image(bits);
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter(|| {
-                let encoded = Encoded { bytes: black_box(&bytes), first_bit: 0 };
+                let encoded = Encoded {
+                    bytes: black_box(&bytes),
+                    first_bit: 0,
+                };
                 decode_frame(syntax, &image, encoded, &mut out).expect("it decodes");
             });
         });
@@ -65,17 +70,38 @@ fn value_rules(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(FRAME_BYTES as u64));
     let stored = samples();
     let cases = [
-        ("offset to int16", Dtype::I16, Transform::Offset, (1.0, -1024.0)),
-        ("linear to float32", Dtype::F32, Transform::Linear, (1.25, -1024.0)),
+        (
+            "offset to int16",
+            Dtype::I16,
+            Transform::Offset,
+            (1.0, -1024.0),
+        ),
+        (
+            "linear to float32",
+            Dtype::F32,
+            Transform::Linear,
+            (1.25, -1024.0),
+        ),
     ];
     for (name, dtype, transform, rescale) in cases {
-        let rule = Values { dtype, transform, units: None };
+        let rule = Values {
+            dtype,
+            transform,
+            units: None,
+        };
         let mut out = vec![0; FRAME_BYTES / 2 * dtype.itemsize()];
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter(|| {
                 let luts = Luts::default();
-                values::apply(&rule, rescale, &image(16), &luts, black_box(&stored), &mut out)
-                    .expect("it fits");
+                values::apply(
+                    &rule,
+                    rescale,
+                    &image(16),
+                    &luts,
+                    black_box(&stored),
+                    &mut out,
+                )
+                .expect("it fits");
             });
         });
     }

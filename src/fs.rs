@@ -19,9 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use error::Error;
-pub use types::{
-    Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, StatFs,
-};
+pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, StatFs};
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
@@ -95,7 +93,10 @@ impl Fs {
 
     /// The current generation of the tree.
     pub fn tree(&self) -> Arc<Tree> {
-        self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tree
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Who makes frames; its counters are what `.dicomfs/stats.json` shows.
@@ -171,7 +172,11 @@ impl Fs {
                 }
             };
             let attr = self.attr(&tree, child);
-            if add(&DirEntry { name, attr, next_offset: at + 1 }) {
+            if add(&DirEntry {
+                name,
+                attr,
+                next_offset: at + 1,
+            }) {
                 break;
             }
         }
@@ -207,15 +212,30 @@ impl Fs {
             _ => (None, OpenMode::Cached),
         };
         let fh = self.next_fh.fetch_add(1, Ordering::Relaxed);
-        let handle = Arc::new(Handle { ino, content, mode: Mutex::new(mode) });
-        self.handles.write().unwrap_or_else(PoisonError::into_inner).insert(fh, handle);
-        Ok(Opened { fh, mode: open_mode })
+        let handle = Arc::new(Handle {
+            ino,
+            content,
+            mode: Mutex::new(mode),
+        });
+        self.handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(fh, handle);
+        Ok(Opened {
+            fh,
+            mode: open_mode,
+        })
     }
 
     /// Reads; answers through `reply`, at once or from another thread. Never waits. At or past
     /// the end of the file the answer is empty.
     pub fn read(&self, fh: u64, offset: u64, size_bytes: u32, reply: ReadReply) {
-        let handle = self.handles.read().unwrap_or_else(PoisonError::into_inner).get(&fh).cloned();
+        let handle = self
+            .handles
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&fh)
+            .cloned();
         match handle {
             Some(handle) => self.read_content(&handle, offset, u64::from(size_bytes), reply),
             None => reply.send(Err(Error::BadHandle)),
@@ -224,9 +244,17 @@ impl Fs {
 
     /// Closes a handle.
     pub fn release(&self, fh: u64) {
-        let handle = self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&fh);
+        let handle = self
+            .handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&fh);
         let Some(handle) = handle else { return };
-        let mode = handle.mode.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mode = handle
+            .mode
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
             self.modes.close(handle.ino, mode, view.stream.slab());
         }
@@ -274,7 +302,11 @@ impl Fs {
             kind,
             size_bytes,
             mtime: tree.mtime(node),
-            mode: if kind == Kind::Symlink { mode } else { mode & !self.umask },
+            mode: if kind == Kind::Symlink {
+                mode
+            } else {
+                mode & !self.umask
+            },
             nlink: if kind == Kind::Directory { 2 } else { 1 },
             uid: self.uid,
             gid: self.gid,
@@ -295,11 +327,7 @@ impl Fs {
         }
     }
 
-    fn part_content(
-        &self,
-        volume: &Arc<Volume>,
-        part: Part,
-    ) -> Result<Content, Error> {
+    fn part_content(&self, volume: &Arc<Volume>, part: Part) -> Result<Content, Error> {
         match part {
             Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
             Part::Frame(n) => content::frame(&self.fetcher, &self.source, volume, n),
@@ -308,7 +336,10 @@ impl Fs {
                 .map_err(|why| Error::Malformed(why.to_string())),
             Part::DicomFile(n) => {
                 let record = volume.records.get(n as usize).ok_or(Error::Absent)?;
-                Ok(Content::Source { source: self.source.clone(), record: record.clone() })
+                Ok(Content::Source {
+                    source: self.source.clone(),
+                    record: record.clone(),
+                })
             }
             Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }

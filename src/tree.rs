@@ -149,7 +149,16 @@ impl Tree {
                 key,
             });
         }
-        Ok(Tree { volumes: nodes, by_name, by_key, views, index_csv, index_jsonl, findings, built })
+        Ok(Tree {
+            volumes: nodes,
+            by_name,
+            by_key,
+            views,
+            index_csv,
+            index_jsonl,
+            findings,
+            built,
+        })
     }
 
     /// The volume at a position.
@@ -229,12 +238,13 @@ impl Tree {
                 let volume = self.volumes.get(n)?;
                 Some(((&volume.volume.name).into(), Node::Volume(n as u32)))
             }
-            Node::Control => {
-                CONTROL_FILES.get(n).map(|(file, name)| ((*name).into(), Node::ControlFile(*file)))
-            }
-            Node::View(ino) => {
-                self.views.child_at(ino, n).map(|(name, ino)| (name.into(), Node::View(ino)))
-            }
+            Node::Control => CONTROL_FILES
+                .get(n)
+                .map(|(file, name)| ((*name).into(), Node::ControlFile(*file))),
+            Node::View(ino) => self
+                .views
+                .child_at(ino, n)
+                .map(|(name, ino)| (name.into(), Node::View(ino))),
             Node::Volume(position) => {
                 let part = *self.listed_parts(position).get(n)?;
                 Some((part_name(part).into(), Node::Part(position, part)))
@@ -243,7 +253,10 @@ impl Tree {
                 let (count, width, extension) = self.numbering(position, part)?;
                 let number = u32::try_from(n).ok().filter(|&n| n < count)?;
                 let name = numbered(number, width, extension);
-                Some((name.into(), Node::Part(position, numbered_part(part, number)?)))
+                Some((
+                    name.into(),
+                    Node::Part(position, numbered_part(part, number)?),
+                ))
             }
             _ => None,
         }
@@ -287,10 +300,12 @@ impl Tree {
     pub fn len_bytes(&self, node: Node) -> u64 {
         match node {
             Node::Index(file) => self.index(file).len() as u64,
-            Node::View(_) => {
-                self.link_target(node).map_or(0, |target| target.as_os_str().len() as u64)
+            Node::View(_) => self
+                .link_target(node)
+                .map_or(0, |target| target.as_os_str().len() as u64),
+            Node::Part(position, part) => {
+                self.part_len_bytes(&self.volumes[position as usize], part)
             }
-            Node::Part(position, part) => self.part_len_bytes(&self.volumes[position as usize], part),
             _ => 0,
         }
     }
@@ -308,7 +323,11 @@ impl Tree {
     /// Number of inodes, for statfs.
     pub fn node_count(&self) -> u64 {
         let files = |node: &VolumeNode| node.volume.frames.len() + node.volume.records.len() + 6;
-        self.volumes.iter().map(|node| files(node) as u64).sum::<u64>() + self.views.len() as u64
+        self.volumes
+            .iter()
+            .map(|node| files(node) as u64)
+            .sum::<u64>()
+            + self.views.len() as u64
     }
 
     fn part_len_bytes(&self, node: &VolumeNode, part: Part) -> u64 {
@@ -322,16 +341,21 @@ impl Tree {
                 let header = format::npy::HEADER_LEN_BYTES as u64;
                 header + volume.frame_len_bytes(Variant::Values)
             }
-            Part::DicomFile(record) => {
-                volume.records.get(record as usize).map_or(0, |r| r.identity.size_bytes)
-            }
+            Part::DicomFile(record) => volume
+                .records
+                .get(record as usize)
+                .map_or(0, |r| r.identity.size_bytes),
             Part::Frames | Part::Dicom => 0,
         }
     }
 
     fn exists(&self, node: Node) -> bool {
-        let Node::Part(position, part) = node else { return true };
-        let Some(node) = self.volumes.get(position as usize) else { return false };
+        let Node::Part(position, part) = node else {
+            return true;
+        };
+        let Some(node) = self.volumes.get(position as usize) else {
+            return false;
+        };
         match part {
             Part::Frame(n) => (n as usize) < node.volume.frames.len() && node.decodable,
             Part::DicomFile(n) => (n as usize) < node.volume.records.len(),
@@ -375,13 +399,23 @@ impl Tree {
     /// A volume nobody here can decode shows its original files and what is known of it.
     fn listed_parts(&self, position: u32) -> &'static [Part] {
         const ALL: [Part; 5] = [
-            Part::Array(ArrayFile { variant: Variant::Values, format: ArrayFormat::Npy }),
-            Part::Array(ArrayFile { variant: Variant::Values, format: ArrayFormat::Raw }),
+            Part::Array(ArrayFile {
+                variant: Variant::Values,
+                format: ArrayFormat::Npy,
+            }),
+            Part::Array(ArrayFile {
+                variant: Variant::Values,
+                format: ArrayFormat::Raw,
+            }),
             Part::Frames,
             Part::Json,
             Part::Dicom,
         ];
-        match self.volumes.get(position as usize).is_some_and(|node| node.decodable) {
+        match self
+            .volumes
+            .get(position as usize)
+            .is_some_and(|node| node.decodable)
+        {
             true => &ALL,
             false => &ALL[3..],
         }
@@ -408,11 +442,18 @@ fn numbered_part(directory: Part, n: u32) -> Option<Part> {
 
 fn is_decodable(volume: &Volume) -> bool {
     let served = |uid: &str| decode::decoder_for(uid).is_ok();
-    volume.records.iter().any(|record| served(&record.instance.transfer_syntax_uid))
+    volume
+        .records
+        .iter()
+        .any(|record| served(&record.instance.transfer_syntax_uid))
 }
 
 fn newest(volume: &Volume) -> Option<SystemTime> {
-    let ns = volume.records.iter().map(|record| record.identity.mtime_ns).max()?;
+    let ns = volume
+        .records
+        .iter()
+        .map(|record| record.identity.mtime_ns)
+        .max()?;
     let since = std::time::Duration::from_nanos(u64::try_from(ns).ok()?);
     SystemTime::UNIX_EPOCH.checked_add(since)
 }

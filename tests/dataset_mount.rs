@@ -22,7 +22,10 @@ fn read_json(path: &Path) -> Value {
 fn frames_of(json: &Value) -> Frames {
     let frames = json["frames"].as_array().expect("frames");
     let text = |frame: &Value| frame["file"].as_str().expect("file").to_string();
-    frames.iter().map(|f| (text(f), f["frame_number"].as_u64().expect("frame_number"))).collect()
+    frames
+        .iter()
+        .map(|f| (text(f), f["frame_number"].as_u64().expect("frame_number")))
+        .collect()
 }
 
 /// md5 of each file's frames in stored order, from one volume's `volume.stored.npy`.
@@ -42,7 +45,10 @@ fn digests(volume: &Path) -> Result<HashMap<String, String>, String> {
         frames.iter().for_each(|(_, bytes)| md5.update(bytes));
         format!("{:x}", md5.finalize())
     };
-    Ok(by_file.into_iter().map(|(file, frames)| (file.to_string(), digest(frames))).collect())
+    Ok(by_file
+        .into_iter()
+        .map(|(file, frames)| (file.to_string(), digest(frames)))
+        .collect())
 }
 
 #[test]
@@ -85,9 +91,19 @@ fn stored_values_equal_the_oracles() {
     let all = equal + missed.len();
     println!("{equal} of {all} lossless files equal their md5 through {volumes} mounted volumes");
     missed.iter().for_each(|line| println!("  {line}"));
-    assert!(equal * 100 >= all * 95, "{equal} of {all}:\n{}", missed.join("\n"));
-    let wrong: Vec<_> = missed.iter().filter(|line| line.ends_with("other bytes")).collect();
-    assert!(wrong.is_empty(), "wrong bytes are never acceptable: {wrong:?}");
+    assert!(
+        equal * 100 >= all * 95,
+        "{equal} of {all}:\n{}",
+        missed.join("\n")
+    );
+    let wrong: Vec<_> = missed
+        .iter()
+        .filter(|line| line.ends_with("other bytes"))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "wrong bytes are never acceptable: {wrong:?}"
+    );
 }
 
 #[test]
@@ -117,10 +133,16 @@ fn bad_files_cost_a_finding_and_no_more() {
     }
     assert!(failed > 0, "the data set has broken files");
     let findings = fs::read_to_string(mount.root.join(".dicomfs/findings.jsonl")).expect("read");
-    let failures = findings.lines().filter(|line| line.contains("decode_error")).count();
+    let failures = findings
+        .lines()
+        .filter(|line| line.contains("decode_error"))
+        .count();
     assert!(failures > 0, "each failed frame is in the findings");
     for line in findings.lines() {
         let finding: Value = serde_json::from_str(line).expect("a JSON object a line");
-        assert!(finding["code"].is_string() && finding["detail"].is_string(), "{line}");
+        assert!(
+            finding["code"].is_string() && finding["detail"].is_string(),
+            "{line}"
+        );
     }
 }

@@ -56,7 +56,9 @@ fn series() -> impl Strategy<Value = Series> {
         // Phantoms are too smooth to tell voxels apart.
         let mut state = u64::from(seed) | 1 << 40;
         for value in &mut series.stored {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             *value = ((state >> 33) % 4000) as i16;
         }
         series
@@ -67,12 +69,18 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut model, mut sources, mut names) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (n, template) in all.iter().enumerate() {
-        let series = Series { uid: format!("2.25.{}", 900 + n), ..template.clone() };
-        let written = series.write(&dir.path().join(format!("s{n}"))).expect("files written");
+        let series = Series {
+            uid: format!("2.25.{}", 900 + n),
+            ..template.clone()
+        };
+        let written = series
+            .write(&dir.path().join(format!("s{n}")))
+            .expect("files written");
         sources.push(describe(&series, &written, &mut model));
         names.push(series.uid.clone());
     }
-    let catalog = archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
+    let catalog =
+        archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
     let tree = Tree::new(volume::build(&catalog.records), SystemTime::now()).expect("a tree");
     let cache = Arc::new(Cache::new(budget_bytes, 64).expect("a cache"));
     let fs = Fs::new(Parts {
@@ -84,7 +92,13 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
         umask: 0,
         config_json: b"{}\n".to_vec(),
     });
-    World { dir, fs: Arc::new(fs), model, sources, uids: names }
+    World {
+        dir,
+        fs: Arc::new(fs),
+        model,
+        sources,
+        uids: names,
+    }
 }
 
 /// Adds what a series must look like to the model; returns its source files by z.
@@ -106,20 +120,32 @@ fn describe(
     model.insert(at("volume.npy"), file(dtype, &[z, y, x], &slab));
     model.insert(at("volume.raw"), slab.clone());
     let stored: Vec<u8> = series.stored.iter().flat_map(|v| v.to_le_bytes()).collect();
-    model.insert(at("volume.stored.npy"), file(Dtype::I16, &[z, y, x], &stored));
+    model.insert(
+        at("volume.stored.npy"),
+        file(Dtype::I16, &[z, y, x], &stored),
+    );
     model.insert(at("volume.stored.raw"), stored);
     for (k, frame) in slab.chunks(slab.len() / z as usize).enumerate() {
-        model.insert(at(&format!("frames/{:04}.npy", k + 1)), file(dtype, &[y, x], frame));
+        model.insert(
+            at(&format!("frames/{:04}.npy", k + 1)),
+            file(dtype, &[y, x], frame),
+        );
     }
     // The SOP Instance UID ends in the slice's number, and stands in the file as text.
     let slice = |k: u64| {
         let needle = format!("{}.{}", series.uid, k + 1).into_bytes();
         let holds = |path: &&PathBuf| {
             let bytes = std::fs::read(path).expect("the source");
-            let mut ends = bytes.windows(needle.len() + 1).filter(|w| w.starts_with(&needle));
+            let mut ends = bytes
+                .windows(needle.len() + 1)
+                .filter(|w| w.starts_with(&needle));
             ends.any(|w| !w[needle.len()].is_ascii_digit())
         };
-        written.iter().find(holds).expect("one file a slice").clone()
+        written
+            .iter()
+            .find(holds)
+            .expect("one file a slice")
+            .clone()
     };
     let by_z: Vec<PathBuf> = (0..z).map(slice).collect();
     for (k, path) in by_z.iter().enumerate() {
@@ -141,7 +167,10 @@ impl World {
     fn open(&self, path: &str) -> u64 {
         let ino = self.lookup(path).expect("it is there").ino;
         let mut refuse = |_: std::os::fd::BorrowedFd<'_>| Err(io::Error::other("no kernel here"));
-        let opened = self.fs.open(ino, libc::O_RDONLY, &mut refuse).expect("it opens");
+        let opened = self
+            .fs
+            .open(ino, libc::O_RDONLY, &mut refuse)
+            .expect("it opens");
         assert!(matches!(opened.mode, OpenMode::Cached));
         opened.fh
     }
@@ -149,17 +178,20 @@ impl World {
     fn read(&self, fh: u64, offset: u64, size: u32) -> Result<Vec<u8>, Error> {
         let (send, receive) = mpsc::channel();
         let reply = ReadReply::new(move |answer| {
-            send.send(answer.map(<[u8]>::to_vec)).expect("somebody waits");
+            send.send(answer.map(<[u8]>::to_vec))
+                .expect("somebody waits");
         });
         self.fs.read(fh, offset, size, reply);
-        receive.recv_timeout(DEADLINE).expect("a read is always answered")
+        receive
+            .recv_timeout(DEADLINE)
+            .expect("a read is always answered")
     }
 
     /// Lists a directory, `step` entries a call.
     fn list(&self, ino: u64, step: usize) -> Vec<(String, Attr)> {
         let (mut all, mut offset) = (Vec::new(), 0);
         loop {
-            let mut taken = 0;
+            let (mut taken, from) = (0, offset);
             let mut add = |entry: &dicomfs::fs::DirEntry| {
                 if taken == step {
                     return true;
@@ -169,7 +201,7 @@ impl World {
                 all.push((entry.name.to_string_lossy().into_owned(), entry.attr));
                 false
             };
-            self.fs.readdir(ino, offset, &mut add).expect("a directory");
+            self.fs.readdir(ino, from, &mut add).expect("a directory");
             if taken == 0 {
                 return all;
             }
@@ -181,9 +213,16 @@ impl World {
 enum Op {
     Lookup(prop::sample::Index),
     Missing(prop::sample::Index),
-    List { directory: prop::sample::Index, step: usize },
+    List {
+        directory: prop::sample::Index,
+        step: usize,
+    },
     Open(prop::sample::Index),
-    Pread { handle: prop::sample::Index, offset: prop::sample::Index, size: u32 },
+    Pread {
+        handle: prop::sample::Index,
+        offset: prop::sample::Index,
+        size: u32,
+    },
     Release(prop::sample::Index),
     Change(prop::sample::Index),
 }
@@ -220,12 +259,18 @@ fn run(world: &World, ops: Vec<Op>) {
                 let path = format!("{}x", path.get(&paths));
                 assert!(matches!(world.lookup(&path), Err(Error::Absent)), "{path}");
             }
-            Op::List { directory, step } => check_listing(world, directory.get(&paths), step),
+            Op::List { directory, step } => {
+                check_listing(world, directory.get::<&String>(&paths), step)
+            }
             Op::Open(path) => {
                 let path = path.get(&paths);
                 handles.push((world.open(path), *path));
             }
-            Op::Pread { handle, offset, size } if !handles.is_empty() => {
+            Op::Pread {
+                handle,
+                offset,
+                size,
+            } if !handles.is_empty() => {
                 let (fh, path) = handle.get(&handles);
                 let truth = &world.model[*path];
                 let offset = offset.index(truth.len() + 2);
@@ -253,13 +298,21 @@ fn check_listing(world: &World, path: &str, step: usize) {
     let directory = path.rsplit_once('/').expect("a directory").0;
     let ino = world.lookup(directory).expect("a directory").ino;
     let listed = world.list(ino, step);
-    assert_eq!(listed, world.list(ino, usize::MAX), "any chunking lists the same");
+    assert_eq!(
+        listed,
+        world.list(ino, usize::MAX),
+        "any chunking lists the same"
+    );
     let mut names: Vec<&String> = listed.iter().map(|(name, _)| name).collect();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), listed.len(), "each name once");
     for (name, attr) in &listed {
-        assert_eq!(world.fs.lookup(ino, OsStr::new(name)).expect("listed"), *attr, "{name}");
+        assert_eq!(
+            world.fs.lookup(ino, OsStr::new(name)).expect("listed"),
+            *attr,
+            "{name}"
+        );
         if attr.kind == Kind::File && name != "volume.json" {
             let truth = &world.model[&format!("{directory}/{name}")];
             assert_eq!(attr.size_bytes, truth.len() as u64, "{directory}/{name}");
@@ -282,7 +335,10 @@ fn check_read(
         Ok(bytes) => assert!(bytes == truth[start..end], "{path} {start}..{end}"),
         Err(error) => {
             let touched = changed.iter().any(|&n| path.contains(&world.uids[n]));
-            assert!(touched && matches!(error, Error::Changed(_)), "{path}: {error}");
+            assert!(
+                touched && matches!(error, Error::Changed(_)),
+                "{path}: {error}"
+            );
         }
     }
 }
@@ -308,7 +364,12 @@ fn writing_is_refused_everywhere() {
     let ct = Series::ct("2.25.0", uids::EXPLICIT_VR_LITTLE_ENDIAN, [2, 8, 8]);
     let world = world(&[ct], 1 << 20);
     let mut refuse = |_: std::os::fd::BorrowedFd<'_>| Err(io::Error::other("no kernel here"));
-    for path in world.model.keys().map(String::as_str).chain(["index.csv", ".dicomfs/version"]) {
+    for path in world
+        .model
+        .keys()
+        .map(String::as_str)
+        .chain(["index.csv", ".dicomfs/version"])
+    {
         let ino = world.lookup(path).expect("it is there").ino;
         for flags in [libc::O_WRONLY, libc::O_RDWR, libc::O_RDONLY | libc::O_TRUNC] {
             let opened = world.fs.open(ino, flags, &mut refuse);

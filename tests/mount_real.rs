@@ -25,7 +25,9 @@ fn archive() -> (TempDir, Vec<Series>) {
         Series::ct("2.25.73", uids::IMPLICIT_VR_LITTLE_ENDIAN, [3, 33, 35]),
     ];
     for series in &all {
-        series.write(&dir.path().join(&series.uid)).expect("files written");
+        series
+            .write(&dir.path().join(&series.uid))
+            .expect("files written");
     }
     fs::write(dir.path().join("notes.txt"), "not DICOM").expect("a file written");
     (dir, all)
@@ -56,11 +58,17 @@ fn every_reader_sees_the_same_bytes() {
         assert_eq!(npy.len(), 4096 + slab.len());
         assert!(npy[4096..] == slab[..], "{}: volume.npy", series.uid);
         assert!(fs::read(at.join("volume.raw")).expect("volume.raw") == slab);
-        assert!(fs::read(at.join("volume.npy")).expect("again") == npy, "second open");
+        assert!(
+            fs::read(at.join("volume.npy")).expect("again") == npy,
+            "second open"
+        );
         let frame_len = slab.len() / series.shape[0];
         for (z, frame) in slab.chunks(frame_len).enumerate() {
             let path = at.join("frames").join(format!("{:04}.npy", z + 1));
-            assert!(fs::read(path).expect("a frame")[4096..] == *frame, "frame {z}");
+            assert!(
+                fs::read(path).expect("a frame")[4096..] == *frame,
+                "frame {z}"
+            );
         }
         let originals = fs::read_dir(at.join("dicom")).expect("dicom/").count();
         assert_eq!(originals, series.shape[0]);
@@ -79,19 +87,28 @@ fn stat_sizes_equal_the_bytes_read() {
     for path in files {
         let size = fs::metadata(&path).expect("stat").len();
         let mut bytes = Vec::new();
-        File::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)).expect("read");
+        File::open(&path)
+            .and_then(|mut f| f.read_to_end(&mut bytes))
+            .expect("read");
         assert_eq!(bytes.len() as u64, size, "{}", path.display());
     }
     for name in ["version", "stats.json", "findings.jsonl", "config.json"] {
         fs::read(mount.root.join(".dicomfs").join(name)).expect(name);
     }
-    let listed = fs::read_dir(&mount.root).expect("the root").map(|e| e.unwrap().file_name());
-    assert!(listed.into_iter().all(|name| name != ".dicomfs"), "not listed");
+    let listed = fs::read_dir(&mount.root)
+        .expect("the root")
+        .map(|e| e.unwrap().file_name());
+    assert!(
+        listed.into_iter().all(|name| name != ".dicomfs"),
+        "not listed"
+    );
 }
 
 #[test]
 fn numpy_loads_and_maps() {
-    let Some(python) = numpy("numpy_loads_and_maps") else { return };
+    let Some(python) = numpy("numpy_loads_and_maps") else {
+        return;
+    };
     if !can_mount("numpy_loads_and_maps") {
         return;
     }
@@ -138,10 +155,16 @@ fn dd_with_odd_sizes() {
     let path = mount.series(&all[1].uid).join("volume.npy");
     let slab = expected_slab(&all[1]);
     for block in ["1", "7", "4095", "4097", "65537", "1000003"] {
-        let count = (50_000 / block.parse::<usize>().unwrap()).max(1).to_string();
+        let count = (50_000 / block.parse::<usize>().unwrap())
+            .max(1)
+            .to_string();
         let output = Command::new("dd")
             .arg(format!("if={}", path.display()))
-            .args([format!("bs={block}"), format!("count={count}"), "skip=1".to_string()])
+            .args([
+                format!("bs={block}"),
+                format!("count={count}"),
+                "skip=1".to_string(),
+            ])
             .output()
             .expect("dd runs");
         assert!(output.status.success(), "dd bs={block}");
@@ -150,7 +173,10 @@ fn dd_with_odd_sizes() {
         let end = (skip + output.stdout.len()).min(whole.len());
         let from = skip.max(4096);
         if from < end {
-            assert!(output.stdout[from - skip..] == whole[from..end], "dd bs={block}");
+            assert!(
+                output.stdout[from - skip..] == whole[from..end],
+                "dd bs={block}"
+            );
         }
     }
 }
@@ -172,7 +198,8 @@ fn eight_parallel_readers_decode_each_frame_once() {
                 for step in 0..200_usize {
                     let start = (seed * 7919 + step * 10_007) % (slab.len() - 5000);
                     let mut bytes = vec![0; 1 + (seed * 31 + step * 97) % 5000];
-                    file.read_exact_at(&mut bytes, 4096 + start as u64).expect("pread");
+                    file.read_exact_at(&mut bytes, 4096 + start as u64)
+                        .expect("pread");
                     assert!(bytes == slab[start..start + bytes.len()], "at {start}");
                 }
             });
@@ -191,13 +218,35 @@ fn cp_and_find_walk_everything() {
     let (dir, _) = archive();
     let mount = Mount::of(dir.path(), &[]);
     let copy = dir.path().join("copy");
-    let status = Command::new("cp").arg("-r").arg(&mount.root).arg(&copy).status().expect("cp");
+    let status = Command::new("cp")
+        .arg("-r")
+        .arg(&mount.root)
+        .arg(&copy)
+        .status()
+        .expect("cp");
     assert!(status.success());
-    let diff = Command::new("diff").arg("-r").arg(&mount.root).arg(&copy).output().expect("diff");
-    assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stdout));
-    let find = Command::new("find").args(["-L"]).arg(&mount.root).args(["-size", "+0"]).output();
+    let diff = Command::new("diff")
+        .arg("-r")
+        .arg(&mount.root)
+        .arg(&copy)
+        .output()
+        .expect("diff");
+    assert!(
+        diff.status.success(),
+        "{}",
+        String::from_utf8_lossy(&diff.stdout)
+    );
+    let find = Command::new("find")
+        .args(["-L"])
+        .arg(&mount.root)
+        .args(["-size", "+0"])
+        .output();
     let find = find.expect("find");
-    assert!(find.status.success(), "{}", String::from_utf8_lossy(&find.stderr));
+    assert!(
+        find.status.success(),
+        "{}",
+        String::from_utf8_lossy(&find.stderr)
+    );
     assert!(String::from_utf8_lossy(&find.stdout).contains("patients/PHANTOM/20200102_SYNTHETIC"));
 }
 
@@ -210,19 +259,39 @@ fn every_write_is_refused() {
     let mount = Mount::of(dir.path(), &[]);
     let npy = mount.series(&all[0].uid).join("volume.npy");
     let outcomes = [
-        ("open for writing", OpenOptions::new().write(true).open(&npy).map(drop)),
+        (
+            "open for writing",
+            OpenOptions::new().write(true).open(&npy).map(drop),
+        ),
         ("create", File::create(mount.root.join("new")).map(drop)),
         ("unlink", fs::remove_file(&npy)),
         ("mkdir", fs::create_dir(mount.root.join("dir"))),
         ("rmdir", fs::remove_dir(mount.root.join("series"))),
         ("rename", fs::rename(&npy, mount.root.join("x"))),
-        ("symlink", std::os::unix::fs::symlink("x", mount.root.join("y"))),
-        ("chmod", fs::set_permissions(&npy, fs::metadata(&npy).unwrap().permissions())),
-        ("truncate", OpenOptions::new().write(true).truncate(true).open(&npy).map(drop)),
+        (
+            "symlink",
+            std::os::unix::fs::symlink("x", mount.root.join("y")),
+        ),
+        (
+            "chmod",
+            fs::set_permissions(&npy, fs::metadata(&npy).unwrap().permissions()),
+        ),
+        (
+            "truncate",
+            OpenOptions::new()
+                .write(true)
+                .truncate(true)
+                .open(&npy)
+                .map(drop),
+        ),
     ];
     for (what, outcome) in outcomes {
         let error = outcome.expect_err(what);
-        assert_eq!(error.raw_os_error(), Some(30), "{what}: {error} (EROFS is 30)");
+        assert_eq!(
+            error.raw_os_error(),
+            Some(30),
+            "{what}: {error} (EROFS is 30)"
+        );
     }
 }
 
@@ -235,8 +304,12 @@ fn inode_numbers_survive_a_remount() {
     let mount = Mount::of(dir.path(), &[]);
     let inodes = |mount: &Mount| -> Vec<(PathBuf, u64)> {
         let ino = |path: &Path| fs::symlink_metadata(path).expect("stat").ino();
-        let walk = walkdir::WalkDir::new(&mount.root).sort_by_file_name().into_iter();
-        walk.map(|e| e.unwrap().into_path()).map(|p| (p.clone(), ino(&p))).collect()
+        let walk = walkdir::WalkDir::new(&mount.root)
+            .sort_by_file_name()
+            .into_iter();
+        walk.map(|e| e.unwrap().into_path())
+            .map(|p| (p.clone(), ino(&p)))
+            .collect()
     };
     let first = inodes(&mount);
     assert!(mount.umount(&[]).status.success());
@@ -269,7 +342,10 @@ fn unmounting_under_load_ends_clean() {
         let pids = mount.pids();
         assert!(!pids.is_empty(), "the daemon runs");
         for pid in pids {
-            Command::new("kill").arg(pid.to_string()).status().expect("kill");
+            Command::new("kill")
+                .arg(pid.to_string())
+                .status()
+                .expect("kill");
         }
         wait_until("the mount is gone", || !mount.is_mounted());
         stop.store(true, Ordering::Relaxed);
@@ -285,7 +361,10 @@ fn a_stale_mount_after_sigkill_is_cleared() {
     let (dir, all) = archive();
     let mount = Mount::of(dir.path(), &[]);
     for pid in mount.pids() {
-        Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
+        Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status()
+            .expect("kill");
     }
     wait_until("the daemon is dead", || mount.pids().is_empty());
     assert!(mount.is_mounted(), "a killed daemon leaves its mount");
@@ -305,14 +384,36 @@ fn what_must_not_be_mounted_is_refused() {
     let output = mount.try_mount(&[]);
     assert!(!output.status.success(), "a live mount is not mounted over");
     let refused = [
-        (dir.path().join("none"), mount.dir.path().to_path_buf(), "none"),
-        (dir.path().to_path_buf(), mount.dir.path().join("nowhere"), "nowhere"),
-        (dir.path().join("2.25.71"), dir.path().to_path_buf(), "inside"),
+        (
+            dir.path().join("none"),
+            mount.dir.path().to_path_buf(),
+            "none",
+        ),
+        (
+            dir.path().to_path_buf(),
+            mount.dir.path().join("nowhere"),
+            "nowhere",
+        ),
+        (
+            dir.path().join("2.25.71"),
+            dir.path().to_path_buf(),
+            "inside",
+        ),
     ];
     for (source, target, why) in refused {
-        let output = program().arg("mount").arg(&source).arg(&target).output().expect("runs");
+        let output = program()
+            .arg("mount")
+            .arg(&source)
+            .arg(&target)
+            .output()
+            .expect("runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{} on {}", source.display(), target.display());
+        assert!(
+            !output.status.success(),
+            "{} on {}",
+            source.display(),
+            target.display()
+        );
         assert!(stderr.contains(why), "{why} is not in: {stderr}");
     }
 }
@@ -335,8 +436,14 @@ fn a_budget_smaller_than_the_volume_holds() {
     });
     let stats = fs::read(mount.root.join(".dicomfs/stats.json")).expect("stats.json");
     let stats: serde_json::Value = serde_json::from_slice(&stats).expect("JSON");
-    assert!(stats["cache_resident_bytes"].as_u64().unwrap() <= 1 << 20, "{stats}");
-    assert!(stats["cache_evicted_frames"].as_u64().unwrap() > 0, "{stats}");
+    assert!(
+        stats["cache_resident_bytes"].as_u64().unwrap() <= 1 << 20,
+        "{stats}"
+    );
+    assert!(
+        stats["cache_evicted_frames"].as_u64().unwrap() > 0,
+        "{stats}"
+    );
 }
 
 #[test]
@@ -349,13 +456,26 @@ fn a_changed_source_is_estale_and_the_rest_reads_on() {
     let series = &all[0];
     let json = fs::read(mount.series(&series.uid).join("volume.json")).expect("volume.json");
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
-    let victim = dir.path().join(json["frames"][3]["file"].as_str().expect("a file"));
+    let victim = dir
+        .path()
+        .join(json["frames"][3]["file"].as_str().expect("a file"));
     let original = fs::read(&victim).expect("the source");
     fs::write(&victim, [&original[..], b"  "].concat()).expect("the source changed");
     let frame = |n: usize| {
-        fs::read(mount.series(&series.uid).join("frames").join(format!("{n:04}.npy")))
+        fs::read(
+            mount
+                .series(&series.uid)
+                .join("frames")
+                .join(format!("{n:04}.npy")),
+        )
     };
-    assert_eq!(frame(4).expect_err("changed").raw_os_error(), Some(116), "ESTALE is 116");
+    assert_eq!(
+        frame(4).expect_err("changed").raw_os_error(),
+        Some(116),
+        "ESTALE is 116"
+    );
     let frame_len = SHAPE[1] * SHAPE[2] * 2;
-    assert!(frame(5).expect("untouched")[4096..] == expected_slab(series)[4 * frame_len..][..frame_len]);
+    assert!(
+        frame(5).expect("untouched")[4096..] == expected_slab(series)[4 * frame_len..][..frame_len]
+    );
 }

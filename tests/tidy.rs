@@ -41,7 +41,10 @@ fn sources(under: &str) -> BTreeMap<PathBuf, String> {
                 open.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = fs::read_to_string(&path).expect("a source file is UTF-8");
-                found.insert(path.strip_prefix(root()).expect("inside").to_path_buf(), text);
+                found.insert(
+                    path.strip_prefix(root()).expect("inside").to_path_buf(),
+                    text,
+                );
             }
         }
     }
@@ -50,13 +53,20 @@ fn sources(under: &str) -> BTreeMap<PathBuf, String> {
 }
 
 fn module(path: &Path) -> String {
-    let part = path.components().nth(1).expect("src/<module>").as_os_str().to_string_lossy();
+    let part = path
+        .components()
+        .nth(1)
+        .expect("src/<module>")
+        .as_os_str()
+        .to_string_lossy();
     part.trim_end_matches(".rs").to_string()
 }
 
 /// The code of a file without its comments.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 #[test]
@@ -80,7 +90,11 @@ fn imports_point_down() {
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that point up:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports that point up:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -90,14 +104,24 @@ fn foreign_crates_stay_behind_their_walls() {
         for (crate_name, allowed) in WALLS {
             let (path_use, import) = (format!("{crate_name}::"), format!("use {crate_name}"));
             let named = code(&text).any(|(_, l)| l.contains(&path_use) || l.contains(&import));
-            assert!(!named || allowed.contains(&&*me), "{}: names {crate_name}", path.display());
+            assert!(
+                !named || allowed.contains(&&*me),
+                "{}: names {crate_name}",
+                path.display()
+            );
         }
     }
 }
 
 #[test]
 fn pure_modules_do_no_io() {
-    let banned = ["std::fs", "std::thread", "std::net", "std::time::Instant", "SystemTime::now"];
+    let banned = [
+        "std::fs",
+        "std::thread",
+        "std::net",
+        "std::time::Instant",
+        "SystemTime::now",
+    ];
     for (path, text) in sources("src") {
         if !PURE.contains(&&*module(&path)) {
             continue;
@@ -115,9 +139,15 @@ fn unsafe_is_announced() {
         let uses = code(&text).any(|(_, l)| l.contains("unsafe {") || l.contains("unsafe fn"));
         if uses {
             let name = path.display();
-            assert!(text.contains("#![allow(unsafe_code)]"), "{name}: unsafe not announced");
+            assert!(
+                text.contains("#![allow(unsafe_code)]"),
+                "{name}: unsafe not announced"
+            );
             let header: String = text.lines().take_while(|l| l.starts_with("//!")).collect();
-            assert!(header.contains("unsafe"), "{name}: the header does not say why unsafe");
+            assert!(
+                header.contains("unsafe"),
+                "{name}: the header does not say why unsafe"
+            );
         }
     }
 }
@@ -132,7 +162,12 @@ fn files_are_short_ascii_and_say_what_they_are() {
         assert!(text.starts_with("//!"), "{name}: does not say what it is");
         let lines = text.lines().count();
         assert!(lines <= FILE_LINES_MAX, "{name}: {lines} lines");
-        let banned = ["todo!(", "unimplemented!(", "#[ignore", concat!("dbg", "!(")];
+        let banned = [
+            "todo!(",
+            "unimplemented!(",
+            "#[ignore",
+            concat!("dbg", "!("),
+        ];
         if path != Path::new("tests/tidy.rs") {
             let found = banned.iter().find(|b| text.contains(**b));
             assert!(found.is_none(), "{name}: {found:?}");

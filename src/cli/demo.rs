@@ -30,11 +30,26 @@ fn series() -> Vec<(&'static str, Series)> {
     let big = [64, 256, 256];
     let small = [24, 160, 192];
     vec![
-        ("CT, Explicit VR Little Endian", Series::ct("2.25.4001", uids::EXPLICIT_VR_LITTLE_ENDIAN, big)),
-        ("MR oblique, a slope for each slice, RLE", Series::mr("2.25.4002", uids::RLE_LOSSLESS, small)),
-        ("CT, Implicit VR Little Endian", Series::ct("2.25.4003", uids::IMPLICIT_VR_LITTLE_ENDIAN, small)),
-        ("MR, Deflated Explicit VR", Series::mr("2.25.4004", DEFLATED, small)),
-        ("CT, Explicit VR Big Endian", Series::ct("2.25.4005", BIG_ENDIAN, small)),
+        (
+            "CT, Explicit VR Little Endian",
+            Series::ct("2.25.4001", uids::EXPLICIT_VR_LITTLE_ENDIAN, big),
+        ),
+        (
+            "MR oblique, a slope for each slice, RLE",
+            Series::mr("2.25.4002", uids::RLE_LOSSLESS, small),
+        ),
+        (
+            "CT, Implicit VR Little Endian",
+            Series::ct("2.25.4003", uids::IMPLICIT_VR_LITTLE_ENDIAN, small),
+        ),
+        (
+            "MR, Deflated Explicit VR",
+            Series::mr("2.25.4004", DEFLATED, small),
+        ),
+        (
+            "CT, Explicit VR Big Endian",
+            Series::ct("2.25.4005", BIG_ENDIAN, small),
+        ),
     ]
 }
 
@@ -60,24 +75,43 @@ pub fn run(_args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
         let files = series.write(&archive.join(&series.uid))?.len();
         writeln!(out, "     {files:3} files  {what}")?;
     }
-    writeln!(out, "\n2. $ dicomfs mount {} {}", archive.display(), mountpoint.display())?;
+    writeln!(
+        out,
+        "\n2. $ dicomfs mount {} {}",
+        archive.display(),
+        mountpoint.display()
+    )?;
     let start = Instant::now();
     let mounted = mount(&archive, &mountpoint, &place.path().join("index.sqlite"))?;
-    writeln!(out, "     live after {:.0} ms", start.elapsed().as_secs_f64() * 1e3)?;
+    writeln!(
+        out,
+        "     live after {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    )?;
 
     writeln!(out, "\n3. What a user sees:")?;
     list(out, &mountpoint, 0)?;
 
-    writeln!(out, "\n4. Every volume read through the mount and compared with what was written:")?;
+    writeln!(
+        out,
+        "\n4. Every volume read through the mount and compared with what was written:"
+    )?;
     for (_, series) in &all {
         check(out, &mountpoint, series)?;
     }
-    writeln!(out, "\n5. A slice of the first one (series/{}/volume.npy):", all[0].1.uid)?;
+    writeln!(
+        out,
+        "\n5. A slice of the first one (series/{}/volume.npy):",
+        all[0].1.uid
+    )?;
     picture::show(out, &slice(&mountpoint, &all[0].1)?, all[0].1.shape[2])?;
 
     mounted.finish();
     place.close()?;
-    writeln!(out, "\n6. Unmounted and removed. Now with your own: dicomfs mount /archive /mnt")?;
+    writeln!(
+        out,
+        "\n6. Unmounted and removed. Now with your own: dicomfs mount /archive /mnt"
+    )?;
     Ok(())
 }
 
@@ -94,7 +128,11 @@ fn mount(archive: &Path, mountpoint: &Path, index: &Path) -> Result<Mounted> {
 fn list(out: &mut dyn Write, dir: &Path, depth: usize) -> Result<()> {
     let mut entries: Vec<_> = std::fs::read_dir(dir)?.collect::<std::io::Result<_>>()?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
-    let shown = if depth == 0 { entries.len() } else { entries.len().min(if depth == 2 { 6 } else { 1 }) };
+    let shown = if depth == 0 {
+        entries.len()
+    } else {
+        entries.len().min(if depth == 2 { 6 } else { 1 })
+    };
     for entry in &entries[..shown] {
         let name = entry.file_name();
         let indent = " ".repeat(5 + 2 * depth);
@@ -108,17 +146,30 @@ fn list(out: &mut dyn Write, dir: &Path, depth: usize) -> Result<()> {
             let target = std::fs::read_link(entry.path())?;
             writeln!(out, "{indent}{} -> {}", name.display(), target.display())?;
         } else {
-            writeln!(out, "{indent}{:<14}{:>10} bytes", name.display(), meta.len())?;
+            writeln!(
+                out,
+                "{indent}{:<14}{:>10} bytes",
+                name.display(),
+                meta.len()
+            )?;
         }
     }
     if shown < entries.len() {
-        writeln!(out, "{}... {} more", " ".repeat(5 + 2 * depth), entries.len() - shown)?;
+        writeln!(
+            out,
+            "{}... {} more",
+            " ".repeat(5 + 2 * depth),
+            entries.len() - shown
+        )?;
     }
     Ok(())
 }
 
 fn open(mountpoint: &Path, series: &Series) -> Result<NpyFile<BufReader<File>>> {
-    let path = mountpoint.join("series").join(&series.uid).join("volume.npy");
+    let path = mountpoint
+        .join("series")
+        .join(&series.uid)
+        .join("volume.npy");
     let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(NpyFile::new(BufReader::with_capacity(1 << 20, file))?)
 }
@@ -127,7 +178,11 @@ fn open(mountpoint: &Path, series: &Series) -> Result<NpyFile<BufReader<File>>> 
 fn read(mountpoint: &Path, series: &Series) -> Result<(String, Vec<f64>)> {
     let npy = open(mountpoint, series)?;
     let expected: Vec<u64> = series.shape.iter().map(|&n| n as u64).collect();
-    ensure!(npy.shape() == expected, "shape {:?} instead of {expected:?}", npy.shape());
+    ensure!(
+        npy.shape() == expected,
+        "shape {:?} instead of {expected:?}",
+        npy.shape()
+    );
     let descr = npy.dtype().descr();
     let values = match descr.trim_matches('\'') {
         "<i2" => npy.into_vec::<i16>()?.into_iter().map(f64::from).collect(),
@@ -149,11 +204,23 @@ fn check(out: &mut dyn Write, mountpoint: &Path, series: &Series) -> Result<()> 
         let (z, y, x) = (n / (rows * columns), n / columns % rows, n % columns);
         let written = series.value(z, y, x);
         // Whole numbers are exact; a fractional slope is rounded once, to float32.
-        let exact = if descr.contains("f4") { f64::from(written as f32) } else { written };
-        ensure!(value == exact, "series {}: [{z},{y},{x}] is {value}, not {exact}", series.uid);
+        let exact = if descr.contains("f4") {
+            f64::from(written as f32)
+        } else {
+            written
+        };
+        ensure!(
+            value == exact,
+            "series {}: [{z},{y},{x}] is {value}, not {exact}",
+            series.uid
+        );
     }
     let ((_, again), warm_ms) = timed()?;
-    ensure!(values == again, "series {}: the second read differs", series.uid);
+    ensure!(
+        values == again,
+        "series {}: the second read differs",
+        series.uid
+    );
     let [z, y, x] = series.shape;
     writeln!(
         out,

@@ -31,7 +31,10 @@ fn report_cache(out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn report_decoders(out: &mut dyn Write) -> anyhow::Result<()> {
-    writeln!(out, "gpu           not used in this version: everything is decoded on the CPU")?;
+    writeln!(
+        out,
+        "gpu           not used in this version: everything is decoded on the CPU"
+    )?;
     writeln!(out, "\nTransfer syntaxes and what decodes them:")?;
     for entry in decode::table() {
         match entry.served_by() {

@@ -38,15 +38,32 @@ pub fn open(config: &ArchiveConfig) -> Result<Library> {
             None
         }
     };
-    let catalog = archive::scan(&config.archive, &ScanOptions::default(), index.as_mut(), &progress)
-        .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
+    let catalog = archive::scan(
+        &config.archive,
+        &ScanOptions::default(),
+        index.as_mut(),
+        &progress,
+    )
+    .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     progress.0.finish_and_clear();
     let mut built = volume::build(&catalog.records);
-    built.findings.extend(catalog.findings.into_iter().map(|found| {
-        (found.path, Finding { code: finding::known_code(&found.code), detail: found.detail })
-    }));
+    built
+        .findings
+        .extend(catalog.findings.into_iter().map(|found| {
+            (
+                found.path,
+                Finding {
+                    code: finding::known_code(&found.code),
+                    detail: found.detail,
+                },
+            )
+        }));
     let source = Arc::new(Source::new(catalog.root));
-    Ok(Library { built, counts: catalog.counts, source })
+    Ok(Library {
+        built,
+        counts: catalog.counts,
+        source,
+    })
 }
 
 /// Progress of a scan, where somebody watches.

@@ -46,7 +46,10 @@ fn row(out: &mut dyn Write, volume: &Volume) -> Result<()> {
         || "-".to_string(),
         |g| g.spacing_mm.map(|mm| format!("{mm:.3}")).join(" x "),
     );
-    let modality = volume.records.first().map_or("", |record| &record.instance.modality);
+    let modality = volume
+        .records
+        .first()
+        .map_or("", |record| &record.instance.modality);
     writeln!(
         out,
         "{:<6} {modality:<4} {:<18} {:<4} {spacing:<24} {}",
@@ -55,7 +58,11 @@ fn row(out: &mut dyn Write, volume: &Volume) -> Result<()> {
         volume.dtype(Variant::Values).descr(),
         volume.name,
     )?;
-    for finding in volume.findings.iter().filter(|_| volume.status != Status::Ok) {
+    for finding in volume
+        .findings
+        .iter()
+        .filter(|_| volume.status != Status::Ok)
+    {
         writeln!(out, "         {}: {}", finding.code, finding.detail)?;
     }
     Ok(())

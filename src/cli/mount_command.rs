@@ -32,7 +32,9 @@ pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
     let library = library::open(&config.archive)?;
     let cache = Cache::new(config.cache_size_bytes, SLABS_MAX)
         .context("cannot make a place for decoded volumes in memory")?;
-    let readahead = config.readahead_frames.map_or(usize::MAX, |frames| frames as usize);
+    let readahead = config
+        .readahead_frames
+        .map_or(usize::MAX, |frames| frames as usize);
     let fetcher = Fetcher::new(Arc::new(cache), config.archive.decode_threads, readahead)
         .context("cannot start the decoding threads")?;
     let tree = Tree::new(library.built, SystemTime::now()).context("cannot write the index")?;

@@ -16,7 +16,7 @@ mod expand;
 mod tests;
 
 /// Palette Color Lookup Tables: red, green, blue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaletteLut {
     /// Stored value that the first entry is for; those below take the first entry, too.
     pub first_mapped: i32,
@@ -27,7 +27,7 @@ pub struct PaletteLut {
 }
 
 /// A Modality LUT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModalityLut {
     /// Stored value that the first entry is for; those below take the first entry, too.
     pub first_mapped: i32,

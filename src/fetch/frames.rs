@@ -58,7 +58,12 @@ thread_local! {
 impl FrameSource {
     /// The frames of `volume` as `variant` shows them.
     pub fn new(source: Arc<Source>, volume: Arc<Volume>, variant: Variant) -> FrameSource {
-        FrameSource { source, volume, variant, open: Mutex::default() }
+        FrameSource {
+            source,
+            volume,
+            variant,
+            open: Mutex::default(),
+        }
     }
 
     fn make(&self, frame: &Frame, scratch: &mut Scratch, out: &mut [u8]) -> Result<(), Error> {
@@ -67,24 +72,41 @@ impl FrameSource {
             return Err(Error::Malformed("the source is no image".to_string()));
         };
         let opened = self.open(frame.record, record)?;
-        let as_stored = self.variant == Variant::Stored
-            || self.volume.values.transform == Transform::Identity;
+        let as_stored =
+            self.variant == Variant::Stored || self.volume.values.transform == Transform::Identity;
         if as_stored && opened.is_verbatim(image) {
             opened.read_native(image, frame.frame_index, out)?;
             return Ok(self.source.verify(&opened.file, record)?);
         }
         let first_bit = opened.read_encoded(image, frame.frame_index, &mut scratch.encoded)?;
         self.source.verify(&opened.file, record)?;
-        let encoded = Encoded { bytes: &scratch.encoded, first_bit };
+        let encoded = Encoded {
+            bytes: &scratch.encoded,
+            first_bit,
+        };
         if as_stored {
-            return Ok(decode::decode_frame(opened.syntax.uid, image, encoded, out)?);
+            return Ok(decode::decode_frame(
+                opened.syntax.uid,
+                image,
+                encoded,
+                out,
+            )?);
         }
-        let len = image.frame_len_bytes().ok_or_else(|| too_large("the decoded frame"))?;
+        let len = image
+            .frame_len_bytes()
+            .ok_or_else(|| too_large("the decoded frame"))?;
         scratch.stored.resize(len, 0);
         decode::decode_frame(opened.syntax.uid, image, encoded, &mut scratch.stored)?;
         let rescale = (frame.slope, frame.intercept);
-        values::apply(&self.volume.values, rescale, image, &opened.luts, &scratch.stored, out)
-            .map_err(|why| Error::Malformed(why.to_string()))
+        values::apply(
+            &self.volume.values,
+            rescale,
+            image,
+            &opened.luts,
+            &scratch.stored,
+            out,
+        )
+        .map_err(|why| Error::Malformed(why.to_string()))
     }
 
     fn open(&self, index: usize, record: &Record) -> Result<Arc<OpenRecord>, Error> {
@@ -93,7 +115,12 @@ impl FrameSource {
         }
         let opened = Arc::new(self.open_anew(record)?);
         // A file with one frame is read once: only the others are worth keeping.
-        if record.instance.image.as_ref().is_some_and(|image| image.number_of_frames > 1) {
+        if record
+            .instance
+            .image
+            .as_ref()
+            .is_some_and(|image| image.number_of_frames > 1)
+        {
             let mut open = self.lock();
             if open.len() >= OPEN_FILES_MAX {
                 open.clear();
@@ -112,10 +139,19 @@ impl FrameSource {
         let syntax = syntax::by_uid(uid)
             .ok_or_else(|| Error::Unsupported(format!("unknown transfer syntax {uid}")))?;
         let file = self.source.open(record)?;
-        let frames = instance.image.as_ref().map_or(1, |image| image.number_of_frames);
+        let frames = instance
+            .image
+            .as_ref()
+            .map_or(1, |image| image.number_of_frames);
         let file_len = record.identity.size_bytes;
         let table = match syntax.encapsulated {
-            true => Some(FrameTable::read(&file, file_len, &location, frames, syntax.codec)?),
+            true => Some(FrameTable::read(
+                &file,
+                file_len,
+                &location,
+                frames,
+                syntax.codec,
+            )?),
             false => None,
         };
         let luts = match self.volume.values.transform {
@@ -124,7 +160,13 @@ impl FrameSource {
             }
             _ => Luts::default(),
         };
-        Ok(OpenRecord { file, syntax, location, table, luts })
+        Ok(OpenRecord {
+            file,
+            syntax,
+            location,
+            table,
+            luts,
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Arc<OpenRecord>>> {
@@ -140,7 +182,11 @@ impl Produce for FrameSource {
     fn describe(&self, frame: usize) -> String {
         let frame = &self.volume.frames[frame];
         let path = &self.volume.records[frame.record].path;
-        format!("{} frame {}", path.display(), u64::from(frame.frame_index) + 1)
+        format!(
+            "{} frame {}",
+            path.display(),
+            u64::from(frame.frame_index) + 1
+        )
     }
 }
 
@@ -168,10 +214,14 @@ impl OpenRecord {
             .frame(frame_index)
             .ok_or_else(|| Error::Malformed("the file has no such frame".to_string()))?;
         if frame.state != dicom::FrameState::Whole {
-            return Err(Error::Malformed("the file ends within this frame".to_string()));
+            return Err(Error::Malformed(
+                "the file ends within this frame".to_string(),
+            ));
         }
         let decoded = image.frame_len_bytes().map_or(u64::MAX, |len| len as u64);
-        let most = decoded.saturating_mul(ENCODED_TO_DECODED_MAX).max(ENCODED_BYTES_MIN);
+        let most = decoded
+            .saturating_mul(ENCODED_TO_DECODED_MAX)
+            .max(ENCODED_BYTES_MIN);
         if frame.length_bytes() > most {
             return Err(too_large("the encoded frame"));
         }
@@ -197,11 +247,20 @@ impl OpenRecord {
             .ok_or_else(|| too_large("the frame"))?;
         let end = place.offset_bytes.saturating_add(place.len_bytes as u64);
         if self.location.length_bytes.is_some_and(|len| end > len) {
-            return Err(Error::Malformed("the pixel data end before this frame does".to_string()));
+            return Err(Error::Malformed(
+                "the pixel data end before this frame does".to_string(),
+            ));
         }
-        let offset = self.location.offset_bytes.saturating_add(place.offset_bytes);
+        let offset = self
+            .location
+            .offset_bytes
+            .saturating_add(place.offset_bytes);
         if self.syntax.deflated {
-            let file_len = self.file.metadata().map_err(|e| Error::io("cannot stat", &e))?.len();
+            let file_len = self
+                .file
+                .metadata()
+                .map_err(|e| Error::io("cannot stat", &e))?
+                .len();
             read_deflated(&self.file, file_len, offset, out)?;
         } else {
             read_exact(&self.file, out, offset)?;
@@ -211,12 +270,13 @@ impl OpenRecord {
 }
 
 fn read_exact(file: &File, out: &mut [u8], offset: u64) -> Result<(), Error> {
-    file.read_exact_at(out, offset).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => {
-            Error::Malformed("the file ends before this frame does".to_string())
-        }
-        _ => Error::io("cannot read the source file", &error),
-    })
+    file.read_exact_at(out, offset)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                Error::Malformed("the file ends before this frame does".to_string())
+            }
+            _ => Error::io("cannot read the source file", &error),
+        })
 }
 
 fn too_large(what: &str) -> Error {

@@ -162,7 +162,12 @@ pub fn findings_jsonl(volumes: &[Volume], files: &[(PathBuf, Finding)]) -> Resul
 /// [`Error::Text`] as the writer gives it.
 pub fn finding_line(volume: &str, code: &str, detail: &str) -> Result<Vec<u8>, Error> {
     let volume = Some(format!("series/{volume}"));
-    json_line(&FindingLine { volume, file: None, code, detail })
+    json_line(&FindingLine {
+        volume,
+        file: None,
+        code,
+        detail,
+    })
 }
 
 fn lines<T: Serialize>(mut values: impl Iterator<Item = T>) -> Result<Vec<u8>, Error> {

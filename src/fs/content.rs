@@ -18,7 +18,10 @@ pub(super) enum Content {
     /// Bytes of a slab.
     Slab(SlabView),
     /// An original file.
-    Source { source: Arc<Source>, record: Arc<Record> },
+    Source {
+        source: Arc<Source>,
+        record: Arc<Record>,
+    },
 }
 
 /// A file that shows part of a slab, behind a header of its own where it is not the slab's.
@@ -41,11 +44,17 @@ impl SlabView {
 
 impl Content {
     pub(super) fn fixed(bytes: Vec<u8>) -> Content {
-        Content::Bytes { bytes, volatile: false }
+        Content::Bytes {
+            bytes,
+            volatile: false,
+        }
     }
 
     pub(super) fn volatile(bytes: Vec<u8>) -> Content {
-        Content::Bytes { bytes, volatile: true }
+        Content::Bytes {
+            bytes,
+            volatile: true,
+        }
     }
 }
 
@@ -62,7 +71,13 @@ pub(super) fn array(
         ArrayFormat::Raw => npy::HEADER_LEN_BYTES as u64,
     };
     let (pattern, header, len_bytes) = (Pattern::default(), Vec::new(), file.len_bytes(volume));
-    Ok(Content::Slab(SlabView { stream, pattern, header, slab_offset_bytes, len_bytes }))
+    Ok(Content::Slab(SlabView {
+        stream,
+        pattern,
+        header,
+        slab_offset_bytes,
+        len_bytes,
+    }))
 }
 
 /// `frames/NNNN.npy`.
@@ -73,8 +88,11 @@ pub(super) fn frame(
     n: u32,
 ) -> Result<Content, Error> {
     let stream = stream(fetcher, source, volume, Variant::Values)?;
-    let header = npy::header(volume.dtype(Variant::Values), volume.frame_shape(Variant::Values))
-        .map_err(|why| Error::TooLarge(why.to_string()))?;
+    let header = npy::header(
+        volume.dtype(Variant::Values),
+        volume.frame_shape(Variant::Values),
+    )
+    .map_err(|why| Error::TooLarge(why.to_string()))?;
     let frame_len_bytes = volume.frame_len_bytes(Variant::Values);
     Ok(Content::Slab(SlabView {
         stream,
@@ -92,7 +110,11 @@ fn stream(
     volume: &Arc<Volume>,
     variant: Variant,
 ) -> Result<Arc<Stream>, Error> {
-    let variant = if volume.stored_is_values() { Variant::Values } else { variant };
+    let variant = if volume.stored_is_values() {
+        Variant::Values
+    } else {
+        variant
+    };
     let label = match variant {
         Variant::Values => "values",
         Variant::Stored => "stored",
@@ -101,10 +123,16 @@ fn stream(
         .map_err(|why| Error::TooLarge(why.to_string()))?;
     let frame_len_bytes = usize::try_from(volume.frame_len_bytes(variant))
         .map_err(|_| Error::TooLarge("a frame does not fit the address space".to_string()))?;
-    let layout = || Layout { header, frame_len_bytes, frame_count: volume.frames.len() };
-    let producer =
-        || Arc::new(FrameSource::new(source.clone(), volume.clone(), variant)) as Arc<_>;
-    let key = SlabKey { volume: volume.name.clone(), variant: label };
+    let layout = || Layout {
+        header,
+        frame_len_bytes,
+        frame_count: volume.frames.len(),
+    };
+    let producer = || Arc::new(FrameSource::new(source.clone(), volume.clone(), variant)) as Arc<_>;
+    let key = SlabKey {
+        volume: volume.name.clone(),
+        variant: label,
+    };
     Ok(fetcher.open(&key, layout, producer)?)
 }
 
@@ -126,10 +154,11 @@ impl Fs {
                 let (source, record) = (source.clone(), record.clone());
                 let (start, end) = clamp(offset, size_bytes, record.identity.size_bytes);
                 // A disk or a network may be slow: not on a thread that serves requests.
-                self.fetcher.run_soon(move || match read_source(&source, &record, start, end) {
-                    Ok(bytes) => reply.send(Ok(&bytes)),
-                    Err(error) => reply.send(Err(error)),
-                });
+                self.fetcher
+                    .run_soon(move || match read_source(&source, &record, start, end) {
+                        Ok(bytes) => reply.send(Ok(&bytes)),
+                        Err(error) => reply.send(Err(error)),
+                    });
             }
         }
     }
@@ -158,7 +187,8 @@ impl Fs {
                 Err(error) => reply.send(Err(error.into())),
             })
         };
-        self.fetcher.read(&view.stream, &view.pattern, range, deliver);
+        self.fetcher
+            .read(&view.stream, &view.pattern, range, deliver);
     }
 }
 
@@ -169,7 +199,9 @@ fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) {
 }
 
 fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result<Vec<u8>, Error> {
-    let file = source.open(record).map_err(|error| Error::from(fetch::Error::from(error)))?;
+    let file = source
+        .open(record)
+        .map_err(|error| Error::from(fetch::Error::from(error)))?;
     let mut bytes = vec![0; (end - start) as usize];
     file.read_exact_at(&mut bytes, start)
         .map_err(|error| Error::from(fetch::Error::io("cannot read the source file", &error)))?;

@@ -19,7 +19,9 @@ use crate::cache::Slab;
 pub(super) enum Mode {
     Cached,
     /// The backing lives as long as a handle uses it.
-    Passthrough { _backing: Backing },
+    Passthrough {
+        _backing: Backing,
+    },
 }
 
 /// The open modes of all inodes.
@@ -52,7 +54,12 @@ impl Modes {
         {
             counts.passthrough += 1;
             self.passthrough_opens.fetch_add(1, Ordering::Relaxed);
-            return (Mode::Passthrough { _backing: backing.clone() }, OpenMode::Passthrough(backing));
+            return (
+                Mode::Passthrough {
+                    _backing: backing.clone(),
+                },
+                OpenMode::Passthrough(backing),
+            );
         }
         counts.cached += 1;
         self.cached_opens.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +68,9 @@ impl Modes {
 
     pub(super) fn close(&self, ino: u64, mode: Mode, slab: &Slab) {
         let mut inodes = self.lock();
-        let Some(entry) = inodes.get(&ino).cloned() else { return };
+        let Some(entry) = inodes.get(&ino).cloned() else {
+            return;
+        };
         let mut counts = entry.lock().unwrap_or_else(PoisonError::into_inner);
         match mode {
             Mode::Passthrough { .. } => {
@@ -85,7 +94,9 @@ impl Modes {
     pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
         let (send, receive) = mpsc::channel();
         let run = move || receive.iter().for_each(|ino| invalidate(ino));
-        let thread = thread::Builder::new().name("invalidate".to_string()).spawn(run);
+        let thread = thread::Builder::new()
+            .name("invalidate".to_string())
+            .spawn(run);
         match thread {
             Ok(_) => {
                 // A second call would mean a second mount of the same file system: the first stays.

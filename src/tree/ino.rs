@@ -44,7 +44,10 @@ pub(super) fn fixed(ino: u64) -> Option<Node> {
 }
 
 pub(super) fn of_fixed(node: Node) -> u64 {
-    FIXED.iter().find(|(_, n)| *n == node).map_or(0, |(ino, _)| *ino)
+    FIXED
+        .iter()
+        .find(|(_, n)| *n == node)
+        .map_or(0, |(ino, _)| *ino)
 }
 
 pub(super) fn split(ino: u64) -> (u64, u32) {
@@ -133,14 +136,26 @@ mod tests {
     #[test]
     fn a_collision_takes_the_next() {
         let first = free_key("1.2.3", |_| false);
-        assert_eq!(free_key("1.2.3", |key| key == first), (first + 1) & KEY_MASK);
+        assert_eq!(
+            free_key("1.2.3", |key| key == first),
+            (first + 1) & KEY_MASK
+        );
     }
 
     #[test]
     fn local_numbers_round_trip() {
         let last = NUMBERED_MAX - 1;
-        let parts = [Part::Frames, Part::Dicom, Part::Json, Part::Frame(0), Part::Frame(last)];
-        for p in parts.into_iter().chain([Part::DicomFile(0), Part::DicomFile(last)]) {
+        let parts = [
+            Part::Frames,
+            Part::Dicom,
+            Part::Json,
+            Part::Frame(0),
+            Part::Frame(last),
+        ];
+        for p in parts
+            .into_iter()
+            .chain([Part::DicomFile(0), Part::DicomFile(last)])
+        {
             assert_eq!(part(local(p)), Some(Some(p)), "{p:?}");
         }
         for file in ArrayFile::all() {

@@ -69,7 +69,14 @@ mod tests {
 
     #[test]
     fn numbers_have_at_least_four_digits() {
-        let table = [(0, 4), (1, 4), (999, 4), (9_999, 4), (10_000, 5), (123_456, 6)];
+        let table = [
+            (0, 4),
+            (1, 4),
+            (999, 4),
+            (9_999, 4),
+            (10_000, 5),
+            (123_456, 6),
+        ];
         for (count, width) in table {
             assert_eq!(digits(count), width, "{count}");
         }

@@ -28,7 +28,9 @@ impl ArrayFile {
     /// All there are.
     pub fn all() -> impl Iterator<Item = ArrayFile> {
         let of = |variant| FORMATS.map(|(format, _)| ArrayFile { variant, format });
-        VARIANTS.into_iter().flat_map(move |(variant, _)| of(variant))
+        VARIANTS
+            .into_iter()
+            .flat_map(move |(variant, _)| of(variant))
     }
 
     /// The file of this name, if it is one.
@@ -38,8 +40,14 @@ impl ArrayFile {
 
     /// Its name.
     pub fn name(self) -> String {
-        let op = VARIANTS.iter().find(|(v, _)| *v == self.variant).map_or("", |(_, op)| op);
-        let format = FORMATS.iter().find(|(f, _)| *f == self.format).map_or("", |(_, f)| f);
+        let op = VARIANTS
+            .iter()
+            .find(|(v, _)| *v == self.variant)
+            .map_or("", |(_, op)| op);
+        let format = FORMATS
+            .iter()
+            .find(|(f, _)| *f == self.format)
+            .map_or("", |(_, f)| f);
         match op {
             "" => format!("volume.{format}"),
             op => format!("volume.{op}.{format}"),
@@ -57,8 +65,14 @@ impl ArrayFile {
 
     /// A small number that stands for the file in its inode number: never to be changed.
     pub(super) fn code(self) -> u32 {
-        let variant = VARIANTS.iter().position(|(v, _)| *v == self.variant).unwrap_or(0);
-        let format = FORMATS.iter().position(|(f, _)| *f == self.format).unwrap_or(0);
+        let variant = VARIANTS
+            .iter()
+            .position(|(v, _)| *v == self.variant)
+            .unwrap_or(0);
+        let format = FORMATS
+            .iter()
+            .position(|(f, _)| *f == self.format)
+            .unwrap_or(0);
         (variant * 16 + format) as u32
     }
 
@@ -74,12 +88,27 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let names: Vec<String> = ArrayFile::all().map(ArrayFile::name).collect();
-        assert_eq!(names, ["volume.npy", "volume.raw", "volume.stored.npy", "volume.stored.raw"]);
+        assert_eq!(
+            names,
+            [
+                "volume.npy",
+                "volume.raw",
+                "volume.stored.npy",
+                "volume.stored.raw"
+            ]
+        );
         for file in ArrayFile::all() {
             assert_eq!(ArrayFile::parse(&file.name()), Some(file));
             assert_eq!(ArrayFile::from_code(file.code()), Some(file));
         }
-        for name in ["volume", "volume.", "volume.npz", "volume..npy", "volume.stored", "x.npy"] {
+        for name in [
+            "volume",
+            "volume.",
+            "volume.npz",
+            "volume..npy",
+            "volume.stored",
+            "x.npy",
+        ] {
             assert_eq!(ArrayFile::parse(name), None, "{name}");
         }
     }

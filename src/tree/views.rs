@@ -16,8 +16,16 @@ pub(super) struct Views {
 }
 
 enum View {
-    Directory { parent: Option<u64>, entries: Vec<(String, u64)>, by_name: HashMap<String, u64> },
-    Link { parent: u64, depth: usize, volume: String },
+    Directory {
+        parent: Option<u64>,
+        entries: Vec<(String, u64)>,
+        by_name: HashMap<String, u64>,
+    },
+    Link {
+        parent: u64,
+        depth: usize,
+        volume: String,
+    },
 }
 
 /// A directory being collected: name to directory or to a link.
@@ -35,8 +43,13 @@ impl Views {
         for volume in volumes {
             let link = link_name(volume);
             let study_uid = first(volume, |i| &i.study_instance_uid);
-            studies.directory(safe(study_uid, "unknown")).link(link.clone(), &volume.name);
-            let study = joined(&[&text(volume, "StudyDate"), &text(volume, "StudyDescription")]);
+            studies
+                .directory(safe(study_uid, "unknown"))
+                .link(link.clone(), &volume.name);
+            let study = joined(&[
+                &text(volume, "StudyDate"),
+                &text(volume, "StudyDescription"),
+            ]);
             patients
                 .directory(safe(&text(volume, "PatientID"), "unknown"))
                 .directory(safe(&study, "unknown"))
@@ -50,11 +63,14 @@ impl Views {
 
     fn add(&mut self, ino: u64, parent: Option<u64>, path: &str, depth: usize, draft: Draft) {
         // Taken before its children are numbered, so that none of them gets its number.
-        self.nodes.insert(ino, View::Directory {
-            parent,
-            entries: Vec::new(),
-            by_name: HashMap::new(),
-        });
+        self.nodes.insert(
+            ino,
+            View::Directory {
+                parent,
+                entries: Vec::new(),
+                by_name: HashMap::new(),
+            },
+        );
         let mut children = Vec::with_capacity(draft.0.len());
         for (name, entry) in draft.0 {
             let path = format!("{path}/{name}");
@@ -62,12 +78,22 @@ impl Views {
             match entry {
                 Entry::Directory(draft) => self.add(child, Some(ino), &path, depth + 1, draft),
                 Entry::Link(volume) => {
-                    self.nodes.insert(child, View::Link { parent: ino, depth, volume });
+                    self.nodes.insert(
+                        child,
+                        View::Link {
+                            parent: ino,
+                            depth,
+                            volume,
+                        },
+                    );
                 }
             }
             children.push((name, child));
         }
-        if let Some(View::Directory { entries, by_name, .. }) = self.nodes.get_mut(&ino) {
+        if let Some(View::Directory {
+            entries, by_name, ..
+        }) = self.nodes.get_mut(&ino)
+        {
             *by_name = children.iter().cloned().collect();
             *entries = children;
         }
@@ -113,7 +139,10 @@ impl Views {
 
 impl Draft {
     fn directory(&mut self, name: String) -> &mut Draft {
-        let entry = self.0.entry(name).or_insert_with(|| Entry::Directory(Draft::default()));
+        let entry = self
+            .0
+            .entry(name)
+            .or_insert_with(|| Entry::Directory(Draft::default()));
         // A level holds directories only or links only, so this never replaces a link.
         if !matches!(entry, Entry::Directory(_)) {
             *entry = Entry::Directory(Draft::default());
@@ -140,27 +169,51 @@ impl Draft {
 fn link_name(volume: &Volume) -> String {
     let uid = first(volume, |i| &i.series_instance_uid);
     let modality = first(volume, |i| &i.modality);
-    let tail: String = uid.chars().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect();
-    let suffix = volume.name.strip_prefix(uid).filter(|_| !uid.is_empty()).unwrap_or_default();
+    let tail: String = uid
+        .chars()
+        .rev()
+        .take(8)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
+    let suffix = volume
+        .name
+        .strip_prefix(uid)
+        .filter(|_| !uid.is_empty())
+        .unwrap_or_default();
     let tail = format!("{tail}{suffix}");
-    let (number, description) = (text(volume, "SeriesNumber"), text(volume, "SeriesDescription"));
-    let head = safe(&joined(&[&number, modality, &description]), "unknown");
+    let (number, description) = (
+        text(volume, "SeriesNumber"),
+        text(volume, "SeriesDescription"),
+    );
+    let head = joined(&[&number, modality, &description]);
     // The tail tells volumes apart, so it is the head that is cut; 8 bytes are left for `~n`.
     let room = 255 - 8 - tail.len().min(200) - 1;
-    joined(&[&cut(head, room), &safe(&tail, "")])
+    cut(safe(&joined(&[&cut(head, room), &tail]), "unknown"), 255)
 }
 
 fn joined(parts: &[&str]) -> String {
-    let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = parts
+        .iter()
+        .copied()
+        .filter(|part| !part.is_empty())
+        .collect();
     parts.join("_")
 }
 
 fn first<'a>(volume: &'a Volume, field: impl Fn(&'a crate::dicom::Instance) -> &'a str) -> &'a str {
-    volume.records.first().map_or("", |record| field(&record.instance))
+    volume
+        .records
+        .first()
+        .map_or("", |record| field(&record.instance))
 }
 
 fn text(volume: &Volume, keyword: &str) -> String {
-    let value = volume.records.first().and_then(|r| r.instance.attributes.get(keyword));
+    let value = volume
+        .records
+        .first()
+        .and_then(|r| r.instance.attributes.get(keyword));
     match value {
         Some(Value::Text(text)) => text.trim().to_string(),
         Some(Value::Texts(texts)) => texts.join("\\"),

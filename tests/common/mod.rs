@@ -15,7 +15,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Says why a test is left out; with `variable` set to 1 that is a failure.
 pub fn skip(test: &str, why: &str, variable: &str) {
-    assert!(std::env::var(variable).as_deref() != Ok("1"), "{test}: {variable}=1, but {why}");
+    assert!(
+        std::env::var(variable).as_deref() != Ok("1"),
+        "{test}: {variable}=1, but {why}"
+    );
     eprintln!("SKIPPED {test}: {why}");
 }
 
@@ -40,7 +43,11 @@ pub fn numpy(test: &str) -> Option<PathBuf> {
             return Some(python);
         }
     }
-    skip(test, "no Python with NumPy (pip install numpy)", "DICOMFS_REQUIRE_CLIENTS");
+    skip(
+        test,
+        "no Python with NumPy (pip install numpy)",
+        "DICOMFS_REQUIRE_CLIENTS",
+    );
     None
 }
 
@@ -70,7 +77,11 @@ impl Mount {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let root = dir.path().join("mnt");
         std::fs::create_dir(&root).expect("a mount point");
-        let mount = Mount { dir, root, archive: archive.to_path_buf() };
+        let mount = Mount {
+            dir,
+            root,
+            archive: archive.to_path_buf(),
+        };
         mount.mount(args);
         mount
     }
@@ -85,7 +96,11 @@ impl Mount {
     /// Runs `dicomfs mount` and returns what came of it.
     pub fn try_mount(&self, args: &[&str]) -> Output {
         program()
-            .args(["mount".as_ref(), self.archive.as_os_str(), self.root.as_os_str()])
+            .args([
+                "mount".as_ref(),
+                self.archive.as_os_str(),
+                self.root.as_os_str(),
+            ])
             .arg("--index")
             .arg(self.dir.path().join("index.sqlite"))
             .args(args)
@@ -100,7 +115,9 @@ impl Mount {
 
     /// The processes that serve this mount.
     pub fn pids(&self) -> Vec<i32> {
-        let all = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+        let all = std::fs::read_dir("/proc")
+            .expect("/proc")
+            .filter_map(Result::ok);
         let root = self.root.as_os_str().as_encoded_bytes().to_vec();
         let serves = |pid: &i32| {
             let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -108,18 +125,26 @@ impl Mount {
             let name = words.next().unwrap_or_default().ends_with(b"dicomfs");
             name && words.any(|word| word == root)
         };
-        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(serves).collect()
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(serves)
+            .collect()
     }
 
     /// True while something is mounted here.
     pub fn is_mounted(&self) -> bool {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-        mounts.lines().any(|line| line.split(' ').nth(4) == self.root.to_str())
+        mounts
+            .lines()
+            .any(|line| line.split(' ').nth(4) == self.root.to_str())
     }
 
     /// `umount` with further arguments.
     pub fn umount(&self, args: &[&str]) -> Output {
-        Command::new("umount").args(args).arg(&self.root).output().expect("umount runs")
+        Command::new("umount")
+            .args(args)
+            .arg(&self.root)
+            .output()
+            .expect("umount runs")
     }
 }
 
@@ -156,9 +181,10 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 /// float32.
 pub fn expected_slab(series: &Series) -> Vec<u8> {
     let [slices, rows, columns] = series.shape;
-    let whole = series.rescale.iter().all(|(slope, intercept)| {
-        *slope == 1.0 && intercept.fract() == 0.0
-    });
+    let whole = series
+        .rescale
+        .iter()
+        .all(|(slope, intercept)| *slope == 1.0 && intercept.fract() == 0.0);
     let mut bytes = Vec::new();
     for z in 0..slices {
         for y in 0..rows {

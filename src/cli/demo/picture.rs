@@ -19,7 +19,11 @@ pub(super) fn show(out: &mut dyn Write, values: &[f64], columns: usize) -> Resul
     let height = (WIDTH * rows / columns).max(2);
     let grey = |y: usize, x: usize| {
         let value = values[(y * rows / height) * columns + x * columns / WIDTH];
-        if high > low { (value - low) / (high - low) } else { 0.0 }
+        if high > low {
+            (value - low) / (high - low)
+        } else {
+            0.0
+        }
     };
     let colours = std::io::stdout().is_terminal();
     for y in (0..height - 1).step_by(2) {
@@ -27,7 +31,12 @@ pub(super) fn show(out: &mut dyn Write, values: &[f64], columns: usize) -> Resul
         for x in 0..WIDTH {
             let (upper, lower) = (grey(y, x), grey(y + 1, x));
             if colours {
-                write!(out, "\x1b[38;5;{};48;5;{}m\u{2580}", ansi(upper), ansi(lower))?;
+                write!(
+                    out,
+                    "\x1b[38;5;{};48;5;{}m\u{2580}",
+                    ansi(upper),
+                    ansi(lower)
+                )?;
             } else {
                 let level = (f64::midpoint(upper, lower) * (RAMP.len() - 1) as f64).round();
                 out.write_all(&[RAMP[level as usize]])?;

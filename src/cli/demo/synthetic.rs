@@ -71,7 +71,11 @@ impl Series {
     pub fn mr(uid: &str, transfer_syntax: &'static str, shape: [usize; 3]) -> Series {
         let voxel = |z: f64, y: f64, x: f64| {
             let r = (x * x + y * y + z * z).sqrt();
-            if r < 0.9 { 600.0 + 500.0 * (12.0 * r).cos() } else { 3.0 }
+            if r < 0.9 {
+                600.0 + 500.0 * (12.0 * r).cos()
+            } else {
+                3.0
+            }
         };
         let slope = |z: usize| 0.5 + z as f64 / 64.0;
         Series {
@@ -100,7 +104,10 @@ impl Series {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let count = self.shape[0];
         // A step that shares no factor with the count visits every slice once.
-        let step = (1..).map(|n| 7 * n + 3).find(|s| gcd(*s, count) == 1).unwrap_or(1);
+        let step = (1..)
+            .map(|n| 7 * n + 3)
+            .find(|s| gcd(*s, count) == 1)
+            .unwrap_or(1);
         let mut paths = Vec::with_capacity(count);
         for n in 0..count {
             let z = n * step % count;
@@ -113,14 +120,22 @@ impl Series {
     }
 
     fn write_slice(&self, z: usize, instance_number: usize, path: &Path) -> Result<()> {
-        let class = if self.modality == "CT" { uids::CT_IMAGE_STORAGE } else { uids::MR_IMAGE_STORAGE };
+        let class = if self.modality == "CT" {
+            uids::CT_IMAGE_STORAGE
+        } else {
+            uids::MR_IMAGE_STORAGE
+        };
         let instance = format!("{}.{}", self.uid, z + 1);
         let mut object = self.header(class, &instance);
         let mut text = |tag: Tag, vr: VR, value: String| {
             object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
         };
         text(tags::INSTANCE_NUMBER, VR::IS, instance_number.to_string());
-        text(tags::IMAGE_POSITION_PATIENT, VR::DS, decimals(&self.position(z)));
+        text(
+            tags::IMAGE_POSITION_PATIENT,
+            VR::DS,
+            decimals(&self.position(z)),
+        );
         let (slope, intercept) = self.rescale[z];
         text(tags::RESCALE_INTERCEPT, VR::DS, intercept.to_string());
         text(tags::RESCALE_SLOPE, VR::DS, slope.to_string());
@@ -146,16 +161,32 @@ impl Series {
             (tags::STUDY_DATE, VR::DA, "20200102".to_string()),
             (tags::MODALITY, VR::CS, self.modality.to_string()),
             (tags::STUDY_DESCRIPTION, VR::LO, "SYNTHETIC".to_string()),
-            (tags::SERIES_DESCRIPTION, VR::LO, self.description.to_string()),
+            (
+                tags::SERIES_DESCRIPTION,
+                VR::LO,
+                self.description.to_string(),
+            ),
             (tags::PATIENT_NAME, VR::PN, "PHANTOM".to_string()),
             (tags::PATIENT_ID, VR::LO, "PHANTOM".to_string()),
-            (tags::SLICE_THICKNESS, VR::DS, self.spacing_mm[0].to_string()),
+            (
+                tags::SLICE_THICKNESS,
+                VR::DS,
+                self.spacing_mm[0].to_string(),
+            ),
             (tags::STUDY_INSTANCE_UID, VR::UI, study.clone()),
             (tags::SERIES_INSTANCE_UID, VR::UI, self.uid.clone()),
             (tags::SERIES_NUMBER, VR::IS, "1".to_string()),
-            (tags::IMAGE_ORIENTATION_PATIENT, VR::DS, decimals(&self.orientation)),
+            (
+                tags::IMAGE_ORIENTATION_PATIENT,
+                VR::DS,
+                decimals(&self.orientation),
+            ),
             (tags::FRAME_OF_REFERENCE_UID, VR::UI, format!("{study}.9")),
-            (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2".to_string()),
+            (
+                tags::PHOTOMETRIC_INTERPRETATION,
+                VR::CS,
+                "MONOCHROME2".to_string(),
+            ),
             (tags::PIXEL_SPACING, VR::DS, decimals(&[dy, dx])),
         ];
         for (tag, vr, value) in texts {
@@ -171,7 +202,11 @@ impl Series {
             (tags::PIXEL_REPRESENTATION, 1),
         ];
         for (tag, value) in numbers {
-            object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(value as u16)));
+            object.put(DataElement::new(
+                tag,
+                VR::US,
+                PrimitiveValue::from(value as u16),
+            ));
         }
         object
     }
@@ -220,7 +255,11 @@ fn fill(shape: [usize; 3], voxel: impl Fn(f64, f64, f64) -> f64) -> Vec<i16> {
 
 /// One RLE Lossless frame (PS3.5 G): the high bytes, then the low bytes, PackBits coded.
 fn rle(samples: &[i16]) -> Vec<u8> {
-    let plane = |shift: u32| samples.iter().map(move |v| (v.cast_unsigned() >> shift) as u8);
+    let plane = |shift: u32| {
+        samples
+            .iter()
+            .map(move |v| (v.cast_unsigned() >> shift) as u8)
+    };
     let segments = [8, 0].map(|shift| pack_bits(&plane(shift).collect::<Vec<u8>>()));
     let mut fragment = vec![0_u8; 64];
     fragment[0] = 2;
@@ -249,7 +288,11 @@ fn pack_bits(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn decimals(values: &[f64]) -> String {
-    values.iter().map(f64::to_string).collect::<Vec<_>>().join("\\")
+    values
+        .iter()
+        .map(f64::to_string)
+        .collect::<Vec<_>>()
+        .join("\\")
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::cpu::tests::gray;
-use crate::dicom::Photometric;
+use crate::dicom::{ModalityLut, PaletteLut, Photometric};
 
 fn values(transform: Transform, dtype: Dtype) -> Values {
     Values {
