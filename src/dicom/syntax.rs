@@ -485,7 +485,11 @@ pub const ALL: &[TransferSyntax] = &[
 
 /// The Transfer Syntax with this UID.
 pub fn by_uid(uid: &str) -> Option<&'static TransferSyntax> {
-    ALL.iter().find(|syntax| syntax.uid == uid)
+    // From the end: what tells them apart is there.
+    let same = |syntax: &&TransferSyntax| {
+        syntax.uid.len() == uid.len() && syntax.uid.bytes().rev().eq(uid.bytes().rev())
+    };
+    ALL.iter().find(same)
 }
 
 #[cfg(test)]

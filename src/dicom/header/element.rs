@@ -118,6 +118,7 @@ pub(crate) fn is_known_vr(vr: Vr) -> bool {
 ///
 /// An element whose VR is no two capital letters is taken for implicit even in an explicit
 /// dataset: some writers mix the two (Philips private sequences).
+#[inline]
 pub(crate) fn parse(bytes: &[u8], encoding: Encoding) -> Option<ElementHeader> {
     let b: &[u8; 8] = bytes.first_chunk()?;
     let tag = Tag(encoding.u16([b[0], b[1]]), encoding.u16([b[2], b[3]]));
