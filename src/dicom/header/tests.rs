@@ -197,7 +197,7 @@ fn cluttered(encoding: Encoding) -> Builder {
     let first = Builder::new(encoding)
         .sequence(0x0008_1140, true, &[inner.clone(), leaf.clone()])
         .sequence(0x0008_1111, false, &[inner.clone(), inner])
-        .sequence(0x0009_1001, true, &[leaf.clone()])
+        .sequence(0x0009_1001, true, std::slice::from_ref(&leaf))
         .raw(0x0009_1002, "OB", &[7; 9000]);
     let implicit = Builder::new(Encoding::IMPLICIT_LITTLE);
     let unknown = implicit.text(0x0008_0100, "SH", "T-A0001");
