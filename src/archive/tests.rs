@@ -228,7 +228,7 @@ fn a_source_that_changed_is_refused() {
 fn unreadable_directories_are_findings() {
     let dir = tree();
     let closed = dir.path().join("a/b");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("closed");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("closed");
     let denied = fs::read_dir(&closed).is_err();
     let catalog = scan_with(dir.path(), None);
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("opened");

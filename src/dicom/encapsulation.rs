@@ -327,7 +327,8 @@ fn by_basic_offset_table(items: &Items, table: &Basic, number_of_frames: u32) ->
             .fragments
             .get(fragment)
             .is_some_and(|f| f.offset_bytes == start);
-        if !found && !(cut && fragment == items.fragments.len()) {
+        let beyond_end = cut && fragment == items.fragments.len();
+        if !found && !beyond_end {
             return None;
         }
         if passed > 0 {

@@ -97,7 +97,7 @@ pub fn read_header<R: ReadAt + ?Sized>(source: &R, file_len_bytes: u64) -> Resul
         return Ok(Header::Dicomdir);
     }
     let mut collector = Collector::default();
-    let deflated = syntax::by_uid(&meta.transfer_syntax_uid).is_some_and(|ts| ts.deflated);
+    let deflated = is_deflated(&meta.transfer_syntax_uid);
     let end = if deflated {
         let limit = INFLATED_HEADER_BYTES_MAX;
         let stream = InflateStream::new(source, meta.dataset_offset, limit);
@@ -203,8 +203,7 @@ pub(crate) fn read_meta<S: Stream>(window: &mut Window<S>) -> Result<Meta, Error
         let Some(header) = header.filter(|header| header.tag.0 == 0x0002) else {
             return Ok(meta);
         };
-        let deflated = syntax::by_uid(&meta.transfer_syntax_uid).is_some_and(|ts| ts.deflated);
-        if deflated && group_end == Some(position) {
+        if group_end == Some(position) && is_deflated(&meta.transfer_syntax_uid) {
             return Ok(meta);
         }
         let value = position + u64::from(header.header_len);
@@ -241,6 +240,10 @@ pub(crate) fn read_meta<S: Stream>(window: &mut Window<S>) -> Result<Meta, Error
         }
         meta.dataset_offset = end;
     }
+}
+
+fn is_deflated(transfer_syntax_uid: &str) -> bool {
+    syntax::by_uid(transfer_syntax_uid).is_some_and(|ts| ts.deflated)
 }
 
 fn uid(value: &[u8]) -> String {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use dicom_core::Tag;
 use serde_json::Value as Json;
 
 use super::header::Encoding;
@@ -168,11 +167,6 @@ pub(crate) fn ct(encoding: Encoding) -> Builder {
         .us(0x0028_0103, 1)
         .text(0x0028_1052, "DS", "-1024")
         .text(0x0028_1053, "DS", "1")
-}
-
-/// `number` as a tag, for messages.
-pub(crate) fn tag(number: u32) -> Tag {
-    Tag((number >> 16) as u16, number as u16)
 }
 
 /// Folder of the real files; `None`, and a line that says so, where it is absent.

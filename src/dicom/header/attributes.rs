@@ -58,7 +58,7 @@ const fn inner(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
 }
 
 /// All attributes that are read, by tag.
-pub(crate) const ATTRIBUTES: &[Attribute] = &[
+pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0008, 0x0005), "SpecificCharacterSet", b"CS"),
     shown(Tag(0x0008, 0x0008), "ImageType", b"CS"),
     inner(Tag(0x0008, 0x0016), "SOPClassUID", b"UI"),

@@ -12,13 +12,14 @@ use super::element::{ElementHeader, Encoding, Vr};
 use super::value::{self, Malformed};
 use super::walk::{Sink, Want};
 use super::{Meta, issue};
-use crate::dicom::limits::{ISSUES_MAX, PER_FRAME_ITEMS_MAX, VALUES_MAX};
+use crate::dicom::limits::{ISSUES_MAX, PER_FRAME_ITEMS_MAX};
 use crate::dicom::{
     Error, FrameAttributes, Instance, PixelDataLocation, PixelElement, Value, syntax, tags,
 };
 
 mod frame;
 mod image;
+mod show;
 
 use image::RawImage;
 
@@ -92,7 +93,7 @@ pub(crate) struct Collector {
     instance: Instance,
     image: RawImage,
     charset: Charset,
-    shown: Vec<(&'static str, Value)>,
+    shown: Vec<(&'static Attribute, Value)>,
     numbers: Vec<f64>,
     attribute: Option<&'static Attribute>,
     /// Where in the table the elements of the top level have got to: tags ascend.
@@ -179,10 +180,7 @@ impl Collector {
         if instance.sop_instance_uid.is_empty() {
             instance.sop_instance_uid.clone_from(&meta.sop_instance_uid);
         }
-        let shown = self.shown.into_iter();
-        instance.attributes = shown
-            .map(|(keyword, value)| (keyword.to_owned(), value))
-            .collect();
+        instance.attributes = show::by_keyword(self.shown);
         instance
     }
 
@@ -272,9 +270,9 @@ impl Collector {
         }
         let numbers = std::mem::take(&mut self.numbers);
         let result = self.use_numbers(place, attribute, &numbers);
-        if result.is_ok() && attribute.shown && shows(place) {
-            let shown = number_to_show(attribute, &numbers);
-            self.shown.push((attribute.keyword, shown));
+        if result.is_ok() && attribute.shown && show::shows(place) {
+            let shown = show::numbers(attribute, &numbers);
+            self.shown.push((attribute, shown));
         }
         self.numbers = numbers;
         result
@@ -368,9 +366,9 @@ impl Collector {
             Charset::default().decode(raw)
         };
         self.use_text(place, attribute.tag, &text, raw)?;
-        if attribute.shown && shows(place) {
-            let shown = text_to_show(attribute, &text);
-            self.shown.push((attribute.keyword, shown));
+        if attribute.shown && show::shows(place) {
+            let shown = show::text(attribute, &text);
+            self.shown.push((attribute, shown));
         }
         Ok(())
     }
@@ -415,7 +413,7 @@ impl Sink for Collector {
     type Place = Place;
 
     fn want(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
-        if header.tag.0 % 2 != 0 {
+        if !header.tag.0.is_multiple_of(2) {
             return Want::Skip;
         }
         match place {
@@ -480,30 +478,4 @@ impl Sink for Collector {
             self.malformed(attribute.keyword);
         }
     }
-}
-
-/// Attributes of these places are those of the whole instance.
-fn shows(place: Place) -> bool {
-    matches!(
-        place,
-        Place::Top | Place::Macro(Target::Shared) | Place::Radiopharmaceutical
-    )
-}
-
-fn number_to_show(attribute: &Attribute, numbers: &[f64]) -> Value {
-    match (attribute.is_whole(), numbers) {
-        (true, [number]) => Value::Int(*number as i64),
-        (true, numbers) => Value::Ints(numbers.iter().map(|number| *number as i64).collect()),
-        (false, [number]) => Value::Float(*number),
-        (false, numbers) => Value::Floats(numbers.to_vec()),
-    }
-}
-
-fn text_to_show(attribute: &Attribute, text: &str) -> Value {
-    let single = matches!(&attribute.vr, b"ST" | b"LT" | b"UT" | b"UR");
-    if single || !text.contains('\\') {
-        return Value::Text(text.to_owned());
-    }
-    let parts = text.split('\\').take(VALUES_MAX);
-    Value::Texts(parts.map(|part| part.trim().to_owned()).collect())
 }

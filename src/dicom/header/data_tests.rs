@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
+use dicom_core::VR;
+use dicom_core::header::Header as _;
+use dicom_object::mem::InMemElement;
 use dicom_object::{InMemDicomObject, OpenFileOptions, file::ReadPreamble};
 use serde_json::Value as Json;
 
@@ -124,5 +127,110 @@ fn headers_are_what_the_manifest_says() {
         );
     }
     println!("{} files compared", entries.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What dicom-object makes of a file, up to Pixel Data; `None` when it cannot read it.
+fn second_opinion(path: &Path) -> Option<(InMemDicomObject, String)> {
+    let options = OpenFileOptions::new().read_preamble(ReadPreamble::Auto);
+    let object = options.read_until(tags::PIXEL_DATA).open_file(path).ok()?;
+    let syntax = object.meta().transfer_syntax().to_owned();
+    Some((object.into_inner(), syntax))
+}
+
+#[test]
+fn dicom_object_agrees() {
+    let mut failures = Vec::new();
+    let mut compared = 0;
+    for (path, _) in manifest() {
+        let (Ok(Header::Instance(ours)), Some((theirs, syntax))) =
+            (read(&path), second_opinion(&path))
+        else {
+            continue;
+        };
+        // dicom-object leaves UN undecoded, and one file has nothing else.
+        let unknown = |element: &InMemElement| element.vr() == VR::UN;
+        if theirs
+            .iter()
+            .any(|element| element.tag() == tags::MODALITY && unknown(element))
+        {
+            continue;
+        }
+        compared += 1;
+        let mut differ = |what: &str, ours: String, theirs: String| {
+            if ours != theirs {
+                failures.push(format!("{}: {what}: {ours}, not {theirs}", path.display()));
+            }
+        };
+        let text = |tag| {
+            let value = theirs
+                .element(tag)
+                .ok()
+                .and_then(|element| element.to_str().ok());
+            value.map(|text| text.trim().to_owned()).unwrap_or_default()
+        };
+        differ(
+            "transfer syntax",
+            ours.transfer_syntax_uid,
+            syntax.trim_end_matches('\0').to_owned(),
+        );
+        differ("SOP class", ours.sop_class_uid, text(tags::SOP_CLASS_UID));
+        differ(
+            "SOP instance",
+            ours.sop_instance_uid,
+            text(tags::SOP_INSTANCE_UID),
+        );
+        differ(
+            "study",
+            ours.study_instance_uid,
+            text(tags::STUDY_INSTANCE_UID),
+        );
+        differ(
+            "series",
+            ours.series_instance_uid,
+            text(tags::SERIES_INSTANCE_UID),
+        );
+        differ("modality", ours.modality, text(tags::MODALITY));
+        if let Some(image) = ours.image {
+            differ("rows", image.rows.to_string(), text(tags::ROWS));
+            differ("columns", image.columns.to_string(), text(tags::COLUMNS));
+        }
+        // Every attribute that we show, by the text that they have for it.
+        for (keyword, value) in &ours.attributes {
+            let Ok(element) = theirs.element_by_name(keyword) else {
+                continue;
+            };
+            let numbers = || element.to_multi_float64().unwrap_or_default();
+            match value {
+                crate::dicom::Value::Int(number) => {
+                    differ(
+                        keyword,
+                        format!("{:?}", [*number as f64]),
+                        format!("{:?}", numbers()),
+                    );
+                }
+                crate::dicom::Value::Float(number) => {
+                    differ(
+                        keyword,
+                        format!("{:?}", [*number]),
+                        format!("{:?}", numbers()),
+                    );
+                }
+                crate::dicom::Value::Floats(list) => {
+                    differ(keyword, format!("{list:?}"), format!("{:?}", numbers()));
+                }
+                crate::dicom::Value::Text(text) => {
+                    let theirs = element.to_str().unwrap_or_default();
+                    differ(
+                        keyword,
+                        text.clone(),
+                        theirs.trim_matches([' ', '\0', '\r', '\n']).into(),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+    println!("{compared} files compared with dicom-object");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

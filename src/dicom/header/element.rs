@@ -65,6 +65,7 @@ pub(crate) struct ElementHeader {
 
 /// Representations with a length of 16 bits; all others, those to come included, have 32
 /// (PS3.5 7.1.2).
+#[inline]
 fn has_short_length(vr: Vr) -> bool {
     matches!(
         &vr,
@@ -118,6 +119,7 @@ pub(crate) fn is_known_vr(vr: Vr) -> bool {
 ///
 /// An element whose VR is no two capital letters is taken for implicit even in an explicit
 /// dataset: some writers mix the two (Philips private sequences).
+#[inline(always)]
 pub(crate) fn parse(bytes: &[u8], encoding: Encoding) -> Option<ElementHeader> {
     let b: &[u8; 8] = bytes.first_chunk()?;
     let tag = Tag(encoding.u16([b[0], b[1]]), encoding.u16([b[2], b[3]]));
