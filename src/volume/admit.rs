@@ -26,6 +26,11 @@ const DEFLATED_EXPLICIT_LE: &str = "1.2.840.10008.1.2.1.99";
 pub(super) fn admit(record: &Record) -> Result<(&ImagePixel, Findings), Finding> {
     let instance = &record.instance;
     let Some(image) = &instance.image else {
+        if instance.pixel_data.is_some() {
+            return Err(malformed(
+                "there are pixels, but no usable description of them".into(),
+            ));
+        }
         return Err(Finding {
             code: "not_an_image",
             detail: format!("SOP Class {} holds no image", instance.sop_class_uid),
@@ -233,6 +238,11 @@ pub(super) fn report_headers(records: &[std::sync::Arc<Record>], findings: &mut 
             let key = (known_code(&issue.code), issue.keyword.as_str());
             issues.entry(key).or_insert((0_usize, issue)).0 += 1;
         }
+    }
+    // Where the frames that are missing were counted, that says more than the issue.
+    let counted = |finding: &Finding| finding.code == "truncated_pixel_data";
+    if findings.list.iter().any(counted) {
+        issues.remove(&("truncated", "PixelData"));
     }
     for ((code, keyword), (count, first)) in issues {
         let about = if keyword.is_empty() { "file" } else { keyword };

@@ -1,6 +1,6 @@
 //! The same SOP Instance UID more than once: copies are dropped, versions are kept apart.
 //!
-//! Sees headers only, so "the same" means: same encoding, same length of Pixel Data, same
+//! Sees headers only, so "the same" means: same encoding, as many bytes of Pixel Data, same
 //! attributes of the frames. Another transfer syntax is another version: lossy or lossless, its
 //! samples may differ, and silently preferring one would be a guess.
 
@@ -32,10 +32,20 @@ fn encoding<'a>(item: &Item<'a>) -> Encoding<'a> {
     )
 }
 
+/// Bytes of Pixel Data that the file holds. Where the length is undefined, all that follows counts:
+/// a file that was cut short has fewer.
+fn pixel_bytes(item: &Item<'_>) -> u64 {
+    let Some(location) = item.record.instance.pixel_data else {
+        return 0;
+    };
+    let available = item.record.identity.size_bytes;
+    let available = available.saturating_sub(location.offset_bytes);
+    available.min(location.length_bytes.unwrap_or(u64::MAX))
+}
+
 /// Whether two instances of one UID and encoding are copies as far as headers tell.
 fn are_copies(a: &Item<'_>, b: &Item<'_>) -> bool {
-    let length = |item: &Item<'_>| item.record.instance.pixel_data.map(|p| p.length_bytes);
-    length(a) == length(b)
+    pixel_bytes(a) == pixel_bytes(b)
         && a.record.instance.shared == b.record.instance.shared
         && a.record.instance.per_frame == b.record.instance.per_frame
         && a.record.instance.sop_class_uid == b.record.instance.sop_class_uid
@@ -76,12 +86,14 @@ pub(super) fn resolve<'a>(items: Vec<Item<'a>>) -> Resolved<'a> {
                 format!("{uid} exists in {} versions that differ", versions.len()),
             );
         }
-        // The most common encoding of the series first; among equals the order of paths stays.
+        // The most common encoding of the series first, then the version with most pixels: another
+        // may be cut short. Among equals the order of paths stays.
         versions.sort_by_cached_key(|item| {
             let encoding = encoding(item);
             (
                 std::cmp::Reverse(popularity.get(&encoding).copied()),
                 encoding,
+                std::cmp::Reverse(pixel_bytes(item)),
             )
         });
         let mut seen: HashMap<Encoding<'a>, usize> = HashMap::new();

@@ -11,6 +11,16 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "a single slice states no thickness: 1 mm is used",
     ),
     (
+        "assumed_time_axis",
+        Status::Warn,
+        "InstanceNumber orders the stated number of time points",
+    ),
+    (
+        "dataset_encoding_mismatch",
+        Status::Warn,
+        "the dataset is not written as its transfer syntax says",
+    ),
+    (
         "decode_error",
         Status::Warn,
         "a frame could not be decoded: reading it fails",
@@ -69,6 +79,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "malformed_rescale",
         Status::Bad,
         "the rescale cannot be used: stored values are shown",
+    ),
+    (
+        "missing_attribute",
+        Status::Warn,
+        "an attribute that the image needs is absent",
     ),
     (
         "missing_slices",
@@ -136,6 +151,7 @@ pub const CODES: &[(&str, Status, &str)] = &[
         Status::Warn,
         "the file does not state its transfer syntax",
     ),
+    ("truncated", Status::Warn, "the file ends early"),
     (
         "truncated_pixel_data",
         Status::Warn,

@@ -209,10 +209,10 @@ fn multi_frame<'a>(suffix: String, group: &Group<'a>) -> Layout<'a> {
         })
         .collect();
     let mut findings = Findings::default();
-    let is_placed = group
-        .items
-        .iter()
-        .all(|item| item.record.instance.per_frame.len() == item.image.number_of_frames as usize);
+    let is_placed = group.items.iter().all(|item| {
+        let described = item.record.instance.per_frame.len();
+        described == item.image.number_of_frames as usize || item.grid_offset_mm().is_some()
+    });
     match stored_order_reason(&items, is_placed) {
         Some((code, why)) => findings.push(code, why),
         None => {

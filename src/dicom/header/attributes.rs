@@ -198,6 +198,11 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0028, 0x1053), "RescaleSlope", b"DS"),
     shown(Tag(0x0028, 0x1054), "RescaleType", b"LO"),
     shown(Tag(0x0028, 0x1055), "WindowCenterWidthExplanation", b"LO"),
+    inner(
+        Tag(0x0028, 0x1101),
+        "RedPaletteColorLookupTableDescriptor",
+        b"US",
+    ),
     shown(Tag(0x0028, 0x2110), "LossyImageCompression", b"CS"),
     shown(Tag(0x0028, 0x2112), "LossyImageCompressionRatio", b"DS"),
     shown(Tag(0x0028, 0x2114), "LossyImageCompressionMethod", b"CS"),

@@ -70,6 +70,7 @@ const MACROS: &[Tag] = &[
 
 const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
 const LUT_DESCRIPTOR: Tag = Tag(0x0028, 0x3002);
+const RED_PALETTE_DESCRIPTOR: Tag = Tag(0x0028, 0x1101);
 const REAL_WORLD_VALUE_MAPPING_SEQUENCE: Tag = Tag(0x0040, 0x9096);
 const MEASUREMENT_UNITS_CODE_SEQUENCE: Tag = Tag(0x0040, 0x08EA);
 const RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE: Tag = Tag(0x0054, 0x0016);
@@ -262,7 +263,7 @@ impl Collector {
         value: &[u8],
         enc: Encoding,
     ) -> Result<(), Malformed> {
-        if attribute.tag == LUT_DESCRIPTOR {
+        if matches!(attribute.tag, LUT_DESCRIPTOR | RED_PALETTE_DESCRIPTOR) {
             return self.lut_descriptor(place, header, value, enc);
         }
         self.read_numbers(attribute, header.vr, value, enc)?;
@@ -341,9 +342,11 @@ impl Collector {
             entries => i32::from(entries),
         };
         let shared = &mut self.instance.shared;
+        let descriptor = Some([entries, first, i32::from(enc.u16(*bits))]);
         if place == Place::ModalityLut && shared.modality_lut_descriptor.is_none() {
-            let bits = i32::from(enc.u16(*bits));
-            shared.modality_lut_descriptor = Some([entries, first, bits]);
+            shared.modality_lut_descriptor = descriptor;
+        } else if place == Place::Top && header.tag == RED_PALETTE_DESCRIPTOR {
+            shared.palette_descriptor = descriptor;
         }
         Ok(())
     }
