@@ -18,7 +18,7 @@ pub(super) struct Resolved<'a> {
     /// Copies that are in no set.
     pub(super) dropped: Vec<(PathBuf, Finding)>,
     /// By SOP Instance UID, what to say about the volume that holds it.
-    pub(super) notes: HashMap<&'a str, String>,
+    pub(super) notes: HashMap<&'a str, Vec<String>>,
 }
 
 /// How an instance is encoded. Ordered only so that the outcome is the same every time.
@@ -81,10 +81,8 @@ pub(super) fn resolve<'a>(items: Vec<Item<'a>>) -> Resolved<'a> {
     let mut alternates: BTreeMap<(Encoding<'a>, usize), Vec<Item<'a>>> = BTreeMap::new();
     for (uid, mut versions) in by_uid {
         if versions.len() > 1 {
-            resolved.notes.insert(
-                uid,
-                format!("{uid} exists in {} versions that differ", versions.len()),
-            );
+            let note = format!("{uid} exists in {} versions that differ", versions.len());
+            resolved.notes.entry(uid).or_default().push(note);
         }
         // The most common encoding of the series first, then the version with most pixels: another
         // may be cut short. Among equals the order of paths stays.
@@ -132,9 +130,8 @@ fn drop_copies<'a>(uid: &'a str, versions: &mut Vec<Item<'a>>, resolved: &mut Re
             continue;
         };
         let (copy, original) = (item.record.path.display(), original.record.path.display());
-        resolved
-            .notes
-            .insert(uid, format!("{copy} is a copy of {original}: left out"));
+        let note = format!("{copy} is a copy of {original}: left out");
+        resolved.notes.entry(uid).or_default().push(note);
         resolved.dropped.push((
             item.record.path.clone(),
             Finding {

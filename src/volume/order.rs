@@ -342,14 +342,20 @@ fn deal_out<'a>(
         "{repeated} of {} positions occur up to {most} times and {why}",
         slots.len()
     );
-    (0..most)
-        .map(|rank| {
-            let items = slots.iter().filter_map(|slot| slot.get(rank).copied());
-            let mut findings = Findings::default();
-            findings.push("duplicate_positions", detail.clone());
-            let mut arrangement = Arrangement::new(items.collect(), 1, findings);
-            arrangement.is_arbitrary = true;
-            arrangement
-        })
-        .collect()
+    // One pass, not one a rank: both numbers may be large in a hostile archive.
+    let mut ranks: Vec<Vec<Item<'a>>> = Vec::new();
+    ranks.resize_with(most, Vec::new);
+    for slot in slots {
+        for (rank, item) in ranks.iter_mut().zip(slot) {
+            rank.push(item);
+        }
+    }
+    let arrangement = |items| {
+        let mut findings = Findings::default();
+        findings.push("duplicate_positions", detail.clone());
+        let mut arrangement = Arrangement::new(items, 1, findings);
+        arrangement.is_arbitrary = true;
+        arrangement
+    };
+    ranks.into_iter().map(arrangement).collect()
 }
