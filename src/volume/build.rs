@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Built;
 use super::admit::{admit, carried_issues};
 use super::item::Item;
 use super::name::{no_series_name, series_name};
-use super::series::build_series;
-use super::{Built, Finding};
+use super::series::{Images, build_series};
 use crate::archive::Record;
 
 /// Groups records into volumes (DESIGN 1.1 to 1.4). The outcome does not depend on the order of
@@ -24,7 +24,7 @@ pub fn build(records: &[Arc<Record>]) -> Built {
         )
     });
     let mut built = Built::default();
-    let mut series: BTreeMap<String, (bool, Vec<(Item<'_>, Vec<Finding>)>)> = BTreeMap::new();
+    let mut series: BTreeMap<String, (bool, Images<'_>)> = BTreeMap::new();
     for record in sorted {
         match admit(record) {
             Ok((image, findings)) => {

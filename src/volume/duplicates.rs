@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use super::Finding;
 use super::item::Item;
 
+/// With how many versions of its instance a file is compared. A UID that stands for more is no UID;
+/// what is a copy of a later version is then shown as a version itself.
+const VERSIONS_COMPARED: usize = 64;
+
 /// The images of a series with every SOP Instance once a set.
 pub(super) struct Resolved<'a> {
     /// The first set holds one version of every instance; each further one holds other versions,
@@ -121,6 +125,7 @@ fn drop_copies<'a>(uid: &'a str, versions: &mut Vec<Item<'a>>, resolved: &mut Re
         let original = kept
             .iter()
             .zip(&kept_encodings)
+            .take(VERSIONS_COMPARED)
             .find(|(other, other_encoding)| {
                 **other_encoding == encoding && are_copies(other, item)
             });

@@ -34,14 +34,11 @@ struct Layout<'a> {
     findings: Findings,
 }
 
-/// Builds the volumes of one series. `items` holds the first frame of each image, sorted by path,
-/// with what `admit` found odd.
-pub(super) fn build_series<'a>(
-    name: &str,
-    items: Vec<(Item<'a>, Vec<Finding>)>,
-    has_uid: bool,
-    built: &mut Built,
-) {
+/// The first frame of each image of a series, with what `admit` found odd.
+pub(super) type Images<'a> = Vec<(Item<'a>, Vec<Finding>)>;
+
+/// Builds the volumes of one series. `items` is sorted by path.
+pub(super) fn build_series<'a>(name: &str, items: Images<'a>, has_uid: bool, built: &mut Built) {
     let mut odd: HashMap<usize, Vec<Finding>> = HashMap::new();
     let mut images = Vec::with_capacity(items.len());
     for (item, findings) in items {
