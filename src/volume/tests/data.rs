@@ -76,85 +76,93 @@ fn every_file_is_frames_or_a_finding() {
     }
 }
 
+/// Shape, dtype, spacing, verdict and codes of a volume.
+type Expected = (
+    &'static [u64],
+    &'static str,
+    Option<[f64; 3]>,
+    Status,
+    &'static [&'static str],
+);
+/// Folders that hold one volume each.
+const KNOWN: [(&str, Expected); 9] = [
+    (
+        "ct_8bit_150",
+        (&[150, 150, 150], "|u1", Some([0.313; 3]), Status::Ok, &[]),
+    ),
+    (
+        "ct_missing_slice_4",
+        (
+            &[4, 512, 512],
+            "<i2",
+            Some([5.0, 0.429688, 0.429688]),
+            Status::Warn,
+            &["missing_slices"],
+        ),
+    ),
+    (
+        "ct_ge_tilt_varspacing_10",
+        (
+            &[10, 512, 512],
+            "<i2",
+            None,
+            Status::Bad,
+            &["gantry_tilt", "uneven_spacing"],
+        ),
+    ),
+    (
+        "mr_ge_4d_15x10",
+        (
+            &[10, 15, 64, 64],
+            "<i2",
+            Some([5.0, 3.75, 3.75]),
+            Status::Warn,
+            &["assumed_time_axis"],
+        ),
+    ),
+    (
+        "mr_4slices_compressed_j2k",
+        (&[4, 256, 256], "<u2", Some([1.0; 3]), Status::Ok, &[]),
+    ),
+    (
+        "mr_siemens_mosaic_2",
+        (
+            &[2, 1, 216, 216],
+            "<u2",
+            None,
+            Status::Bad,
+            &["time_axis", "mosaic_not_split"],
+        ),
+    ),
+    (
+        "mr_siemens_xa30_enhanced_phase_33f",
+        (
+            &[33, 64, 64],
+            "<f4",
+            Some([3.4, 3.375, 3.375]),
+            Status::Ok,
+            &[],
+        ),
+    ),
+    (
+        "mr_philips_enhanced_fieldmap_64f",
+        (
+            &[64, 64, 64],
+            "<f4",
+            None,
+            Status::Bad,
+            &["duplicate_positions", "mixed_rescale"],
+        ),
+    ),
+    (
+        "mr_t1_96_j2k_multifrag",
+        (&[96, 128, 128], "<u2", Some([2.0; 3]), Status::Ok, &[]),
+    ),
+];
+
 #[test]
 fn known_series() {
-    // Folder; suffix, shape, dtype, spacing, verdict and codes of each volume.
-    type Expected<'a> = (&'a [u64], &'a str, Option<[f64; 3]>, Status, &'a [&'a str]);
-    let cases: [(&str, Expected<'_>); 9] = [
-        (
-            "ct_8bit_150",
-            (&[150, 150, 150], "|u1", Some([0.313; 3]), Status::Ok, &[]),
-        ),
-        (
-            "ct_missing_slice_4",
-            (
-                &[4, 512, 512],
-                "<i2",
-                Some([5.0, 0.429688, 0.429688]),
-                Status::Warn,
-                &["missing_slices"],
-            ),
-        ),
-        (
-            "ct_ge_tilt_varspacing_10",
-            (
-                &[10, 512, 512],
-                "<i2",
-                None,
-                Status::Bad,
-                &["gantry_tilt", "uneven_spacing"],
-            ),
-        ),
-        (
-            "mr_ge_4d_15x10",
-            (
-                &[10, 15, 64, 64],
-                "<i2",
-                Some([5.0, 3.75, 3.75]),
-                Status::Warn,
-                &["assumed_time_axis"],
-            ),
-        ),
-        (
-            "mr_4slices_compressed_j2k",
-            (&[4, 256, 256], "<u2", Some([1.0; 3]), Status::Ok, &[]),
-        ),
-        (
-            "mr_siemens_mosaic_2",
-            (
-                &[2, 1, 216, 216],
-                "<u2",
-                None,
-                Status::Bad,
-                &["time_axis", "mosaic_not_split"],
-            ),
-        ),
-        (
-            "mr_siemens_xa30_enhanced_phase_33f",
-            (
-                &[33, 64, 64],
-                "<f4",
-                Some([3.4, 3.375, 3.375]),
-                Status::Ok,
-                &[],
-            ),
-        ),
-        (
-            "mr_philips_enhanced_fieldmap_64f",
-            (
-                &[64, 64, 64],
-                "<f4",
-                None,
-                Status::Bad,
-                &["duplicate_positions", "mixed_rescale"],
-            ),
-        ),
-        (
-            "mr_t1_96_j2k_multifrag",
-            (&[96, 128, 128], "<u2", Some([2.0; 3]), Status::Ok, &[]),
-        ),
-    ];
-    for (folder, (shape, dtype, spacing_mm, status, expected)) in cases {
+    for (folder, (shape, dtype, spacing_mm, status, expected)) in KNOWN {
         let records = records_under(&format!("volumes/{folder}/dicom"));
         if records.is_empty() {
             continue;
