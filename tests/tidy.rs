@@ -21,7 +21,7 @@ const WALLS: [(&str, &[&str]); 7] = [
     ("openjpeg_sys", &["decode"]),
     ("memmap2", &["cache"]),
     ("rusqlite", &["archive"]),
-    ("clap", &["cli", "main"]),
+    ("clap", &["cli", "config"]),
 ];
 
 /// Modules that are pure: no files, threads or clocks.
@@ -74,6 +74,10 @@ fn imports_point_down() {
     let mut wrong = Vec::new();
     for (path, text) in sources("src") {
         let me = module(&path);
+        // Tests may look up: the rule is about what the program is built of.
+        if path.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
         let Some(my_layer) = LAYERS.iter().position(|l| *l == me) else {
             assert_eq!(me, "lib", "{} is in no layer", path.display());
             continue;

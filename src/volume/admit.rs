@@ -23,9 +23,14 @@ const DEFLATE_RATIO_MAX: u64 = 1032;
 const DEFLATED_EXPLICIT_LE: &str = "1.2.840.10008.1.2.1.99";
 
 /// Checks a record. `Ok` holds what is odd but usable; `Err` why it is no source of frames.
-pub(super) fn admit(record: &Record) -> Result<(&ImagePixel, Findings), Finding> {
+pub(super) fn admit(record: &Record) -> Result<(&ImagePixel, Vec<Finding>), Finding> {
     let instance = &record.instance;
     let Some(image) = &instance.image else {
+        if instance.pixel_data.is_some() {
+            return Err(malformed(
+                "there are pixels, but no usable description of them".into(),
+            ));
+        }
         return Err(Finding {
             code: "not_an_image",
             detail: format!("SOP Class {} holds no image", instance.sop_class_uid),
@@ -39,18 +44,17 @@ pub(super) fn admit(record: &Record) -> Result<(&ImagePixel, Findings), Finding>
     }
     check_description(image)?;
     check_limits(image)?;
-    let mut findings = Findings::default();
-    check_length(record, image, &mut findings)?;
-    if !instance.per_frame.is_empty() && instance.per_frame.len() != image.number_of_frames as usize
-    {
-        findings.push(
-            "malformed_header",
-            format!(
-                "{} frames, but per-frame attributes of {}",
-                image.number_of_frames,
-                instance.per_frame.len()
-            ),
-        );
+    let path = record.path.display();
+    let mut findings = Vec::new();
+    if let Some(finding) = check_length(record, image)? {
+        findings.push(finding);
+    }
+    let described = instance.per_frame.len();
+    if described != 0 && described != image.number_of_frames as usize {
+        findings.push(malformed(format!(
+            "{path}: {} frames, but per-frame attributes of {described}",
+            image.number_of_frames,
+        )));
     }
     Ok((image, findings))
 }
@@ -126,18 +130,15 @@ fn check_limits(image: &ImagePixel) -> Result<(), Finding> {
     Ok(())
 }
 
-/// Compares the frames declared with what the file can hold.
-fn check_length(
-    record: &Record,
-    image: &ImagePixel,
-    findings: &mut Findings,
-) -> Result<(), Finding> {
+/// Compares the frames declared with what the file can hold: `Ok` holds the finding of a file that
+/// is cut short.
+fn check_length(record: &Record, image: &ImagePixel) -> Result<Option<Finding>, Finding> {
     let Some(location) = record.instance.pixel_data else {
-        return Ok(());
+        return Ok(None);
     };
     if is_video(&record.instance.transfer_syntax_uid) {
         // One stream for all frames: nothing to compare, and nothing will be decoded.
-        return Ok(());
+        return Ok(None);
     }
     let mut available = record.identity.size_bytes;
     if record.instance.transfer_syntax_uid == DEFLATED_EXPLICIT_LE {
@@ -155,21 +156,22 @@ fn check_length(
     };
     let held = u64::try_from(held).unwrap_or(u64::MAX);
     if frames <= held {
-        return Ok(());
+        return Ok(None);
     }
     if frames > 1 && frames > held.max(1).saturating_mul(TRUNCATION_MAX) {
         return Err(malformed(format!(
             "{frames} frames are declared and the file holds at most {held}"
         )));
     }
-    findings.push(
-        "truncated_pixel_data",
-        match location.length_bytes {
-            Some(_) => format!("{held} of {frames} frames are whole in the file"),
-            None => format!("the file is too short for {frames} encapsulated frames"),
-        },
-    );
-    Ok(())
+    let path = record.path.display();
+    let detail = match location.length_bytes {
+        Some(_) => format!("{path}: {held} of {frames} frames are whole in the file"),
+        None => format!("{path}: the file is too short for {frames} encapsulated frames"),
+    };
+    Ok(Some(Finding {
+        code: "truncated_pixel_data",
+        detail,
+    }))
 }
 
 /// Bits of one native frame as stored. 1-bit frames are not padded to bytes (PS3.5 8.1.1), and
@@ -233,6 +235,11 @@ pub(super) fn report_headers(records: &[std::sync::Arc<Record>], findings: &mut 
             let key = (known_code(&issue.code), issue.keyword.as_str());
             issues.entry(key).or_insert((0_usize, issue)).0 += 1;
         }
+    }
+    // Where the frames that are missing were counted, that says more than the issue.
+    let counted = |finding: &Finding| finding.code == "truncated_pixel_data";
+    if findings.list.iter().any(counted) {
+        issues.remove(&("truncated", "PixelData"));
     }
     for ((code, keyword), (count, first)) in issues {
         let about = if keyword.is_empty() { "file" } else { keyword };

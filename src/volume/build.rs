@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::Built;
 use super::admit::{admit, carried_issues};
-use super::finding::Findings;
 use super::item::Item;
 use super::name::{no_series_name, series_name};
-use super::series::build_series;
+use super::series::{Images, build_series};
 use crate::archive::Record;
 
 /// Groups records into volumes (DESIGN 1.1 to 1.4). The outcome does not depend on the order of
@@ -25,7 +24,7 @@ pub fn build(records: &[Arc<Record>]) -> Built {
         )
     });
     let mut built = Built::default();
-    let mut series: BTreeMap<String, (bool, Vec<(Item<'_>, Findings)>)> = BTreeMap::new();
+    let mut series: BTreeMap<String, (bool, Images<'_>)> = BTreeMap::new();
     for record in sorted {
         match admit(record) {
             Ok((image, findings)) => {

@@ -1,6 +1,6 @@
 //! The same SOP Instance UID more than once: copies are dropped, versions are kept apart.
 //!
-//! Sees headers only, so "the same" means: same encoding, same length of Pixel Data, same
+//! Sees headers only, so "the same" means: same encoding, as many bytes of Pixel Data, same
 //! attributes of the frames. Another transfer syntax is another version: lossy or lossless, its
 //! samples may differ, and silently preferring one would be a guess.
 
@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use super::Finding;
 use super::item::Item;
 
+/// With how many versions of its instance a file is compared. A UID that stands for more is no UID;
+/// what is a copy of a later version is then shown as a version itself.
+const VERSIONS_COMPARED: usize = 64;
+
 /// The images of a series with every SOP Instance once a set.
 pub(super) struct Resolved<'a> {
     /// The first set holds one version of every instance; each further one holds other versions,
@@ -18,7 +22,7 @@ pub(super) struct Resolved<'a> {
     /// Copies that are in no set.
     pub(super) dropped: Vec<(PathBuf, Finding)>,
     /// By SOP Instance UID, what to say about the volume that holds it.
-    pub(super) notes: HashMap<&'a str, String>,
+    pub(super) notes: HashMap<&'a str, Vec<String>>,
 }
 
 /// How an instance is encoded. Ordered only so that the outcome is the same every time.
@@ -32,10 +36,20 @@ fn encoding<'a>(item: &Item<'a>) -> Encoding<'a> {
     )
 }
 
+/// Bytes of Pixel Data that the file holds. Where the length is undefined, all that follows counts:
+/// a file that was cut short has fewer.
+fn pixel_bytes(item: &Item<'_>) -> u64 {
+    let Some(location) = item.record.instance.pixel_data else {
+        return 0;
+    };
+    let available = item.record.identity.size_bytes;
+    let available = available.saturating_sub(location.offset_bytes);
+    available.min(location.length_bytes.unwrap_or(u64::MAX))
+}
+
 /// Whether two instances of one UID and encoding are copies as far as headers tell.
 fn are_copies(a: &Item<'_>, b: &Item<'_>) -> bool {
-    let length = |item: &Item<'_>| item.record.instance.pixel_data.map(|p| p.length_bytes);
-    length(a) == length(b)
+    pixel_bytes(a) == pixel_bytes(b)
         && a.record.instance.shared == b.record.instance.shared
         && a.record.instance.per_frame == b.record.instance.per_frame
         && a.record.instance.sop_class_uid == b.record.instance.sop_class_uid
@@ -71,17 +85,17 @@ pub(super) fn resolve<'a>(items: Vec<Item<'a>>) -> Resolved<'a> {
     let mut alternates: BTreeMap<(Encoding<'a>, usize), Vec<Item<'a>>> = BTreeMap::new();
     for (uid, mut versions) in by_uid {
         if versions.len() > 1 {
-            resolved.notes.insert(
-                uid,
-                format!("{uid} exists in {} versions that differ", versions.len()),
-            );
+            let note = format!("{uid} exists in {} versions that differ", versions.len());
+            resolved.notes.entry(uid).or_default().push(note);
         }
-        // The most common encoding of the series first; among equals the order of paths stays.
+        // The most common encoding of the series first, then the version with most pixels: another
+        // may be cut short. Among equals the order of paths stays.
         versions.sort_by_cached_key(|item| {
             let encoding = encoding(item);
             (
                 std::cmp::Reverse(popularity.get(&encoding).copied()),
                 encoding,
+                std::cmp::Reverse(pixel_bytes(item)),
             )
         });
         let mut seen: HashMap<Encoding<'a>, usize> = HashMap::new();
@@ -111,6 +125,7 @@ fn drop_copies<'a>(uid: &'a str, versions: &mut Vec<Item<'a>>, resolved: &mut Re
         let original = kept
             .iter()
             .zip(&kept_encodings)
+            .take(VERSIONS_COMPARED)
             .find(|(other, other_encoding)| {
                 **other_encoding == encoding && are_copies(other, item)
             });
@@ -120,9 +135,8 @@ fn drop_copies<'a>(uid: &'a str, versions: &mut Vec<Item<'a>>, resolved: &mut Re
             continue;
         };
         let (copy, original) = (item.record.path.display(), original.record.path.display());
-        resolved
-            .notes
-            .insert(uid, format!("{copy} is a copy of {original}: left out"));
+        let note = format!("{copy} is a copy of {original}: left out");
+        resolved.notes.entry(uid).or_default().push(note);
         resolved.dropped.push((
             item.record.path.clone(),
             Finding {

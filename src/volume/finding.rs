@@ -1,6 +1,11 @@
 //! The table of finding codes and what each does to the verdict. Knows no records.
 
+use std::collections::BTreeMap;
+
 use super::{Finding, Status};
+
+/// How many files a volume's findings name for one code.
+const FILES_NAMED: usize = 8;
 
 /// Every code, the verdict it leads to at least, and what it says. A volume's status is the worst
 /// of its findings (DESIGN 1.4).
@@ -9,6 +14,16 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "assumed_slice_spacing",
         Status::Warn,
         "a single slice states no thickness: 1 mm is used",
+    ),
+    (
+        "assumed_time_axis",
+        Status::Warn,
+        "InstanceNumber orders the stated number of time points",
+    ),
+    (
+        "dataset_encoding_mismatch",
+        Status::Warn,
+        "the dataset is not written as its transfer syntax says",
     ),
     (
         "decode_error",
@@ -69,6 +84,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "malformed_rescale",
         Status::Bad,
         "the rescale cannot be used: stored values are shown",
+    ),
+    (
+        "missing_attribute",
+        Status::Warn,
+        "an attribute that the image needs is absent",
     ),
     (
         "missing_slices",
@@ -136,6 +156,7 @@ pub const CODES: &[(&str, Status, &str)] = &[
         Status::Warn,
         "the file does not state its transfer syntax",
     ),
+    ("truncated", Status::Warn, "the file ends early"),
     (
         "truncated_pixel_data",
         Status::Warn,
@@ -210,10 +231,21 @@ impl Findings {
         });
     }
 
-    /// Adds all of another collection.
-    pub(super) fn extend(&mut self, other: Findings) {
-        self.status = self.status.max(other.status);
-        self.list.extend(other.list);
+    /// Adds what was found in single files: of each code only the first few, and how many more.
+    pub(super) fn push_of_files(&mut self, found: Vec<Finding>) {
+        let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for finding in found {
+            let count = counts.entry(finding.code).or_default();
+            *count += 1;
+            if *count <= FILES_NAMED {
+                self.push(finding.code, finding.detail);
+            }
+        }
+        for (code, count) in counts {
+            if count > FILES_NAMED {
+                self.push(code, format!("and {} more", count - FILES_NAMED));
+            }
+        }
     }
 }
 
@@ -224,6 +256,20 @@ mod tests {
     #[test]
     fn codes_are_sorted_and_unique() {
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn many_files_are_counted() {
+        let finding = |index: usize| Finding {
+            code: ["lossy", "missing_slices"][index % 2],
+            detail: index.to_string(),
+        };
+        let mut findings = Findings::default();
+        findings.push_of_files((0..19).map(finding).collect());
+        assert_eq!(findings.list.len(), 18);
+        assert_eq!(findings.list[16].detail, "and 2 more");
+        assert_eq!(findings.list[17].detail, "and 1 more");
+        assert_eq!(findings.status, Status::Warn);
     }
 
     #[test]

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::vector::{Vector, cross, divide, dot, norm};
+use super::vector::{Vector, add, cross, divide, dot, norm, scale};
 use crate::archive::Record;
-use crate::dicom::{FrameAttributes, ImagePixel};
+use crate::dicom::{FrameAttributes, ImagePixel, Value};
 
 /// Coordinates beyond this are not in any scanner room; also keeps all arithmetic finite.
 const POSITION_LIMIT_MM: f64 = 1e6;
@@ -51,10 +51,33 @@ impl<'a> Item<'a> {
             .unwrap_or(&[])
     }
 
-    /// Image Position (Patient) where present and believable.
+    /// Image Position (Patient) where present and believable; that of a later frame of a dose
+    /// grid follows from its offset.
     pub(super) fn position(&self) -> Option<Vector> {
-        self.get(|a| a.image_position)
-            .filter(|p| p.iter().all(|x| x.abs() <= POSITION_LIMIT_MM))
+        let believable = |p: &Vector| p.iter().all(|x| x.abs() <= POSITION_LIMIT_MM);
+        let position = self.get(|a| a.image_position).filter(believable)?;
+        let Some(offset) = self.grid_offset_mm() else {
+            return Some(position);
+        };
+        let normal = self.orientation()?.normal;
+        Some(add(position, scale(normal, offset))).filter(believable)
+    }
+
+    /// Distance of a frame from the first along the normal, by Grid Frame Offset Vector
+    /// (3004,000C), where that is relative: its first offset is 0 (PS3.3 C.8.8.3.2).
+    pub(super) fn grid_offset_mm(&self) -> Option<f64> {
+        let instance = &self.record.instance;
+        let count = self.image.number_of_frames as usize;
+        match instance.attributes.get("GridFrameOffsetVector") {
+            Some(Value::Floats(offsets))
+                if offsets.len() == count
+                    && offsets.first() == Some(&0.0)
+                    && instance.per_frame.is_empty() =>
+            {
+                offsets.get(self.frame_index as usize).copied()
+            }
+            _ => None,
+        }
     }
 
     /// Image Orientation (Patient) where present, of unit vectors at right angles.

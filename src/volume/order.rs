@@ -1,12 +1,14 @@
 //! The order of frames that lie in parallel planes: z along the normal, t where positions repeat.
 //!
-//! InstanceNumber and file names never order anything here, except as the last tie-break between
-//! frames that nothing else tells apart (and then the verdict is bad).
+//! InstanceNumber and file names never order slices. InstanceNumber orders time only where the
+//! header itself says how many time points there are (see [`by_instance_number`]); else it is the
+//! last tie-break between frames that nothing tells apart, and then the verdict is bad.
 
 use super::finding::Findings;
 use super::geometry::SAME_POSITION_MM;
 use super::item::{Item, Orientation};
 use super::vector::{dot, max_difference};
+use crate::dicom::Value;
 
 /// Frames at one place may differ by this across the plane: the rounding of positions.
 const SAME_PLACE_MM: f64 = 0.01;
@@ -97,7 +99,7 @@ pub(super) fn arrange<'a>(items: Vec<Item<'a>>) -> Vec<Arrangement<'a>> {
             .all(|p| max_difference(&p, &first) <= SAME_PLACE_MM)
     });
     if same_place {
-        if let Some(arrangement) = time_axis(&slots) {
+        if let Some(arrangement) = time_axis(&slots).or_else(|| by_instance_number(&slots)) {
             return vec![arrangement];
         }
         if let Some(arrangements) = by_label(&slots) {
@@ -153,14 +155,7 @@ fn time_axis<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
         return None;
     }
     TIME_KEYS.iter().find_map(|key| {
-        let ordered = order_slots(slots, key)?;
-        let items = (0..times)
-            .flat_map(|time| {
-                ordered
-                    .iter()
-                    .filter_map(move |slot| slot.get(time).copied())
-            })
-            .collect();
+        let items = in_time(&order_slots(slots, key)?, times);
         let mut findings = Findings::default();
         findings.push(
             "time_axis",
@@ -168,6 +163,65 @@ fn time_axis<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
         );
         Some(Arrangement::new(items, times, findings))
     })
+}
+
+/// Frames of ordered slots in C order over (t, z).
+fn in_time<'a>(ordered: &[Slot<'a>], times: usize) -> Vec<Item<'a>> {
+    (0..times)
+        .flat_map(|time| {
+            ordered
+                .iter()
+                .filter_map(move |slot| slot.get(time).copied())
+        })
+        .collect()
+}
+
+/// GE writes functional series with no attribute of time at all, only Number of Temporal Positions
+/// (0020,0105). Where that is what the positions show, and Instance Number runs through whole
+/// volumes one after the other, or through all times of one slice after the other, there is one
+/// reading only. It is still a reading, so the verdict is at least `warn`.
+fn by_instance_number<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
+    let times = slots.first()?.len();
+    let stated = |item: &Item<'_>| {
+        let attributes = &item.record.instance.attributes;
+        attributes.get("NumberOfTemporalPositions") == Some(&Value::Int(times as i64))
+    };
+    let is_regular = slots.iter().all(|slot| slot.len() == times);
+    if times < 2 || !is_regular || !slots.iter().flatten().all(stated) {
+        return None;
+    }
+    let mut numbered: Vec<(i64, usize)> = Vec::with_capacity(slots.len() * times);
+    for (z, slot) in slots.iter().enumerate() {
+        for item in slot {
+            numbered.push((item.get(|a| a.instance_number)?, z));
+        }
+    }
+    numbered.sort_unstable();
+    let is_unique = numbered.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let whole_volumes = numbered.chunks(slots.len()).all(|volume| {
+        let mut seen = vec![false; slots.len()];
+        volume
+            .iter()
+            .all(|(_, z)| !std::mem::replace(&mut seen[*z], true))
+    });
+    let mut one_slice = numbered.chunks(times);
+    let whole_slices = one_slice.all(|slice| slice.iter().all(|(_, z)| *z == slice[0].1));
+    if !is_unique || !(whole_volumes || whole_slices) {
+        return None;
+    }
+    let mut ordered = slots.to_vec();
+    for slot in &mut ordered {
+        slot.sort_by_key(Item::tie_key);
+    }
+    let mut findings = Findings::default();
+    findings.push(
+        "assumed_time_axis",
+        format!(
+            "{times} frames at each position, as NumberOfTemporalPositions says, in order of \
+             InstanceNumber for want of any time"
+        ),
+    );
+    Some(Arrangement::new(in_time(&ordered, times), times, findings))
 }
 
 /// Each slot ordered by the key; `None` when it is absent somewhere, repeats within a position,
@@ -288,14 +342,20 @@ fn deal_out<'a>(
         "{repeated} of {} positions occur up to {most} times and {why}",
         slots.len()
     );
-    (0..most)
-        .map(|rank| {
-            let items = slots.iter().filter_map(|slot| slot.get(rank).copied());
-            let mut findings = Findings::default();
-            findings.push("duplicate_positions", detail.clone());
-            let mut arrangement = Arrangement::new(items.collect(), 1, findings);
-            arrangement.is_arbitrary = true;
-            arrangement
-        })
-        .collect()
+    // One pass, not one a rank: both numbers may be large in a hostile archive.
+    let mut ranks: Vec<Vec<Item<'a>>> = Vec::new();
+    ranks.resize_with(most, Vec::new);
+    for slot in slots {
+        for (rank, item) in ranks.iter_mut().zip(slot) {
+            rank.push(item);
+        }
+    }
+    let arrangement = |items| {
+        let mut findings = Findings::default();
+        findings.push("duplicate_positions", detail.clone());
+        let mut arrangement = Arrangement::new(items, 1, findings);
+        arrangement.is_arbitrary = true;
+        arrangement
+    };
+    ranks.into_iter().map(arrangement).collect()
 }

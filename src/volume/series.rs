@@ -34,18 +34,15 @@ struct Layout<'a> {
     findings: Findings,
 }
 
-/// Builds the volumes of one series. `items` holds the first frame of each image, sorted by path,
-/// with what `admit` found odd.
-pub(super) fn build_series<'a>(
-    name: &str,
-    items: Vec<(Item<'a>, Findings)>,
-    has_uid: bool,
-    built: &mut Built,
-) {
-    let mut odd: HashMap<usize, Findings> = HashMap::new();
+/// The first frame of each image of a series, with what `admit` found odd.
+pub(super) type Images<'a> = Vec<(Item<'a>, Vec<Finding>)>;
+
+/// Builds the volumes of one series. `items` is sorted by path.
+pub(super) fn build_series<'a>(name: &str, items: Images<'a>, has_uid: bool, built: &mut Built) {
+    let mut odd: HashMap<usize, Vec<Finding>> = HashMap::new();
     let mut images = Vec::with_capacity(items.len());
     for (item, findings) in items {
-        if !findings.list.is_empty() {
+        if !findings.is_empty() {
             odd.insert(identity(item.record), findings);
         }
         images.push(item);
@@ -64,14 +61,19 @@ pub(super) fn build_series<'a>(
                 "Series Instance UID is absent: the instance stands alone",
             );
         }
-        for record in records(&layout.items) {
-            if let Some(findings) = odd.get(&identity(&record)) {
-                layout.findings.extend(findings.clone());
-            }
-            if let Some(note) = notes.get(record.instance.sop_instance_uid.as_str()) {
-                layout.findings.push("duplicate_instance", note.clone());
-            }
-        }
+        let of_files = records(&layout.items)
+            .iter()
+            .flat_map(|record| {
+                let odd = odd.get(&identity(record)).into_iter().flatten();
+                let notes = notes.get(record.instance.sop_instance_uid.as_str());
+                let notes = notes.into_iter().flatten().map(|note| Finding {
+                    code: "duplicate_instance",
+                    detail: note.clone(),
+                });
+                odd.cloned().chain(notes).collect::<Vec<_>>()
+            })
+            .collect();
+        layout.findings.push_of_files(of_files);
         let volume_name = format!("{name}{}", layout.suffix);
         match volume(volume_name, layout) {
             Ok(volume) => built.volumes.push(volume),
@@ -209,10 +211,10 @@ fn multi_frame<'a>(suffix: String, group: &Group<'a>) -> Layout<'a> {
         })
         .collect();
     let mut findings = Findings::default();
-    let is_placed = group
-        .items
-        .iter()
-        .all(|item| item.record.instance.per_frame.len() == item.image.number_of_frames as usize);
+    let is_placed = group.items.iter().all(|item| {
+        let described = item.record.instance.per_frame.len();
+        described == item.image.number_of_frames as usize || item.grid_offset_mm().is_some()
+    });
     match stored_order_reason(&items, is_placed) {
         Some((code, why)) => findings.push(code, why),
         None => {

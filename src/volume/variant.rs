@@ -68,9 +68,9 @@ impl Volume {
     }
 }
 
-/// Largest frame, decoded: 2 GiB. The largest real ones (digital pathology regions, tomosynthesis)
+/// Largest frame, decoded: 1 GiB, as [`crate::decode`] has it. The largest real ones (digital pathology regions, tomosynthesis)
 /// are below a tenth of it, and codecs count in 32 bits.
-pub const FRAME_BYTES_MAX: u64 = 1 << 31;
+pub const FRAME_BYTES_MAX: u64 = 1 << 30;
 
 /// Largest volume: 1 TiB.
 pub const VOLUME_BYTES_MAX: u64 = 1 << 40;

@@ -70,8 +70,8 @@ const MACROS: &[Tag] = &[
 ];
 
 const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
-const RED_PALETTE_DESCRIPTOR: Tag = Tag(0x0028, 0x1101);
 const LUT_DESCRIPTOR: Tag = Tag(0x0028, 0x3002);
+const RED_PALETTE_DESCRIPTOR: Tag = Tag(0x0028, 0x1101);
 const REAL_WORLD_VALUE_MAPPING_SEQUENCE: Tag = Tag(0x0040, 0x9096);
 const MEASUREMENT_UNITS_CODE_SEQUENCE: Tag = Tag(0x0040, 0x08EA);
 const RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE: Tag = Tag(0x0054, 0x0016);
@@ -340,11 +340,11 @@ impl Collector {
             entries => i32::from(entries),
         };
         let shared = &mut self.instance.shared;
-        let descriptor = [entries, first, i32::from(enc.u16(*bits))];
-        if header.tag == RED_PALETTE_DESCRIPTOR {
-            shared.palette_descriptor = Some(descriptor);
-        } else if place == Place::ModalityLut {
-            shared.modality_lut_descriptor.get_or_insert(descriptor);
+        let descriptor = Some([entries, first, i32::from(enc.u16(*bits))]);
+        if place == Place::ModalityLut && shared.modality_lut_descriptor.is_none() {
+            shared.modality_lut_descriptor = descriptor;
+        } else if place == Place::Top && header.tag == RED_PALETTE_DESCRIPTOR {
+            shared.palette_descriptor = descriptor;
         }
         Ok(())
     }

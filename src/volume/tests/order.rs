@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use crate::archive::Record;
-use crate::dicom::FrameAttributes;
+use crate::dicom::{FrameAttributes, Value};
 use crate::volume::Status;
 
 /// `times` frames at each of three heights, numbered in scan order.
@@ -224,4 +224,65 @@ fn cine_has_no_geometry() {
     fit(&mut record);
     let volume = only(vec![record]);
     check(&volume, Status::Bad, &["no_geometry", "malformed_header"]);
+}
+
+#[test]
+fn dose_grids_have_offsets() {
+    let grid = |offsets: Vec<f64>| {
+        slice_with(1, 5.0, |record| {
+            image(record).number_of_frames = 3;
+            let value = Value::Floats(offsets);
+            let attributes = &mut record.instance.attributes;
+            attributes.insert("GridFrameOffsetVector".into(), value);
+        })
+    };
+    let volume = only(vec![grid(vec![0.0, -2.0, -4.0])]);
+    check(&volume, Status::Ok, &[]);
+    assert_eq!(indices(&volume), [2, 1, 0]);
+    assert_eq!(volume.axes, "zyx");
+    assert_eq!(volume.geometry.unwrap().affine_lps[2], [0.0, 0.0, 2.0, 1.0]);
+    // Absolute offsets, or not one a frame, are no offsets.
+    for offsets in [vec![5.0, 7.0, 9.0], vec![0.0, 2.0]] {
+        let volume = only(vec![grid(offsets)]);
+        check(&volume, Status::Warn, &["no_geometry"]);
+        assert_eq!(volume.axes, "fyx");
+    }
+}
+
+#[test]
+fn instance_number_orders_time_only_when_the_header_counts_it() {
+    let counted = |numbers: [i64; 6], stated: i64| {
+        let mut records = repeated(2, |_, _, _| {});
+        for (record, number) in records.iter_mut().zip(numbers) {
+            record.instance.shared.instance_number = Some(number);
+            let attributes = &mut record.instance.attributes;
+            attributes.insert("NumberOfTemporalPositions".into(), Value::Int(stated));
+        }
+        volumes(records)
+    };
+    // Volume after volume, and slice after slice; time runs backwards in the second.
+    for (numbers, expected) in [
+        ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]),
+        ([3, 1, 2, 6, 4, 5], [3, 1, 2, 6, 4, 5]),
+        ([2, 4, 6, 1, 3, 5], [1, 3, 5, 2, 4, 6]),
+    ] {
+        let volumes = counted(numbers, 2);
+        assert_eq!(outline(&volumes), [("", 6)]);
+        check(&volumes[0], Status::Warn, &["assumed_time_axis"]);
+        assert_eq!(volumes[0].shape, [2, 3, 4, 6]);
+        assert_eq!(
+            crate::volume::tests::fixture::numbers(&volumes[0]),
+            expected
+        );
+    }
+    // Another count, a number twice, and no whole blocks.
+    for (numbers, stated) in [
+        ([1, 2, 3, 4, 5, 6], 3),
+        ([1, 2, 3, 4, 5, 5], 2),
+        ([1, 3, 4, 2, 5, 6], 2),
+    ] {
+        let volumes = counted(numbers, stated);
+        assert_eq!(outline(&volumes), [("", 3), ("_a2", 3)], "{numbers:?}");
+        assert_eq!(volumes[0].status, Status::Bad);
+    }
 }

@@ -285,8 +285,12 @@ fn instances_without_uids() {
 
 #[test]
 fn what_is_no_image_is_reported() {
-    let cases: [(Change, &[&str]); 3] = [
-        (|r| r.instance.image = None, &["not_an_image"]),
+    let cases: [(Change, &[&str]); 4] = [
+        (
+            |r| (r.instance.image, r.instance.pixel_data) = (None, None),
+            &["not_an_image"],
+        ),
+        (|r| r.instance.image = None, &["malformed_header"]),
         (|r| r.instance.pixel_data = None, &["no_pixel_data"]),
         (
             |r| {
