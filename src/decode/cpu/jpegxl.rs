@@ -209,3 +209,6 @@ fn codec_error(error: jxl::error::Error) -> Error {
     let what: String = error.to_string().chars().take(200).collect();
     Error::malformed(NAME, what)
 }
+
+#[cfg(test)]
+mod tests;
