@@ -16,7 +16,10 @@ fn stream(columns: u32, rows: u32, tile_parts: &[u32]) -> Vec<u8> {
         out.extend_from_slice(&[0xFF, 0x90, 0, 10, 0, 0]);
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&[0, 1]);
-        out.resize(out.len() + (length as usize).saturating_sub(12), 0x55);
+        if length != 12 {
+            out.extend_from_slice(&[0xFF, 0x93]);
+        }
+        out.resize(out.len() + (length as usize).saturating_sub(14), 0x55);
     }
     out
 }
@@ -252,6 +255,37 @@ fn component_transform_gives_interleaved_rgb() {
         "components"
     );
     assert!(pixels(&JPEG_2000, &gray(2, 6, 8), &J2K_COLOUR).is_err());
+}
+
+#[test]
+fn precinct_bombs_are_refused() {
+    // 4096 x 4096 in precincts of 1 x 1, then by the same in a tile-part header, then by layers.
+    let cod = |layers: u8, size: u8| [0xFF, 0x52, 0, 13, 1, 0, layers, 1, 0, 0, 4, 4, 0, 1, size];
+    let whole = stream(4096, 4096, &[200]);
+    let sot_at = whole
+        .windows(2)
+        .position(|two| two == [0xFF, 0x90])
+        .unwrap();
+    let in_main =
+        |segment: &[u8]| [&whole[..sot_at], segment, &whole[sot_at..], &[0xFF, 0xD9]].concat();
+    let mut in_tile = whole.clone();
+    in_tile[sot_at + 12..sot_at + 12 + 15].copy_from_slice(&cod(0, 0));
+    in_tile[sot_at + 27..sot_at + 29].copy_from_slice(&[0xFF, 0x93]);
+    for bomb in [in_main(&cod(0, 0)), in_tile, in_main(&cod(0xFF, 0x66))] {
+        let outcome = pixels(&JPEG_2000, &gray(4096, 4096, 8), &bomb);
+        assert!(
+            matches!(outcome, Err(Error::TooLarge { .. })),
+            "{outcome:?}"
+        );
+    }
+    let outcome = pixels(&JPEG_2000, &gray(4096, 4096, 8), &in_main(&cod(0, 0x66)));
+    assert!(!matches!(outcome, Err(Error::TooLarge { .. })));
+    let deep = [0xFF, 0x52, 0, 12, 0, 0, 0, 1, 0, 33, 4, 4, 0, 1];
+    assert!(
+        complete(&in_main(&deep))
+            .unwrap_err()
+            .contains("33 decomposition levels")
+    );
 }
 
 #[test]

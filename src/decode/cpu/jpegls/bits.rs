@@ -248,7 +248,7 @@ mod tests {
             for byte in &mut stuffed {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let rare = if round % 2 == 0 { 4 } else { 60 };
-                *byte = if (seed >> 8) % rare == 0 {
+                *byte = if (seed >> 8).is_multiple_of(rare) {
                     0xFF
                 } else {
                     (seed >> 24) as u8 & if round % 3 == 0 { 0x7F } else { 0xFF }
