@@ -3,11 +3,27 @@
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
 //! read-only and never follows Pixel Data.
 
+mod advise;
+mod error;
+pub mod index;
+mod read;
+pub mod scan;
+pub mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::dicom::Instance;
+
+pub use error::Error;
+pub use index::Index;
+pub use scan::{Catalog, Counts, FileFinding, Options, Progress, scan};
+pub use source::Source;
 
 /// What identifies one version of a source file. A file that no longer matches has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +32,17 @@ pub struct SourceIdentity {
     pub size_bytes: u64,
     /// Modification time, nanoseconds since the epoch.
     pub mtime_ns: i64,
+}
+
+impl SourceIdentity {
+    /// The identity that stat(2) tells. Times beyond the years 1677 to 2262 are clipped.
+    pub fn of(metadata: &std::fs::Metadata) -> SourceIdentity {
+        let seconds = metadata.mtime().saturating_mul(1_000_000_000);
+        SourceIdentity {
+            size_bytes: metadata.len(),
+            mtime_ns: seconds.saturating_add(metadata.mtime_nsec()),
+        }
+    }
 }
 
 /// One DICOM file of the archive.

@@ -16,6 +16,7 @@ pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use deflate::read_deflated;
 pub use encapsulation::{EncodedFrame, Fragment, FrameState, FrameTable};
 pub use error::Error;
 pub use header::{Header, is_dicom, read_header};
@@ -23,5 +24,6 @@ pub use instance::{
     FrameAttributes, HeaderIssue, ImagePixel, Instance, Photometric, PixelDataLocation,
     PixelElement, Value,
 };
+pub use lut::{Luts, ModalityLut, PaletteLut, read_luts};
 pub use read_at::{ReadAt, read_full_at};
 pub use syntax::{CodecFamily, TransferSyntax};

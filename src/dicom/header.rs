@@ -29,6 +29,12 @@ pub(crate) use window::{FileStream, Stream, Window};
 /// Media Storage Directory Storage: the SOP Class of a DICOMDIR (PS3.10 8.6).
 pub const MEDIA_STORAGE_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 
+impl Meta {
+    pub(crate) fn transfer_syntax_uid(&self) -> &str {
+        &self.transfer_syntax_uid
+    }
+}
+
 /// What a DICOM file is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Header {
@@ -138,13 +144,9 @@ fn read_dataset<S: Stream>(
     meta: &Meta,
     collector: &mut Collector,
 ) -> Result<Option<End>, Error> {
-    let first = window.peek(offset_bytes, 8)?;
-    let declared = syntax::by_uid(&meta.transfer_syntax_uid).map(|ts| Encoding {
-        explicit_vr: ts.explicit_vr,
-        big_endian: ts.big_endian,
-    });
-    let found = element::detect(first, declared.unwrap_or(Encoding::EXPLICIT_LITTLE));
-    collector.set_encoding(&meta.transfer_syntax_uid, declared, found);
+    let uid = &meta.transfer_syntax_uid;
+    let found = dataset_encoding(window, offset_bytes, uid)?;
+    collector.set_encoding(uid, declared_encoding(uid), found);
     let mut walk = Walk {
         window,
         sink: collector,
@@ -157,6 +159,23 @@ fn read_dataset<S: Stream>(
         }
         Err(error) => Err(error),
     }
+}
+
+/// How the dataset at `offset_bytes` is written.
+pub(crate) fn dataset_encoding<S: Stream>(
+    window: &mut Window<S>,
+    offset_bytes: u64,
+    transfer_syntax_uid: &str,
+) -> Result<Encoding, Error> {
+    let declared = declared_encoding(transfer_syntax_uid).unwrap_or(Encoding::EXPLICIT_LITTLE);
+    Ok(element::detect(window.peek(offset_bytes, 8)?, declared))
+}
+
+fn declared_encoding(transfer_syntax_uid: &str) -> Option<Encoding> {
+    syntax::by_uid(transfer_syntax_uid).map(|ts| Encoding {
+        explicit_vr: ts.explicit_vr,
+        big_endian: ts.big_endian,
+    })
 }
 
 /// Where the dataset of a file starts.

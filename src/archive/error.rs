@@ -1,0 +1,54 @@
+//! Why the archive, one of its files or its index could not be used.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why something of the archive could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file, or the archive itself, is not there.
+    #[error("{} does not exist", .path.display())]
+    Absent {
+        /// What was looked for.
+        path: PathBuf,
+    },
+    /// The archive is to be a directory.
+    #[error("{} is not a directory", .path.display())]
+    NotDirectory {
+        /// What it is not.
+        path: PathBuf,
+    },
+    /// The file is no longer the one whose header was read.
+    #[error("{} has changed since its header was read", .path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// On what.
+        path: PathBuf,
+        /// Its words.
+        source: io::Error,
+    },
+    /// The index cannot be used; the archive can.
+    #[error("index {}: {what}", .path.display())]
+    Index {
+        /// The index's file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Error {
+    /// An error of the operating system about `path`.
+    pub(super) fn io(path: &Path, source: io::Error) -> Error {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Error::Absent { path },
+            _ => Error::Io { path, source },
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The index: what a scan learnt, kept in SQLite, so that the next one opens only what changed.
+//!
+//! Never to be relied on: a row is believed only with the size, the time and the checksum it was
+//! written with, and an index that fails is the same as none. The caller says where it lies,
+//! which is never in the archive. Several processes may share one.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rayon::prelude::*;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::read::Content;
+use super::scan::Seen;
+use super::{Error, SourceIdentity};
+
+/// Version of what the rows hold; to be raised whenever `Instance` or the parser changes what is
+/// stored. The crate's version is part of the stamp as well.
+const FORMAT_VERSION: u32 = 1;
+
+/// "dcmf": tells an index of ours from any other database.
+const APPLICATION_ID: u32 = 0x6463_6D66;
+
+/// How long another process may hold the index before it counts as unusable.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rows in one transaction: few enough that another process gets its turn.
+const BATCH_ROWS: usize = 5_000;
+
+/// An open index.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Index {
+    /// Opens the index at `path`, making it when it is not there. One of another version is
+    /// emptied, a damaged one made anew; a file that is no index is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Index`] when it can be neither used nor made.
+    pub fn open(path: &Path) -> Result<Index, Error> {
+        let failed = |what: String| Error::Index {
+            path: path.to_owned(),
+            what,
+        };
+        if !is_ours_or_new(path).map_err(|error| failed(error.to_string()))? {
+            return Err(failed(
+                "the file is something else and is left alone".to_owned(),
+            ));
+        }
+        match connect(path) {
+            Ok(connection) => Ok(Index {
+                path: path.to_owned(),
+                connection,
+            }),
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(
+                    "index {} is damaged ({error}); making it anew",
+                    path.display()
+                );
+                remove(path).map_err(|error| failed(error.to_string()))?;
+                let connection = connect(path).map_err(|error| failed(error.to_string()))?;
+                Ok(Index {
+                    path: path.to_owned(),
+                    connection,
+                })
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// Where the index lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        Error::Index {
+            path: self.path.clone(),
+            what: error.to_string(),
+        }
+    }
+
+    /// What files of the archive at `root` the index knows, and in which version. An index of
+    /// another archive knows none.
+    pub(super) fn identities(
+        &mut self,
+        root: &Path,
+    ) -> Result<HashMap<PathBuf, SourceIdentity>, Error> {
+        let result = bind(&mut self.connection, root).and_then(|()| identities(&self.connection));
+        result.map_err(|error| self.failed(&error))
+    }
+
+    /// What the index has of these files; those whose row is damaged, or by now of another
+    /// version, are left out.
+    pub(super) fn contents(&self, files: &[Seen]) -> Result<HashMap<PathBuf, Content>, Error> {
+        let wanted = files
+            .iter()
+            .map(|file| (file.path.as_path(), file.identity))
+            .collect();
+        contents(&self.connection, &wanted).map_err(|error| self.failed(&error))
+    }
+
+    /// Writes the files just read and forgets those that `known` has and that were neither read
+    /// nor `kept`.
+    pub(super) fn update(
+        &mut self,
+        fresh: &[Seen],
+        known: &HashMap<PathBuf, SourceIdentity>,
+        kept: &HashSet<PathBuf>,
+    ) -> Result<(), Error> {
+        let read: HashSet<&Path> = fresh.iter().map(|file| file.path.as_path()).collect();
+        let gone = known.keys().filter(|path| !kept.contains(*path));
+        let gone: Vec<&PathBuf> = gone.filter(|path| !read.contains(path.as_path())).collect();
+        let result =
+            write(&mut self.connection, fresh).and_then(|()| forget(&mut self.connection, &gone));
+        result.map_err(|error| self.failed(&error))
+    }
+}
+
+/// May the file be written to: is it absent, empty, or an index by its application id?
+fn is_ours_or_new(path: &Path) -> std::io::Result<bool> {
+    let mut header = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(72).read_to_end(&mut header)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    // The database header of SQLite: magic at 0, application id at 68.
+    let ours = header.get(68..72) == Some(&APPLICATION_ID.to_be_bytes());
+    Ok(header.is_empty() || (header.starts_with(b"SQLite format 3\0") && ours))
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DatabaseCorrupt | NotADatabase)
+    )
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The application id comes first: from then on the file is known as an index.
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    // Where the file system cannot do it, the mode stays another one, which serves as well.
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    let stamp = format!("{FORMAT_VERSION} {}", env!("CARGO_PKG_VERSION"));
+    let transaction = begin(&mut connection)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
+         CREATE TABLE IF NOT EXISTS files (
+             path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
+             crc INTEGER NOT NULL, content BLOB NOT NULL);",
+    )?;
+    replace_meta(&transaction, "stamp", stamp.as_bytes())?;
+    transaction.commit()?;
+    Ok(connection)
+}
+
+fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    // Immediate: two writers then wait for each other instead of failing half way.
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// Sets a value of `meta`; all files are forgotten when it was another one.
+fn replace_meta(transaction: &Transaction<'_>, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    let select = "SELECT value FROM meta WHERE key = ?1";
+    let found: Option<Vec<u8>> = transaction
+        .query_row(select, [key], |row| row.get(0))
+        .optional()?;
+    if found.as_deref() == Some(value) {
+        return Ok(());
+    }
+    transaction.execute("DELETE FROM files", [])?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+        params![key, value],
+    )?;
+    Ok(())
+}
+
+/// Makes the index that of the archive at `root`.
+fn bind(connection: &mut Connection, root: &Path) -> rusqlite::Result<()> {
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let transaction = begin(connection)?;
+    replace_meta(&transaction, "root", root.as_os_str().as_bytes())?;
+    transaction.commit()
+}
+
+fn identities(connection: &Connection) -> rusqlite::Result<HashMap<PathBuf, SourceIdentity>> {
+    let mut statement = connection.prepare("SELECT path, size, mtime FROM files")?;
+    let rows = statement.query_map([], |row| {
+        let identity = SourceIdentity {
+            size_bytes: row.get::<_, i64>(1)? as u64,
+            mtime_ns: row.get(2)?,
+        };
+        Ok((path_of(row.get_ref(0)?.as_blob()?), identity))
+    })?;
+    rows.collect()
+}
+
+fn contents(
+    connection: &Connection,
+    wanted: &HashMap<&Path, SourceIdentity>,
+) -> rusqlite::Result<HashMap<PathBuf, Content>> {
+    let mut found = HashMap::with_capacity(wanted.len());
+    let mut statement = connection.prepare("SELECT path, size, mtime, crc, content FROM files")?;
+    let mut rows = statement.query([])?;
+    let mut batch = Vec::with_capacity(BATCH_ROWS);
+    loop {
+        let row = rows.next()?;
+        let ended = row.is_none();
+        if let Some(row) = row {
+            let path = path_of(row.get_ref(0)?.as_blob()?);
+            let identity = SourceIdentity {
+                size_bytes: row.get::<_, i64>(1)? as u64,
+                mtime_ns: row.get(2)?,
+            };
+            if wanted.get(path.as_path()) == Some(&identity) {
+                batch.push((
+                    path,
+                    identity,
+                    row.get::<_, u32>(3)?,
+                    row.get::<_, Vec<u8>>(4)?,
+                ));
+            }
+        }
+        if ended || batch.len() == BATCH_ROWS {
+            let rows = batch
+                .par_drain(..)
+                .filter_map(|(path, identity, crc, content)| {
+                    let whole = checksum(&path, identity, &content) == crc;
+                    let content = whole
+                        .then(|| postcard::from_bytes(&content).ok())
+                        .flatten()?;
+                    Some((path, content))
+                });
+            let rows: Vec<(PathBuf, Content)> = rows.collect();
+            found.extend(rows);
+        }
+        if ended {
+            return Ok(found);
+        }
+    }
+}
+
+/// SQLite does not notice a flipped bit in a row; a wrong rescale slope must not come from one.
+fn checksum(path: &Path, identity: SourceIdentity, content: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(path.as_os_str().as_bytes());
+    crc.update(&identity.size_bytes.to_le_bytes());
+    crc.update(&identity.mtime_ns.to_le_bytes());
+    crc.update(content);
+    crc.sum()
+}
+
+fn write(connection: &mut Connection, files: &[Seen]) -> rusqlite::Result<()> {
+    for batch in files.chunks(BATCH_ROWS) {
+        let encoded: Vec<Option<Vec<u8>>> = batch
+            .par_iter()
+            .map(|file| postcard::to_stdvec(file.content.as_ref()?).ok())
+            .collect();
+        let transaction = begin(connection)?;
+        let insert = "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut statement = transaction.prepare_cached(insert)?;
+        for (file, content) in batch.iter().zip(encoded) {
+            let Some(content) = content else { continue };
+            let crc = checksum(&file.path, file.identity, &content);
+            let SourceIdentity {
+                size_bytes,
+                mtime_ns,
+            } = file.identity;
+            let path = file.path.as_os_str().as_bytes();
+            statement.execute(params![path, size_bytes as i64, mtime_ns, crc, content])?;
+        }
+        drop(statement);
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn forget(connection: &mut Connection, paths: &[&PathBuf]) -> rusqlite::Result<()> {
+    for batch in paths.chunks(BATCH_ROWS) {
+        let transaction = begin(connection)?;
+        let mut statement = transaction.prepare_cached("DELETE FROM files WHERE path = ?1")?;
+        for path in batch {
+            statement.execute([path.as_os_str().as_bytes()])?;
+        }
+        drop(statement);
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}

@@ -1,0 +1,409 @@
+//! Finds every DICOM file below a directory and reads its header, many at a time.
+//!
+//! The result depends on the files only, not on timing: records and findings are sorted by path.
+//! One bad file costs one finding.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use walkdir::WalkDir;
+
+use super::read::{Content, Unreadable, read};
+use super::{Error, Index, Record, SourceIdentity};
+
+/// How to scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Threads that read headers. More than cores, since cold disks answer many reads at once:
+    /// measured, 32 give 50,600 files a second where 4 give 30,700 and 64 give 52,600.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { threads: 32 }
+    }
+}
+
+/// Told how a scan gets on; called from several threads.
+pub trait Progress: Sync {
+    /// So many files have been found by now.
+    fn files_found(&self, _total: u64) {}
+    /// So many of them have been looked at by now.
+    fn files_done(&self, _total: u64) {}
+}
+
+/// No progress is shown.
+impl Progress for () {}
+
+/// What a scan found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Catalog {
+    /// Where the archive is.
+    pub root: PathBuf,
+    /// Its instances, by path.
+    pub records: Vec<Arc<Record>>,
+    /// What was wrong with files and directories, by path.
+    pub findings: Vec<FileFinding>,
+    /// How many there are of what.
+    pub counts: Counts,
+}
+
+/// Something wrong with one file or directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileFinding {
+    /// Path relative to the root; empty for the root and the index.
+    pub path: PathBuf,
+    /// Stable code: `unreadable`, `malformed`, `truncated`, `too_large`, `link_loop`,
+    /// `internal_error`, `index_unusable`.
+    pub code: String,
+    /// One sentence.
+    pub detail: String,
+}
+
+/// How many files a scan found of what kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All regular files.
+    pub files: u64,
+    /// Instances: the records.
+    pub dicom: u64,
+    /// DICOM files that cannot be used: each has a finding.
+    pub unusable: u64,
+    /// Not DICOM.
+    pub not_dicom: u64,
+    /// DICOMDIR files.
+    pub dicomdir: u64,
+    /// Files and directories that could not be read: each has a finding.
+    pub unreadable: u64,
+    /// Files left out because a link made them appear twice.
+    pub linked_twice: u64,
+    /// Files whose header came from the index.
+    pub from_index: u64,
+}
+
+/// Scans the archive at `root`: follows links, takes any file name, skips and counts what is not
+/// DICOM. With an `index`, files that have the size and time they had are not opened; it is
+/// brought up to date afterwards. An index that fails is a finding and a full scan.
+///
+/// # Errors
+/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`] about the root only.
+pub fn scan(
+    root: &Path,
+    options: &Options,
+    index: Option<&mut Index>,
+    progress: &dyn Progress,
+) -> Result<Catalog, Error> {
+    let metadata = std::fs::metadata(root).map_err(|error| Error::io(root, error))?;
+    if !metadata.is_dir() {
+        let path = root.to_owned();
+        return Err(Error::NotDirectory { path });
+    }
+    std::fs::read_dir(root).map_err(|error| Error::io(root, error))?;
+    let mut gathered = Gathered::default();
+    let mut index = index;
+    let mut known = HashMap::new();
+    if let Some(usable) = &mut index {
+        match usable.identities(root) {
+            Ok(identities) => known = identities,
+            Err(error) => {
+                gathered.index_failed(&error);
+                index = None;
+            }
+        }
+    }
+    let seen = look_at_files(root, options, &known, progress, &mut gathered);
+    let seen = gathered.drop_linked_twice(seen);
+    let fresh = match &mut index {
+        Some(index) => recall(index, root, seen, &known, &mut gathered),
+        None => seen,
+    };
+    if let Some(index) = index
+        && let Err(error) = index.update(&fresh, &known, &gathered.kept_paths)
+    {
+        gathered.index_failed(&error);
+    }
+    for file in fresh {
+        gathered.take(file);
+    }
+    Ok(gathered.finish(root))
+}
+
+/// One file looked at.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) path: PathBuf,
+    pub(super) identity: SourceIdentity,
+    /// Device and inode: the same for two names of one file.
+    file_id: (u64, u64),
+    /// `None`: as the index has it.
+    pub(super) content: Option<Content>,
+}
+
+/// All that a scan gathers.
+#[derive(Debug, Default)]
+struct Gathered {
+    records: Vec<Arc<Record>>,
+    findings: Vec<FileFinding>,
+    counts: Counts,
+    /// Paths whose entries in the index stay as they are.
+    kept_paths: HashSet<PathBuf>,
+}
+
+impl Gathered {
+    fn find(&mut self, path: PathBuf, code: &str, detail: String) {
+        self.findings.push(FileFinding {
+            path,
+            code: code.to_owned(),
+            detail,
+        });
+    }
+
+    fn index_failed(&mut self, error: &Error) {
+        tracing::warn!("{error}; scanning without it");
+        self.find(PathBuf::new(), "index_unusable", error.to_string());
+    }
+
+    fn unreadable(&mut self, path: PathBuf, why: String) {
+        self.counts.unreadable += 1;
+        self.find(path, "unreadable", why);
+    }
+
+    fn take(&mut self, file: Seen) {
+        match file.content {
+            Some(Content::Instance(instance)) => {
+                self.counts.dicom += 1;
+                self.records.push(Arc::new(Record {
+                    path: file.path,
+                    identity: file.identity,
+                    instance: *instance,
+                }));
+            }
+            Some(Content::Dicomdir) => self.counts.dicomdir += 1,
+            Some(Content::NotDicom) => self.counts.not_dicom += 1,
+            Some(Content::Unusable(code, detail)) => {
+                self.counts.unusable += 1;
+                self.find(file.path, &code, detail);
+            }
+            None => {}
+        }
+    }
+
+    /// Leaves out all names of a file but the first: links would make duplicates of instances.
+    fn drop_linked_twice(&mut self, mut seen: Vec<Seen>) -> Vec<Seen> {
+        seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut ids = HashSet::with_capacity(seen.len());
+        let before = seen.len();
+        seen.retain(|file| ids.insert(file.file_id));
+        self.counts.linked_twice = (before - seen.len()) as u64;
+        seen
+    }
+
+    fn finish(mut self, root: &Path) -> Catalog {
+        self.records.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        self.findings.sort_unstable();
+        Catalog {
+            root: root.to_owned(),
+            records: self.records,
+            findings: self.findings,
+            counts: self.counts,
+        }
+    }
+}
+
+/// Fills in what the index knows; returns the files whose content is at hand only now or that
+/// the index turned out not to have after all, which are read.
+fn recall(
+    index: &mut Index,
+    root: &Path,
+    seen: Vec<Seen>,
+    known: &HashMap<PathBuf, SourceIdentity>,
+    gathered: &mut Gathered,
+) -> Vec<Seen> {
+    let (same, mut fresh): (Vec<Seen>, Vec<Seen>) =
+        seen.into_iter().partition(|file| file.content.is_none());
+    if same.is_empty() && known.is_empty() {
+        return fresh;
+    }
+    let mut contents = match index.contents(&same) {
+        Ok(contents) => contents,
+        Err(error) => {
+            gathered.index_failed(&error);
+            HashMap::new()
+        }
+    };
+    for mut file in same {
+        if let Some(content) = contents.remove(&file.path) {
+            gathered.counts.from_index += 1;
+            gathered.kept_paths.insert(file.path.clone());
+            file.content = Some(content);
+            gathered.take(file);
+            continue;
+        }
+        match read(&root.join(&file.path)) {
+            Ok((metadata, content)) => {
+                file.identity = SourceIdentity::of(&metadata);
+                file.content = Some(content);
+                fresh.push(file);
+            }
+            Err(Unreadable(why)) => gathered.unreadable(file.path, why),
+        }
+    }
+    fresh
+}
+
+/// Paths handed to a reader at a time: few enough to share the end of a scan fairly.
+const BATCH_FILES: usize = 64;
+
+/// Walks the tree on this thread while others look at the files found.
+fn look_at_files(
+    root: &Path,
+    options: &Options,
+    known: &HashMap<PathBuf, SourceIdentity>,
+    progress: &dyn Progress,
+    gathered: &mut Gathered,
+) -> Vec<Seen> {
+    let threads = options.threads.max(1);
+    let (sender, receiver) = channel::<Vec<PathBuf>>();
+    let receiver = Mutex::new(receiver);
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let reader = || reader(root, known, &receiver, &done, progress);
+        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(reader)).collect();
+        walk(root, sender, progress, gathered);
+        let mut seen = Vec::new();
+        for reader in readers {
+            // A reader cannot panic: what could is guarded, file by file.
+            let Ok((files, unreadable)) = reader.join() else {
+                continue;
+            };
+            seen.extend(files);
+            for (path, why) in unreadable {
+                gathered.unreadable(path, why);
+            }
+        }
+        seen
+    })
+}
+
+type Looked = (Vec<Seen>, Vec<(PathBuf, String)>);
+
+fn reader(
+    root: &Path,
+    known: &HashMap<PathBuf, SourceIdentity>,
+    receiver: &Mutex<Receiver<Vec<PathBuf>>>,
+    done: &AtomicU64,
+    progress: &dyn Progress,
+) -> Looked {
+    let (mut seen, mut unreadable) = (Vec::new(), Vec::new());
+    loop {
+        let batch = receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(batch) = batch else {
+            return (seen, unreadable);
+        };
+        let count = batch.len() as u64;
+        for path in batch {
+            match look(root, &path, known.get(&path)) {
+                Ok((metadata, content)) => seen.push(Seen {
+                    path,
+                    identity: SourceIdentity::of(&metadata),
+                    file_id: (metadata.dev(), metadata.ino()),
+                    content,
+                }),
+                Err(Unreadable(why)) => unreadable.push((path, why)),
+            }
+        }
+        progress.files_done(done.fetch_add(count, Ordering::Relaxed) + count);
+    }
+}
+
+/// Looks at one file: only at its size and time when those are as known.
+fn look(
+    root: &Path,
+    path: &Path,
+    known: Option<&SourceIdentity>,
+) -> Result<(Metadata, Option<Content>), Unreadable> {
+    let full = root.join(path);
+    if let Some(known) = known
+        && let Ok(metadata) = std::fs::metadata(&full)
+        && metadata.is_file()
+        && SourceIdentity::of(&metadata) == *known
+    {
+        return Ok((metadata, None));
+    }
+    read(&full).map(|(metadata, content)| (metadata, Some(content)))
+}
+
+/// Finds all regular files below `root` and sends their relative paths. Every directory is
+/// entered once, however many links lead to it, so that links cannot make a tree without end.
+fn walk(
+    root: &Path,
+    sender: Sender<Vec<PathBuf>>,
+    progress: &dyn Progress,
+    gathered: &mut Gathered,
+) {
+    let mut entered = HashSet::new();
+    let mut batch = Vec::with_capacity(BATCH_FILES);
+    let mut entries = WalkDir::new(root).follow_links(true).into_iter();
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                walk_failed(root, &error, gathered);
+                continue;
+            }
+        };
+        if entry.file_type().is_dir() {
+            let id = entry
+                .metadata()
+                .map(|metadata| (metadata.dev(), metadata.ino()));
+            if id.is_ok_and(|id| !entered.insert(id)) {
+                entries.skip_current_dir();
+            }
+            continue;
+        }
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        gathered.counts.files += 1;
+        batch.push(relative(root, entry.path()));
+        if batch.len() == BATCH_FILES {
+            progress.files_found(gathered.counts.files);
+            // The receiver outlives this sender, so that sending cannot fail.
+            let _ = sender.send(std::mem::replace(
+                &mut batch,
+                Vec::with_capacity(BATCH_FILES),
+            ));
+        }
+    }
+    progress.files_found(gathered.counts.files);
+    let _ = sender.send(batch);
+}
+
+fn walk_failed(root: &Path, error: &walkdir::Error, gathered: &mut Gathered) {
+    let path = error
+        .path()
+        .map(|path| relative(root, path))
+        .unwrap_or_default();
+    if error.loop_ancestor().is_some() {
+        let detail = "a symbolic link leads back to a directory above it".to_owned();
+        gathered.find(path, "link_loop", detail);
+        return;
+    }
+    let words = error
+        .io_error()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    gathered.unreadable(path, words);
+}
+
+fn relative(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).unwrap_or(path).to_owned()
+}
