@@ -6,7 +6,7 @@
 mod colour;
 
 use super::cast::{Element, map};
-use crate::dicom::{ImagePixel, PixelElement};
+use crate::dicom::{ImagePixel, Luts, PixelElement};
 use crate::volume::{Dtype, Transform, Values};
 
 /// Why the values of a frame cannot be given.
@@ -42,37 +42,6 @@ pub enum ValueError {
         /// dtype asked for.
         shown: Dtype,
     },
-}
-
-/// A palette (PS3.3 C.7.6.3.1.5): one entry an index, in each of red, green and blue.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PaletteLut {
-    /// The stored value that selects the first entry.
-    pub first_mapped: i32,
-    /// Red, green and blue entries, equally many.
-    pub entries: [Vec<u16>; 3],
-    /// Bits an entry: 8 or 16.
-    pub bits: u16,
-}
-
-/// A Modality LUT (PS3.3 C.11.1).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ModalityLut {
-    /// The stored value that selects the first entry.
-    pub first_mapped: i32,
-    /// The values, one an index.
-    pub entries: Vec<i32>,
-    /// Bits an entry: 8 to 16.
-    pub bits: u16,
-}
-
-/// The lookup tables of one file, where it has them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Luts {
-    /// Red, Green and Blue Palette Color Lookup Tables (PS3.3 C.7.6.3.1.5).
-    pub palette: Option<PaletteLut>,
-    /// The first item of the Modality LUT Sequence (PS3.3 C.11.1).
-    pub modality: Option<ModalityLut>,
 }
 
 /// dtype of the stored samples of an image; `None` for bits that no dtype holds.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::cpu::tests::gray;
-use crate::dicom::Photometric;
+use crate::dicom::{ModalityLut, PaletteLut, Photometric};
 
 fn values(transform: Transform, dtype: Dtype) -> Values {
     Values {
@@ -182,7 +182,11 @@ fn modality_lut_clamps_at_both_ends() {
     for luts in [
         Luts::default(),
         Luts {
-            modality: Some(ModalityLut::default()),
+            modality: Some(ModalityLut {
+                first_mapped: 0,
+                entries: vec![],
+                bits: 16,
+            }),
             ..Luts::default()
         },
     ] {
@@ -219,12 +223,17 @@ fn palette_gives_interleaved_rgb() {
     assert_eq!(got, Ok(vec![2, 4, 600, 1, 3, 5, 2, 4, 600]));
     let got = shown::<u8>(narrow(), frame, &image, &sixteen, &[0]);
     assert!(matches!(got, Err(ValueError::LutRange(_))));
+    let empty = PaletteLut {
+        first_mapped: 0,
+        entries: [vec![], vec![], vec![]],
+        bits: 8,
+    };
     let uneven = PaletteLut {
         first_mapped: 0,
         entries: [vec![1], vec![], vec![1]],
         bits: 8,
     };
-    for palette in [None, Some(PaletteLut::default()), Some(uneven)] {
+    for palette in [None, Some(empty), Some(uneven)] {
         let luts = Luts {
             palette,
             modality: None,

@@ -115,8 +115,8 @@ pub(super) struct Bits<'a> {
     /// Unread bits, left-aligned. Below `count` there may be bits of `ahead`, which the
     /// next refill puts there again.
     reservoir: u64,
-    /// Bits of the reservoir that count as loaded, 0..=63, in the low six bits; the others hold what
-    /// [`Bits::consume`] left there.
+    /// Bits of the reservoir that count as loaded, 0..=63, in the low six bits; the others hold
+    /// what [`Bits::consume`] left there.
     count: u64,
     /// A code was met that the Huffman table does not have.
     pub(super) bad_code: bool,
