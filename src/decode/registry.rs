@@ -388,6 +388,15 @@ mod tests {
     }
 
     #[test]
+    fn every_known_syntax_is_answered() {
+        for facts in crate::dicom::syntax::ALL {
+            let entry = table().iter().find(|entry| entry.uid == facts.uid);
+            let entry = entry.unwrap_or_else(|| panic!("no entry for {}", facts.uid));
+            assert!(!(facts.video && entry.decoder.is_ok()), "{}", facts.uid);
+        }
+    }
+
+    #[test]
     fn refusals_say_why() {
         let why = |uid| decoder_for(uid).map(|_| ()).unwrap_err().to_string();
         assert!(why("1.2.840.10008.1.2.4.102").contains("video"));

@@ -38,6 +38,14 @@ const PRECISION_MAX: u32 = 24;
 /// Most tiles of one picture: OpenJPEG keeps several KiB for each before it decodes any.
 const TILES_MAX: u64 = 16_384;
 
+/// Most packets of one picture: OpenJPEG keeps some 200 bytes for each precinct and two for each
+/// packet before it decodes any, and a header of 100 bytes can ask for 2^40. A picture of 16k x
+/// 16k in 64 x 64 precincts and 20 layers has two million.
+const PACKETS_MAX: u64 = 1 << 23;
+
+/// Most samples of one picture: OpenJPEG takes eight bytes for each.
+const SAMPLES_MAX: usize = 1 << 28;
+
 impl Decoder for Jpeg2k {
     fn name(&self) -> &'static str {
         self.name
@@ -52,9 +60,16 @@ impl Decoder for Jpeg2k {
         check_integer_samples(self.name, image, 32)?;
         let malformed = |what: String| Error::malformed(self.name, what);
         let bytes = codestream::without_boxes(encoded.bytes).map_err(malformed)?;
-        let stream = Codestream::parse(bytes).map_err(malformed)?;
-        self.check(&stream, image)?;
+        let mut stream = Codestream::parse(bytes).map_err(malformed)?;
+        self.check(&stream, image, out.len())?;
         stream.check_complete(bytes).map_err(malformed)?;
+        if stream.packets() > PACKETS_MAX {
+            let what = format!("a picture of {} packets", stream.packets());
+            return Err(Error::TooLarge {
+                codec: self.name,
+                what,
+            });
+        }
         let picture = openjpeg::decode(bytes).map_err(malformed)?;
         let components = usize::from(image.samples_per_pixel);
         if picture.component_count() != components {
@@ -73,7 +88,7 @@ impl Decoder for Jpeg2k {
 }
 
 impl Jpeg2k {
-    fn check(&self, stream: &Codestream, image: &ImagePixel) -> Result<(), Error> {
+    fn check(&self, stream: &Codestream, image: &ImagePixel, out_len: usize) -> Result<(), Error> {
         let declared = Declared {
             rows: stream.rows,
             columns: stream.columns,
@@ -95,6 +110,13 @@ impl Jpeg2k {
                 self.name,
                 format!("{} bits", stream.precision),
             ));
+        }
+        if out_len / image.sample_len_bytes() > SAMPLES_MAX {
+            let what = format!("a picture of {} x {} pixels", stream.columns, stream.rows);
+            return Err(Error::TooLarge {
+                codec: self.name,
+                what,
+            });
         }
         if stream.tiles > TILES_MAX {
             let what = format!("a picture of {} tiles", stream.tiles);

@@ -10,7 +10,7 @@
 //! stream that ends early is an error, never a frame with missing lines.
 //!
 //! Start with [`decode`]; `jpeg_lossless/header.rs` reads markers, `scan.rs` drives the lines,
-//! `predict.rs`, `huffman.rs` and `bits.rs` are the loop that takes the time.
+//! `pairs.rs`, `predict.rs`, `huffman.rs` and `bits.rs` are the loop that takes the time.
 
 mod bits;
 mod header;

@@ -12,10 +12,11 @@
 //! Work is bounded by the bytes of the stream plus the samples of the frame: each loop eats one of
 //! the two, so that a corrupt stream ends as fast as a good one.
 //!
-//! - `header`: markers and their segments; - `bits`: stuffed bits to plain bits;
-//! - `context`: the adaptive state (T.87 Annex A); - `scan`: samples from bits.
+//! Look next at `header` (markers and their segments), `bits` (stuffed bits to plain bits), `codes`
+//! (bits to numbers), `context` (the adaptive state), `scan` (samples), `store` (the output).
 
 mod bits;
+mod codes;
 mod context;
 mod header;
 mod scan;

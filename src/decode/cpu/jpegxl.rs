@@ -10,7 +10,7 @@ use jxl::api::{
 
 use super::{Declared, check_integer_samples, extend_signs};
 use crate::decode::{Decoder, Encoded, Error};
-use crate::dicom::ImagePixel;
+use crate::dicom::{ImagePixel, Photometric};
 
 /// Decoder of JPEG XL.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,14 @@ impl Decoder for JpegXl {
             );
             return Err(Error::unsupported(NAME, what));
         }
+        if is_ybr(image) {
+            // The codec turns the YCbCr of a recompressed JPEG into RGB; whether the header then
+            // means the samples before or after, no known file tells.
+            return Err(Error::unsupported(
+                NAME,
+                "a YBR PhotometricInterpretation (0028,0004)",
+            ));
+        }
         let mut input = encoded.bytes;
         let mut codec = JxlDecoder::new(options(image));
         step(&mut codec, &mut input, None, |event| {
@@ -61,6 +69,14 @@ impl Decoder for JpegXl {
         }
         extend_signs(image, precision, out);
         Ok(())
+    }
+}
+
+fn is_ybr(image: &ImagePixel) -> bool {
+    match &image.photometric {
+        Photometric::YbrFull | Photometric::YbrFull422 => true,
+        Photometric::Other(name) => name.starts_with("YBR"),
+        _ => false,
     }
 }
 
@@ -193,3 +209,6 @@ fn codec_error(error: jxl::error::Error) -> Error {
     let what: String = error.to_string().chars().take(200).collect();
     Error::malformed(NAME, what)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Colour rules: palettes and YBR to interleaved RGB.
 
-use super::{Luts, Outcome, ValueError, index};
+use super::{Outcome, ValueError, index};
 use crate::decode::cast::Element;
+use crate::dicom::Luts;
 use crate::volume::Dtype;
 
 const PALETTE: &str = "Palette Color Lookup Table (0028,1201)";

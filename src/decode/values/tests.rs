@@ -101,6 +101,37 @@ fn offset_is_exact_or_refused() {
     }
 }
 
+/// Every 16-bit sample against intercepts around the ends of the range, by wide arithmetic.
+#[test]
+fn offset_of_every_16_bit_sample() {
+    let none = Luts::default();
+    let intercepts = [
+        0, 1, -1, 32767, 32768, -32768, -32769, -65535, -65536, -65537, -1024, 65535,
+    ];
+    for is_signed in [false, true] {
+        let image = ImagePixel {
+            signed: is_signed,
+            ..gray(1, 1, 16)
+        };
+        for intercept in intercepts {
+            for word in (0..=u16::MAX).step_by(17).chain([32767, 32768, u16::MAX]) {
+                let value = if is_signed {
+                    i32::from(word as i16)
+                } else {
+                    i32::from(word)
+                };
+                let expected = i16::try_from(value + intercept)
+                    .map(|sum| vec![sum])
+                    .map_err(|_| ValueError::Overflow(Dtype::I16));
+                let rule = values(Transform::Offset, Dtype::I16);
+                let frame = (1.0, f64::from(intercept));
+                let got = shown::<i16>(rule, frame, &image, &none, &word.to_le_bytes());
+                assert_eq!(got, expected, "{value} + {intercept}");
+            }
+        }
+    }
+}
+
 #[test]
 fn linear_is_computed_in_f64_and_rounded_once() {
     let none = Luts::default();
@@ -151,7 +182,11 @@ fn modality_lut_clamps_at_both_ends() {
     for luts in [
         Luts::default(),
         Luts {
-            modality: Some(ModalityLut::default()),
+            modality: Some(ModalityLut {
+                first_mapped: 0,
+                entries: vec![],
+                bits: 16,
+            }),
             ..Luts::default()
         },
     ] {
@@ -188,12 +223,17 @@ fn palette_gives_interleaved_rgb() {
     assert_eq!(got, Ok(vec![2, 4, 600, 1, 3, 5, 2, 4, 600]));
     let got = shown::<u8>(narrow(), frame, &image, &sixteen, &[0]);
     assert!(matches!(got, Err(ValueError::LutRange(_))));
+    let empty = PaletteLut {
+        first_mapped: 0,
+        entries: [vec![], vec![], vec![]],
+        bits: 8,
+    };
     let uneven = PaletteLut {
         first_mapped: 0,
         entries: [vec![1], vec![], vec![1]],
         bits: 8,
     };
-    for palette in [None, Some(PaletteLut::default()), Some(uneven)] {
+    for palette in [None, Some(empty), Some(uneven)] {
         let luts = Luts {
             palette,
             modality: None,

@@ -1,5 +1,5 @@
-//! The markers of a JPEG 2000 codestream (ITU-T T.800 Annex A): the picture's size, and whether
-//! the tile-parts are all there. Decodes nothing; knows nothing of DICOM.
+//! The markers of a JPEG 2000 codestream (ITU-T T.800 Annex A): the picture's size, how finely it
+//! is cut up, and whether the tile-parts are all there. Decodes nothing; knows nothing of DICOM.
 
 /// What the SIZ marker segment (T.800 A.5.1) says, and where the tile-parts start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +13,19 @@ pub(super) struct Codestream {
     /// A component has fewer samples than the picture has pixels.
     pub subsampled: bool,
     pub tiles: u64,
+    /// Quality layers, the most that a COD marker segment asks for.
+    layers: u64,
+    /// Precincts of a component over all resolutions, the most that a COD or COC marker segment
+    /// asks for.
+    precincts: u64,
     tile_parts_at: usize,
 }
 
 const SOC_SIZ: [u8; 4] = [0xFF, 0x4F, 0xFF, 0x51];
 const SOT: u16 = 0xFF90;
+const SOD: u16 = 0xFF93;
+const COD: u16 = 0xFF52;
+const COC: u16 = 0xFF53;
 const EOC: [u8; 2] = [0xFF, 0xD9];
 /// Marker, length, tile index, tile-part length, tile-part index and count.
 const SOT_LEN: usize = 12;
@@ -70,7 +78,68 @@ impl Codestream {
             if marker < 0xFF01 {
                 return Err(format!("no marker at byte {at} of the main header"));
             }
-            at += 4 + segment(bytes, at + 2)?.len();
+            let body = segment(bytes, at + 2)?;
+            stream.note_coding(marker, body)?;
+            at += 4 + body.len();
+        }
+    }
+
+    /// Packets of the picture at most: what a decoder keeps a record of for each.
+    pub fn packets(&self) -> u64 {
+        self.layers
+            .saturating_mul(self.precincts)
+            .saturating_mul(self.components.into())
+    }
+
+    /// Takes note of how finely a COD or COC marker segment (T.800 A.6.1, A.6.2) cuts the picture.
+    fn note_coding(&mut self, marker: u16, body: &[u8]) -> Result<(), String> {
+        let short = || "a COD or COC marker segment is cut short".to_string();
+        let (style, spec) = match marker {
+            COD => {
+                self.layers = self.layers.max(be16(body, 2).ok_or_else(short)?.into());
+                (body[0], body.get(5..).ok_or_else(short)?)
+            }
+            COC => {
+                let skip = if self.components < 257 { 1 } else { 2 };
+                (*body.get(skip).ok_or_else(short)?, &body[skip + 1..])
+            }
+            _ => return Ok(()),
+        };
+        let levels = usize::from(*spec.first().ok_or_else(short)?);
+        if levels > 32 {
+            return Err(format!("{levels} decomposition levels"));
+        }
+        let explicit = style & 1 == 1;
+        let sizes = if explicit {
+            spec.get(5..6 + levels).ok_or_else(short)?
+        } else {
+            &[]
+        };
+        let mut precincts = self.tiles.saturating_mul(levels as u64 + 1);
+        for resolution in 0..=levels {
+            let size = sizes.get(resolution).copied().unwrap_or(0xFF);
+            let halvings = (levels - resolution) as u32;
+            let across = along(self.columns, halvings, size & 15);
+            precincts += across * along(self.rows, halvings, size >> 4);
+        }
+        self.precincts = self.precincts.max(precincts);
+        Ok(())
+    }
+
+    /// Reads the marker segments between SOT and SOD of a tile-part.
+    fn tile_header(&mut self, bytes: &[u8], sot_at: usize) -> Result<(), String> {
+        let mut at = sot_at + SOT_LEN;
+        loop {
+            match be16(bytes, at) {
+                Some(SOD) => return Ok(()),
+                Some(marker) if marker > 0xFF00 => {
+                    let body = segment(bytes, at + 2)?;
+                    self.note_coding(marker, body)?;
+                    at += 4 + body.len();
+                }
+                Some(_) => return Err(format!("no marker at byte {at} of a tile-part header")),
+                None => return Err("a tile-part header is cut short".into()),
+            }
         }
     }
 
@@ -79,11 +148,14 @@ impl Codestream {
     ///
     /// Lenient where real writers are: bytes after the last tile-part need not be an EOC marker
     /// when every announced byte is there, and the number of tile-parts is not looked at.
-    pub fn check_complete(&self, bytes: &[u8]) -> Result<(), String> {
+    pub fn check_complete(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut at = self.tile_parts_at;
         while be16(bytes, at) == Some(SOT) {
             let length = be32(bytes, at + 6).filter(|_| bytes.len() - at >= SOT_LEN);
             let length = length.ok_or("a tile-part header is cut short")? as usize;
+            if length != SOT_LEN {
+                self.tile_header(bytes, at)?;
+            }
             if length == 0 {
                 // The last tile-part, up to EOC: nothing else says where it ends.
                 return ends_with_eoc(bytes);
@@ -151,8 +223,17 @@ fn parse_siz(siz: &[u8]) -> Result<Codestream, String> {
             .chunks_exact(3)
             .any(|spec| spec[1] != 1 || spec[2] != 1),
         tiles: across * down,
+        layers: 0,
+        precincts: 0,
         tile_parts_at: 0,
     })
+}
+
+/// Precincts along one axis of a resolution: `len` halved `halvings` times, cut into pieces of
+/// 2^`exponent`; one more, because pieces are counted from the grid's origin.
+fn along(len: u32, halvings: u32, exponent: u8) -> u64 {
+    let halved = u64::from(len).div_ceil(1 << halvings);
+    halved.div_ceil(1 << exponent) + 1
 }
 
 /// The body of a marker segment whose length field is at `at`, without that field.

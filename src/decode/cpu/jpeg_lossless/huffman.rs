@@ -9,7 +9,7 @@ use super::bits::Bits;
 
 /// Codes up to this many bits are found by one look-up. Two differences of such codes (15 extra
 /// bits each) must fit into the 56 bits of a refill: 2 * (11 + 15) = 52. The table takes 8 KiB.
-pub(super) const LOOKUP_BITS: u32 = 11;
+const LOOKUP_BITS: u32 = 11;
 
 /// The category whose difference is 32768, with no extra bits (T.81 H.1.2.2).
 const CATEGORY_32768: u8 = 16;

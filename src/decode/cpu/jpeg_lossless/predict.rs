@@ -14,7 +14,7 @@ use super::pairs::{self, Pairs};
 pub(super) struct Coding<'a> {
     /// By component.
     pub(super) tables: [&'a Table; 4],
-    /// For larger scans of one component.
+    /// For larger scans whose components share the first table.
     pub(super) pairs: Option<&'a Pairs>,
 }
 
@@ -98,8 +98,7 @@ impl Neighbours {
     }
 }
 
-/// A line of a scan of one component: pairs where the table for them was made, then two samples
-/// for each refill.
+/// A line of a scan of one component: two samples for each refill.
 fn line_of_one<T: Sample, const SELECTION: u8>(
     bits: &mut Bits<'_>,
     coding: Coding<'_>,
@@ -107,24 +106,21 @@ fn line_of_one<T: Sample, const SELECTION: u8>(
     above: &[T],
     line: &mut [T],
 ) {
-    let mut reader = *bits;
     let table = coding.tables[0];
-    let Some(first) = line.first_mut() else {
+    if let Some(pairs) = coding.pairs {
+        return pairs::line::<T, 1, SELECTION>(bits, (table, pairs), start, above, line);
+    }
+    let mut reader = *bits;
+    let Some((first, rest)) = line.split_first_mut() else {
         return;
     };
     reader.refill();
-    *first = T::from_u16(start[0].wrapping_add(table.difference(&mut reader) as u16));
-    let at = coding.pairs.map_or(1, |pairs| {
-        pairs::samples::<T, SELECTION>(&mut reader, table, pairs, above, line)
-    });
-    let Some((&mut left, rest)) = line[at - 1..].split_first_mut() else {
-        return;
-    };
-    let above = above.get(at - 1..).unwrap_or_default();
-    let value = |sample: &T| i32::from(sample.to_u16());
+    let value = start[0].wrapping_add(table.difference(&mut reader) as u16);
+    *first = T::from_u16(value);
+    let corner = above.first().map_or(0, |sample| i32::from(sample.to_u16()));
     let mut near = Neighbours {
-        left: value(&left),
-        corner: above.first().map_or(0, value),
+        left: i32::from(value),
+        corner,
     };
     let (pairs, last) = rest.as_chunks_mut::<2>();
     if SELECTION == 1 {
@@ -160,6 +156,10 @@ fn line<T: Sample, const N: usize, const SELECTION: u8>(
     above: &[T],
     line: &mut [T],
 ) {
+    if let Some(pairs) = coding.pairs {
+        let table = (coding.tables[0], pairs);
+        return pairs::line::<T, N, SELECTION>(bits, table, start, above, line);
+    }
     let mut reader = *bits;
     let (pixels, _) = line.as_chunks_mut::<N>();
     let (pixels_above, _) = above.as_chunks::<N>();

@@ -60,7 +60,10 @@ impl Decoder {
         out: &mut [T],
     ) -> Result<usize, Error> {
         let built = build_tables(scan, tables)?;
-        let pays = scan.count == 1 && self.rows * self.columns >= pairs::SAMPLES_MIN;
+        let shared = scan.tables[1..scan.count]
+            .iter()
+            .all(|&table| table == scan.tables[0]);
+        let pays = shared && self.rows * self.columns * scan.count >= pairs::SAMPLES_MIN;
         let pairs = pays.then(|| Pairs::new(&built[0]));
         let coding = Coding {
             tables: std::array::from_fn(|i| &built[i.min(scan.count - 1)]),

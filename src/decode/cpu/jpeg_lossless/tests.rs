@@ -158,6 +158,64 @@ fn restarts_point_transforms_and_dnl_come_back() {
     }
 }
 
+/// Large enough for the table of pairs, where the components share a table.
+#[test]
+fn large_scans_come_back() {
+    for selection in 1..=7 {
+        for (components, precision) in [(1, 12), (1, 16), (2, 16), (3, 8), (4, 12)] {
+            for codes in [Codes::Flat, Codes::Skewed, Codes::SkewedBack, Codes::Long] {
+                let mut job = Job::new(131, 127 / components + 1, components, precision);
+                (job.selection, job.tables) = (selection, vec![codes]);
+                assert!(job.len() >= pairs::SAMPLES_MIN);
+                check(&job, 1 + u64::from(selection % 2));
+                job.restart_lines = 7;
+                check(&job, u64::from(selection % 2));
+            }
+        }
+    }
+    // Few samples a line.
+    for (width, components) in [
+        (1, 1),
+        (2, 1),
+        (3, 1),
+        (5, 1),
+        (6, 1),
+        (1, 3),
+        (2, 2),
+        (3, 4),
+    ] {
+        let mut job = Job::new(width, pairs::SAMPLES_MIN / width + 1, components, 12);
+        job.selection = 4;
+        check(&job, 1);
+    }
+}
+
+#[test]
+fn large_scans_that_are_broken_end_without_panic() {
+    let mut random = Random(11);
+    for (components, selection) in [(1, 1), (1, 5), (3, 7)] {
+        let mut job = Job::new(128, 128 / components + 1, components, 12);
+        (job.selection, job.tables) = (selection, vec![Codes::SkewedBack]);
+        let original = samples(&job, 1);
+        let stream = job.encode(&original);
+        for _ in 0..300 {
+            let cut = random.next() as usize % (stream.len() - 2);
+            assert!(
+                decoded(&job, &stream[..cut]).is_err(),
+                "{cut} of {}",
+                stream.len()
+            );
+            let mut broken = stream.clone();
+            broken[cut] ^= 1 << (random.next() % 8);
+            let _ = decoded(&job, &broken);
+            for byte in &mut broken[cut..] {
+                *byte = random.next() as u8 & 0xFE;
+            }
+            let _ = decoded(&job, &broken);
+        }
+    }
+}
+
 /// 4 x 3 samples of 12 bits by libjpeg-turbo 3.1, predictor 7.
 const FOREIGN: [u8; 91] = [
     0xFF, 0xD8, 0xFF, 0xE0, 0x00, 0x10, 0x4A, 0x46, 0x49, 0x46, 0x00, 0x01, 0x01, 0x00, 0x00, 0x01,

@@ -86,11 +86,9 @@ fn may_have_ff(word: u64) -> bool {
 /// high bit set) or the end. Returns the bytes used and the bits written; the eight bytes behind
 /// the bits are zero.
 fn unstuff(stuffed: &[u8], plain: &mut [u8]) -> (usize, usize) {
-    let mut at = 0;
-    let mut written = 0;
+    let (mut at, mut written) = (0, 0);
     // Bits on hand: the upper `held` (< 8 between rounds) bits of `hold`.
-    let mut hold = 0u64;
-    let mut held = 0u32;
+    let (mut hold, mut held) = (0u64, 0u32);
     let mut put = |written: usize, bytes: [u8; 8]| {
         if let Some(place) = plain.get_mut(written..written + 8) {
             place.copy_from_slice(&bytes);
@@ -248,7 +246,7 @@ mod tests {
             for byte in &mut stuffed {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let rare = if round % 2 == 0 { 4 } else { 60 };
-                *byte = if (seed >> 8) % rare == 0 {
+                *byte = if (seed >> 8).is_multiple_of(rare) {
                     0xFF
                 } else {
                     (seed >> 24) as u8 & if round % 3 == 0 { 0x7F } else { 0xFF }

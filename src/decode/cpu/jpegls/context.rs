@@ -270,8 +270,7 @@ impl Contexts {
         let mut b = sums.b.wrapping_add(scaled);
         let mut n = sums.n;
         if n == params.reset {
-            // Arithmetic shift is what A.6.1 spells out for negative B.
-            (a, b, n) = (a >> 1, b >> 1, n >> 1);
+            (a, b, n) = halve(a, b, n);
         }
         n += 1;
         let count = n as i32;
@@ -297,6 +296,14 @@ impl Contexts {
         };
         self.next[index] = next;
     }
+}
+
+/// A.6.1; arithmetic shift is what it spells out for negative B. Rare, so kept out of the way: as
+/// a branch it costs less than three shifts at each sample.
+#[cold]
+#[inline(never)]
+fn halve(a: u32, b: i32, n: u32) -> (u32, i32, u32) {
+    (a >> 1, b >> 1, n >> 1)
 }
 
 /// Least k with n * 2^k >= a (A.5.1).

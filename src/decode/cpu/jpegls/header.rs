@@ -34,8 +34,6 @@ pub(super) struct Frame {
     pub count: u8,
     /// Component identifiers, the first `count` are valid.
     ids: [u8; 4],
-    /// Whether each component has sampling factors 1x1.
-    unsampled: bool,
 }
 
 /// A scan header, SOS (T.87 C.2.3).
@@ -269,7 +267,6 @@ fn read_frame(body: &[u8]) -> Result<Frame, Error> {
         precision,
         count,
         ids,
-        unsampled,
     })
 }
 
@@ -311,7 +308,6 @@ fn read_scan(body: &[u8], frame: &Frame) -> Result<Scan, Error> {
     if interleave == Interleave::None && count != 1 {
         return Err(malformed("a scan of several components is not interleaved"));
     }
-    debug_assert!(frame.unsampled || frame.count == 1);
     Ok(Scan {
         near,
         // One component has but one order; the plain one is the fastest.
