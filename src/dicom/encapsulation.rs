@@ -209,7 +209,9 @@ fn extended<R: ReadAt + ?Sized>(
         let start = table.end_bytes.saturating_add(offset);
         let value = start.saturating_add(8);
         let mut header = [0; 8];
-        if start < earliest || read_full_at(source, start, &mut header)? < header.len() {
+        // An offset beyond the file must not reach the operating system, which may refuse it.
+        let outside = start < earliest || value > file_len_bytes;
+        if outside || read_full_at(source, start, &mut header)? < header.len() {
             return Ok(None);
         }
         let (tag, item_length) = items::item_header(header);

@@ -107,13 +107,14 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
                         length_bytes: header.length,
                     });
                 }
-                want => position = self.element(position, header, enc, Some(place), want, 0)?,
+                want => position = self.element(position, &header, enc, Some(place), want, 0)?,
             }
         }
         Ok(End::Data)
     }
 
     /// The header at `position`; `None` where the dataset ends.
+    #[inline(always)]
     fn header(
         &mut self,
         position: u64,
@@ -142,7 +143,7 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
     fn element(
         &mut self,
         position: u64,
-        header: ElementHeader,
+        header: &ElementHeader,
         enc: Encoding,
         place: Option<K::Place>,
         want: Want<K::Place>,
@@ -153,7 +154,7 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
             Want::Enter(place) => Some(place),
             _ => None,
         };
-        let inner = items_encoding(&header, enc);
+        let inner = items_encoding(header, enc);
         let Some(length) = header.length else {
             return self.items(start, None, inner, enter, depth + 1);
         };
@@ -170,10 +171,10 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
             Want::Value { max_bytes } if length <= max_bytes => {
                 let value = self.window.get(start, length as usize)?;
                 if let Some(place) = place {
-                    self.sink.value(place, &header, value, enc);
+                    self.sink.value(place, header, value, enc);
                 }
             }
-            Want::Value { .. } => self.sink.oversized(&header),
+            Want::Value { .. } => self.sink.oversized(header),
             Want::Locate => self.sink.located(header.tag, start, u64::from(length)),
             Want::Enter(_) => {
                 return self.items(start, Some(end), inner, enter, depth + 1);
@@ -274,7 +275,7 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
                 Some(place) => self.sink.want(place, &header),
                 None => Want::Skip,
             };
-            position = self.element(position, header, enc, place, want, depth)?;
+            position = self.element(position, &header, enc, place, want, depth)?;
         }
         match bound {
             Bound::At(end) if position > end => Err(malformed(
