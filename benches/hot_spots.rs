@@ -5,9 +5,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dicomfs::decode::values::{self, Luts};
+use dicomfs::decode::values;
 use dicomfs::decode::{Encoded, decode_frame};
-use dicomfs::dicom::{ImagePixel, Photometric, PixelElement};
+use dicomfs::dicom::{ImagePixel, Luts, Photometric, PixelElement};
 use dicomfs::volume::{Dtype, Transform, Values};
 
 const ROWS: u32 = 512;

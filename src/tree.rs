@@ -172,7 +172,7 @@ impl Tree {
     }
 
     /// The contents of an index table.
-    pub fn index(&self, file: IndexFile) -> &[u8] {
+    pub fn index_table(&self, file: IndexFile) -> &[u8] {
         match file {
             IndexFile::Csv => &self.index_csv,
             IndexFile::Jsonl => &self.index_jsonl,
@@ -299,7 +299,7 @@ impl Tree {
     /// they are opened (`.dicomfs`).
     pub fn len_bytes(&self, node: Node) -> u64 {
         match node {
-            Node::Index(file) => self.index(file).len() as u64,
+            Node::Index(file) => self.index_table(file).len() as u64,
             Node::View(_) => self
                 .link_target(node)
                 .map_or(0, |target| target.as_os_str().len() as u64),

@@ -397,7 +397,7 @@ fn what_must_not_be_mounted_is_refused() {
         (
             dir.path().join("2.25.71"),
             dir.path().to_path_buf(),
-            "inside",
+            "lies in",
         ),
     ];
     for (source, target, why) in refused {

@@ -93,7 +93,7 @@ impl Modes {
 
     pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
         let (send, receive) = mpsc::channel();
-        let run = move || receive.iter().for_each(|ino| invalidate(ino));
+        let run = move || receive.iter().for_each(&invalidate);
         let thread = thread::Builder::new()
             .name("invalidate".to_string())
             .spawn(run);

@@ -73,8 +73,11 @@ pub struct Opened {
     pub mode: OpenMode,
 }
 
+/// What delivers the answer of a read.
+type Deliver = Box<dyn FnOnce(Result<&[u8], Error>) + Send>;
+
 /// Where the answer of a read goes. Called exactly once, from any thread.
-pub struct ReadReply(Box<dyn FnOnce(Result<&[u8], Error>) + Send>);
+pub struct ReadReply(Deliver);
 
 impl ReadReply {
     /// Wraps what delivers the answer.

@@ -68,8 +68,8 @@ impl Volume {
     }
 }
 
-/// Largest frame, decoded: 1 GiB, as [`crate::decode`] has it. The largest real ones (digital pathology regions, tomosynthesis)
-/// are below a tenth of it, and codecs count in 32 bits.
+/// Largest frame, decoded: 1 GiB, the most that `decode` takes. The largest real ones (digital
+/// pathology regions, tomosynthesis) are below a tenth of it, and codecs count in 32 bits.
 pub const FRAME_BYTES_MAX: u64 = 1 << 30;
 
 /// Largest volume: 1 TiB.

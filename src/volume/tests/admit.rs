@@ -51,7 +51,7 @@ fn short_files_are_volumes_whose_frames_fail() {
         (|_| {}, &[]),
         // Exactly at the limit of size.
         (
-            |r| (image(r).rows, image(r).columns) = (1 << 15, 1 << 15),
+            |r| (image(r).rows, image(r).columns) = (1 << 15, 1 << 14),
             &["truncated_pixel_data"],
         ),
         (
@@ -108,20 +108,20 @@ fn short_files_are_volumes_whose_frames_fail() {
 
 #[test]
 fn values_larger_than_the_limit_are_refused_too() {
-    // 2^29 pixels of 1 byte are well within 2 GiB; as float32 they are at the limit.
+    // 2^28 pixels of 1 byte are well within 1 GiB; as float32 they are at the limit.
     let mut record = slice(1, 0.0);
     let image = image(&mut record);
-    (image.rows, image.columns) = (1 << 15, 1 << 14);
+    (image.rows, image.columns) = (1 << 14, 1 << 14);
     (image.bits_allocated, image.bits_stored) = (8, 8);
     fit(&mut record);
     assert_eq!(
         only(vec![record.clone()]).len_bytes(Variant::Values),
-        1 << 29
+        1 << 28
     );
     record.instance.shared.rescale_slope = Some(0.5);
     assert_eq!(
         only(vec![record.clone()]).len_bytes(Variant::Values),
-        1 << 31
+        1 << 30
     );
     super::fixture::image(&mut record).columns += 1;
     let built = build_of(vec![record]);
