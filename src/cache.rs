@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 
 pub use backing::BackingKind;
-pub use slab::{Claim, Filling, Layout, Slab};
+pub use slab::{Claim, Filling, Layout, Registration, Slab};
 
 /// Identifies a slab: a volume's identity and which variant of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -251,3 +251,15 @@ fn the_real_files_survive_the_index() {
     second.counts.from_index = 0;
     assert_eq!(second, first);
 }
+
+#[test]
+fn the_index_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache/dicomfs/index.sqlite");
+    drop(Index::open(&path).unwrap());
+    for (path, mode) in [(path.parent().unwrap(), 0o700), (&path, 0o600)] {
+        let found = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode, "{}", path.display());
+    }
+}

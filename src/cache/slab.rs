@@ -10,12 +10,13 @@
 //! The file is anonymous and private to this process, so nobody can truncate it under the mapping.
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -63,7 +64,11 @@ pub struct Slab {
     state: Mutex<State>,
     users: AtomicI64,
     usage: Arc<Usage>,
+    registration: OnceLock<Registration>,
 }
+
+/// What somebody keeps with a slab's file as long as the slab lives: here unknown.
+pub type Registration = Arc<dyn Any + Send + Sync>;
 
 /// The outcome of asking to fill a frame.
 pub enum Claim<'a> {
@@ -125,6 +130,7 @@ impl Slab {
             }),
             users: AtomicI64::new(0),
             usage,
+            registration: OnceLock::new(),
         })
     }
 
@@ -249,15 +255,29 @@ impl Slab {
         (range.start..end).find(|&i| state.frames[i].presence == Presence::Absent)
     }
 
-    /// If the slab is complete, counts one more passthrough handle and returns the file: from then
-    /// on no frame is dropped until [`Slab::passthrough_end`].
-    pub fn passthrough_begin(&self) -> Option<BorrowedFd<'_>> {
+    /// If the slab is complete, counts one more passthrough handle: from then on no frame is
+    /// dropped until [`Slab::passthrough_end`]. False when it is not complete.
+    pub fn passthrough_begin(&self) -> bool {
         let mut state = self.lock();
-        if state.present != state.frames.len() {
-            return None;
+        let complete = state.present == state.frames.len();
+        state.passthrough_handles += u32::from(complete);
+        complete
+    }
+
+    /// What `register` made of the slab's file, the first time it did.
+    ///
+    /// # Errors
+    /// Those of `register`; it is asked again the next time.
+    pub fn registration(
+        &self,
+        register: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Registration>,
+    ) -> io::Result<Registration> {
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration.clone());
         }
-        state.passthrough_handles += 1;
-        Some(self.file.as_fd())
+        let made = register(self.file.as_fd())?;
+        // Of two that race the first one in is kept: all handles have to use the same.
+        Ok(self.registration.get_or_init(|| made).clone())
     }
 
     /// One passthrough handle less.

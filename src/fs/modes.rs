@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use super::{Backing, OpenMode};
@@ -37,7 +37,6 @@ pub(super) struct Modes {
 struct Counts {
     cached: u32,
     passthrough: u32,
-    backing: Option<Weak<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Modes {
@@ -50,7 +49,7 @@ impl Modes {
         let counts = self.lock().entry(ino).or_default().clone();
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.cached == 0
-            && let Some(backing) = passthrough(&mut counts, slab, register)
+            && let Some(backing) = passthrough(slab, register)
         {
             counts.passthrough += 1;
             self.passthrough_opens.fetch_add(1, Ordering::Relaxed);
@@ -111,27 +110,19 @@ impl Modes {
     }
 }
 
-/// The backing of a complete slab: the one in use (a second id on one inode is EIO), or a new one.
+/// The backing of a complete slab; the slab keeps it, so that all handles have the same one (a
+/// second id on one inode is EIO).
 fn passthrough(
-    counts: &mut Counts,
     slab: &Slab,
     register: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Backing>,
 ) -> Option<Backing> {
-    let file = slab.passthrough_begin()?;
-    let in_use = counts.backing.as_ref().and_then(Weak::upgrade);
-    let backing = match in_use {
-        Some(backing) => Ok(backing),
-        None => register(file),
-    };
-    match backing {
-        Ok(backing) => {
-            counts.backing = Some(Arc::downgrade(&backing));
-            Some(backing)
-        }
-        Err(why) => {
+    if !slab.passthrough_begin() {
+        return None;
+    }
+    slab.registration(register)
+        .inspect_err(|why| {
             tracing::debug!("no passthrough: {why}");
             slab.passthrough_end();
-            None
-        }
-    }
+        })
+        .ok()
 }
