@@ -316,7 +316,7 @@ impl Fs {
 
     fn content(&self, tree: &Tree, node: Node) -> Result<Content, Error> {
         match node {
-            Node::Index(file) => Ok(Content::fixed(tree.index_table(file).to_vec())),
+            Node::Index(file) => Ok(Content::fixed(tree.index_table(file).clone())),
             Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
             Node::Part(position, part) => {
                 let volume = tree.volume(position).ok_or(Error::Absent)?;

@@ -105,8 +105,8 @@ pub struct Tree {
     by_name: HashMap<String, u32>,
     by_key: HashMap<u64, u32>,
     views: Views,
-    index_csv: Vec<u8>,
-    index_jsonl: Vec<u8>,
+    index_csv: Arc<[u8]>,
+    index_jsonl: Arc<[u8]>,
     findings: Vec<u8>,
     built: SystemTime,
 }
@@ -129,8 +129,8 @@ impl Tree {
     pub fn new(archive: Built, built: SystemTime) -> Result<Tree, format::Error> {
         let mut volumes = archive.volumes;
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
-        let index_csv = format::table::index_csv(&volumes)?;
-        let index_jsonl = format::table::index_jsonl(&volumes)?;
+        let index_csv = format::table::index_csv(&volumes)?.into();
+        let index_jsonl = format::table::index_jsonl(&volumes)?.into();
         let findings = format::table::findings_jsonl(&volumes, &archive.findings)?;
         let views = Views::new(&volumes);
         let mut by_key = HashMap::new();
@@ -172,7 +172,7 @@ impl Tree {
     }
 
     /// The contents of an index table.
-    pub fn index_table(&self, file: IndexFile) -> &[u8] {
+    pub fn index_table(&self, file: IndexFile) -> &Arc<[u8]> {
         match file {
             IndexFile::Csv => &self.index_csv,
             IndexFile::Jsonl => &self.index_jsonl,

@@ -125,6 +125,13 @@ fn describe(
         file(Dtype::I16, &[z, y, x], &stored),
     );
     model.insert(at("volume.stored.raw"), stored);
+    let shown = || values(series, dtype);
+    let f32s: Vec<u8> = shown().flat_map(|v| (v as f32).to_le_bytes()).collect();
+    model.insert(at("volume.f32.npy"), file(Dtype::F32, &[z, y, x], &f32s));
+    let i32s: Vec<u8> = shown()
+        .flat_map(|v| (v.round_ties_even() as i32).to_le_bytes())
+        .collect();
+    model.insert(at("volume.i32.raw"), i32s);
     for (k, frame) in slab.chunks(slab.len() / z as usize).enumerate() {
         model.insert(
             at(&format!("frames/{:04}.npy", k + 1)),
@@ -153,6 +160,18 @@ fn describe(
         model.insert(at(&format!("dicom/{:04}.dcm", k + 1)), bytes);
     }
     by_z
+}
+
+/// The values shown, in C order; float32 ones are rounded once.
+fn values(series: &Series, dtype: Dtype) -> impl Iterator<Item = f64> {
+    let [slices, rows, columns] = series.shape;
+    (0..slices * rows * columns).map(move |n| {
+        let value = series.value(n / (rows * columns), n / columns % rows, n % columns);
+        match dtype {
+            Dtype::F32 => f64::from(value as f32),
+            _ => value,
+        }
+    })
 }
 
 impl World {
@@ -376,4 +395,30 @@ fn writing_is_refused_everywhere() {
             assert!(opened.is_err_and(|e| e.errno() == libc::EROFS), "{path}");
         }
     }
+}
+
+#[test]
+fn a_value_beyond_int16_fails_its_frame_and_names_the_file_that_has_it() {
+    let mut ct = Series::ct("2.25.0", uids::EXPLICIT_VR_LITTLE_ENDIAN, [2, 8, 8]);
+    ct.stored.fill(0);
+    ct.stored[5] = -32000;
+    let world = world(&[ct], 1 << 20);
+    let at = |name: &str| world.open(&format!("series/{}/{name}", world.uids[0]));
+    let error = world
+        .read(at("volume.npy"), 4096, 128)
+        .expect_err("-33024 is no int16");
+    assert_eq!(error.errno(), libc::EIO);
+    assert!(error.to_string().contains("volume.i32.npy"), "{error}");
+    assert!(
+        world.read(at("volume.npy"), 4096 + 128, 128).is_ok(),
+        "the other frame"
+    );
+    let bytes = world
+        .read(at("volume.i32.raw"), 20, 4)
+        .expect("32 bits hold it");
+    assert_eq!(bytes, (-33024_i32).to_le_bytes());
+    let bytes = world
+        .read(at("volume.i16.raw"), 10, 2)
+        .expect("a cast saturates");
+    assert_eq!(bytes, i16::MIN.to_le_bytes());
 }

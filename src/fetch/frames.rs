@@ -17,7 +17,7 @@ use crate::decode::{self, Encoded, values};
 use crate::dicom::{
     self, FrameTable, ImagePixel, Luts, PixelDataLocation, TransferSyntax, read_deflated, syntax,
 };
-use crate::volume::{Frame, Transform, Variant, Volume};
+use crate::volume::{Dtype, Frame, Transform, Values, Variant, Volume};
 
 /// Multi-frame files kept open with their frame tables, a stream.
 const OPEN_FILES_MAX: usize = 16;
@@ -49,6 +49,7 @@ struct OpenRecord {
 struct Scratch {
     encoded: Vec<u8>,
     stored: Vec<u8>,
+    uncast: Vec<u8>,
 }
 
 thread_local! {
@@ -72,8 +73,11 @@ impl FrameSource {
             return Err(Error::Malformed("the source is no image".to_string()));
         };
         let opened = self.open(frame.record, record)?;
-        let as_stored =
-            self.variant == Variant::Stored || self.volume.values.transform == Transform::Identity;
+        let as_stored = match self.variant {
+            Variant::Stored => true,
+            Variant::Values => self.volume.values.transform == Transform::Identity,
+            Variant::Cast(_) => false,
+        };
         if as_stored && opened.is_verbatim(image) {
             opened.read_native(image, frame.frame_index, out)?;
             return Ok(self.source.verify(&opened.file, record)?);
@@ -98,15 +102,30 @@ impl FrameSource {
         scratch.stored.resize(len, 0);
         decode::decode_frame(opened.syntax.uid, image, encoded, &mut scratch.stored)?;
         let rescale = (frame.slope, frame.intercept);
-        values::apply(
-            &self.volume.values,
-            rescale,
-            image,
-            &opened.luts,
-            &scratch.stored,
-            out,
-        )
-        .map_err(|why| Error::Malformed(why.to_string()))
+        let show = |rule: &Values, out: &mut [u8]| {
+            values::apply(rule, rescale, image, &opened.luts, &scratch.stored, out)
+                .map_err(|why| Error::Malformed(why.to_string()))
+        };
+        let Variant::Cast(dtype) = self.variant else {
+            return show(&self.volume.values, out);
+        };
+        let rule = self.uncast_values();
+        let count = out.len() / dtype.itemsize();
+        scratch.uncast.resize(count * rule.dtype.itemsize(), 0);
+        show(&rule, &mut scratch.uncast)?;
+        decode::cast(rule.dtype, dtype, &scratch.uncast, out)
+            .map_err(|why| Error::Unsupported(why.to_string()))
+    }
+
+    /// The value rule a cast starts from: as for the values, but a whole-number offset is added
+    /// in 32 bits, so that what does not fit 16 is there to be cast.
+    fn uncast_values(&self) -> Values {
+        let values = &self.volume.values;
+        let narrow = values.transform == Transform::Offset && values.dtype == Dtype::I16;
+        Values {
+            dtype: if narrow { Dtype::I32 } else { values.dtype },
+            ..values.clone()
+        }
     }
 
     fn open(&self, index: usize, record: &Record) -> Result<Arc<OpenRecord>, Error> {
@@ -155,7 +174,7 @@ impl FrameSource {
             false => None,
         };
         let luts = match self.volume.values.transform {
-            Transform::Palette | Transform::ModalityLut if self.variant == Variant::Values => {
+            Transform::Palette | Transform::ModalityLut if self.variant != Variant::Stored => {
                 dicom::read_luts(&file, file_len)?
             }
             _ => Luts::default(),
@@ -307,11 +326,17 @@ impl From<dicom::Error> for Error {
     }
 }
 
+/// Without the path, which may name a patient: these words go to the log.
 impl From<archive::Error> for Error {
     fn from(error: archive::Error) -> Error {
         match error {
             archive::Error::Io { source, .. } => Error::io("cannot open the source file", &source),
-            _ => Error::Changed(error.to_string()),
+            archive::Error::Absent { .. } => Error::Changed("the source file is gone".to_string()),
+            archive::Error::Changed { .. }
+            | archive::Error::NotDirectory { .. }
+            | archive::Error::Index { .. } => {
+                Error::Changed("the source file changed since it was indexed".to_string())
+            }
         }
     }
 }

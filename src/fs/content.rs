@@ -14,7 +14,7 @@ use crate::volume::{Variant, Volume};
 /// What an open file holds.
 pub(super) enum Content {
     /// Bytes made when the file was opened; `volatile` ones differ from open to open.
-    Bytes { bytes: Vec<u8>, volatile: bool },
+    Bytes { bytes: Arc<[u8]>, volatile: bool },
     /// Bytes of a slab.
     Slab(SlabView),
     /// An original file.
@@ -43,16 +43,16 @@ impl SlabView {
 }
 
 impl Content {
-    pub(super) fn fixed(bytes: Vec<u8>) -> Content {
+    pub(super) fn fixed(bytes: impl Into<Arc<[u8]>>) -> Content {
         Content::Bytes {
-            bytes,
+            bytes: bytes.into(),
             volatile: false,
         }
     }
 
-    pub(super) fn volatile(bytes: Vec<u8>) -> Content {
+    pub(super) fn volatile(bytes: impl Into<Arc<[u8]>>) -> Content {
         Content::Bytes {
-            bytes,
+            bytes: bytes.into(),
             volatile: true,
         }
     }
@@ -110,15 +110,7 @@ fn stream(
     volume: &Arc<Volume>,
     variant: Variant,
 ) -> Result<Arc<Stream>, Error> {
-    let variant = if volume.stored_is_values() {
-        Variant::Values
-    } else {
-        variant
-    };
-    let label = match variant {
-        Variant::Values => "values",
-        Variant::Stored => "stored",
-    };
+    let variant = volume.same_bytes_as(variant);
     let header = npy::header(volume.dtype(variant), volume.shape(variant))
         .map_err(|why| Error::TooLarge(why.to_string()))?;
     let frame_len_bytes = usize::try_from(volume.frame_len_bytes(variant))
@@ -131,7 +123,7 @@ fn stream(
     let producer = || Arc::new(FrameSource::new(source.clone(), volume.clone(), variant)) as Arc<_>;
     let key = SlabKey {
         volume: volume.name.clone(),
-        variant: label,
+        variant: variant.word(),
     };
     Ok(fetcher.open(&key, layout, producer)?)
 }

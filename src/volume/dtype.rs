@@ -1,7 +1,7 @@
 //! Element types, in NumPy's words. Everything dicomfs shows is little endian.
 
 /// Element type of an array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dtype {
     /// `|u1`
     U8,

@@ -320,7 +320,10 @@ fn volume(name: String, layout: Layout<'_>) -> Result<Volume, Vec<(PathBuf, Find
         volume.frame_len_bytes(variant) > FRAME_BYTES_MAX
             || volume.len_bytes(variant) > VOLUME_BYTES_MAX
     };
-    if Variant::ALL.into_iter().any(is_too_large) {
+    if [Variant::Values, Variant::Stored]
+        .into_iter()
+        .any(is_too_large)
+    {
         return Err(refuse(
             "too_large",
             "the volume, or a frame of it, is over the limit of size",

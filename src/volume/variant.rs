@@ -2,18 +2,42 @@
 
 use super::{Dtype, Transform, Volume};
 
-/// Which array of a volume (DESIGN 1.3). Casts will be further variants.
+/// Which array of a volume (DESIGN 1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Variant {
     /// `volume.<format>`: what the value rule yields.
     Values,
     /// `volume.stored.<format>`: stored values as the decoder gives them.
     Stored,
+    /// `volume.f32.<format>` and the like: the values, cast. Asked for by name, so it rounds half
+    /// to even and saturates.
+    Cast(Dtype),
 }
 
 impl Variant {
-    /// All variants.
-    pub const ALL: [Variant; 2] = [Variant::Values, Variant::Stored];
+    /// All variants. Their order is part of inode numbers: new ones go to the end.
+    pub const ALL: [Variant; 6] = [
+        Variant::Values,
+        Variant::Stored,
+        Variant::Cast(Dtype::F32),
+        Variant::Cast(Dtype::F16),
+        Variant::Cast(Dtype::I16),
+        Variant::Cast(Dtype::I32),
+    ];
+
+    /// The word in the file's name: `volume.<word>.npy`; empty for the values themselves.
+    pub fn word(self) -> &'static str {
+        match self {
+            Variant::Values => "",
+            Variant::Stored => "stored",
+            Variant::Cast(Dtype::F32) => "f32",
+            Variant::Cast(Dtype::F16) => "f16",
+            Variant::Cast(Dtype::I16) => "i16",
+            Variant::Cast(Dtype::I32) => "i32",
+            // Not offered: no name leads here.
+            Variant::Cast(other) => other.descr(),
+        }
+    }
 }
 
 impl Volume {
@@ -22,6 +46,7 @@ impl Volume {
         match variant {
             Variant::Values => self.values.dtype,
             Variant::Stored => self.stored_dtype,
+            Variant::Cast(dtype) => dtype,
         }
     }
 
@@ -62,9 +87,19 @@ impl Volume {
             .saturating_mul(self.frames.len() as u64)
     }
 
-    /// Whether both variants are the same bytes, so that they can share a slab.
-    pub fn stored_is_values(&self) -> bool {
-        self.values.transform == Transform::Identity
+    /// The variant with the same bytes that stands for all that have them, so that they share a
+    /// slab: stored values without a rescale are the values, and so is a cast to their own dtype.
+    pub fn same_bytes_as(&self, variant: Variant) -> Variant {
+        match variant {
+            Variant::Stored if self.values.transform == Transform::Identity => Variant::Values,
+            // An offset that overflows makes the values fail; its cast has other bytes then.
+            Variant::Cast(dtype)
+                if dtype == self.values.dtype && self.values.transform != Transform::Offset =>
+            {
+                Variant::Values
+            }
+            other => other,
+        }
     }
 }
 
