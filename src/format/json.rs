@@ -26,6 +26,7 @@ struct Document<'a> {
     axes: &'a str,
     dtype: &'static str,
     stored_dtype: &'static str,
+    variants: BTreeMap<&'static str, JsonVariant>,
     spacing_mm: Option<[f64; 3]>,
     affine_lps: Option<[[f64; 4]; 4]>,
     affine_ras: Option<[[f64; 4]; 4]>,
@@ -36,6 +37,24 @@ struct Document<'a> {
     frames: Vec<JsonFrame<'a>>,
     transfer_syntax: OneOrMore<'a>,
     dicom: BTreeMap<&'a str, JsonValue<'a>>,
+}
+
+/// What opens beside the plain files, by its word: `volume.<word>.npy`.
+#[derive(Serialize)]
+struct JsonVariant {
+    dtype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cast: Option<&'static str>,
+}
+
+/// The variants that are not the values themselves.
+fn variants(volume: &Volume) -> BTreeMap<&'static str, JsonVariant> {
+    let by_name = Variant::ALL.into_iter().filter(|v| *v != Variant::Values);
+    let describe = |variant: Variant| JsonVariant {
+        dtype: volume.dtype(variant).descr(),
+        cast: matches!(variant, Variant::Cast(_)).then_some("rounds half to even, saturates"),
+    };
+    by_name.map(|v| (v.word(), describe(v))).collect()
 }
 
 /// A finding as it is shown.
@@ -123,6 +142,7 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
         axes: volume.axes(Variant::Values),
         dtype: volume.dtype(Variant::Values).descr(),
         stored_dtype: volume.dtype(Variant::Stored).descr(),
+        variants: variants(volume),
         spacing_mm: volume.geometry.as_ref().map(|g| g.spacing_mm),
         affine_lps: volume.geometry.as_ref().map(|g| g.affine_lps),
         affine_ras: volume.geometry.as_ref().map(|g| g.affine_ras()),

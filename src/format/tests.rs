@@ -99,6 +99,13 @@ fn volume_json_says_it_all() {
             "axes": "zyx",
             "dtype": "<i2",
             "stored_dtype": "<u2",
+            "variants": {
+                "f16": { "dtype": "<f2", "cast": "rounds half to even, saturates" },
+                "f32": { "dtype": "<f4", "cast": "rounds half to even, saturates" },
+                "i16": { "dtype": "<i2", "cast": "rounds half to even, saturates" },
+                "i32": { "dtype": "<i4", "cast": "rounds half to even, saturates" },
+                "stored": { "dtype": "<u2" },
+            },
             "spacing_mm": [2.0, 0.5, 0.75],
             "affine_lps": [
                 [0.75, 0.0, 0.0, -10.0], [0.0, 0.5, 0.0, -20.0], [0.0, 0.0, 2.0, 2.0],
