@@ -278,17 +278,17 @@ impl Drop for Fetcher {
 impl Shared {
     fn work(&self) {
         while let Some(task) = self.queue.next() {
-            match task {
-                Task::Work(work) => {
-                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                        tracing::error!("reading a source file ended by a panic");
-                    }
-                }
+            // Whatever is wrong with one frame or one reply, the worker is there for the next.
+            let done = catch_unwind(AssertUnwindSafe(|| match task {
+                Task::Work(work) => work(),
                 Task::Frame {
                     stream,
                     frame,
                     urgent,
                 } => self.make(&stream, frame, urgent),
+            }));
+            if done.is_err() {
+                tracing::error!("a decode worker survived a panic");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Pure: no I/O, no threads, no clock. Everything here follows from headers alone, so that the
 //! shape, dtype and size of every file are known before any Pixel Data is read.
 //!
-//! [`build`] is the only way in. It works in these steps, one module each:
+//! [`fn@build`] is the only way in. It works in these steps, one module each:
 //! `admit` (is this a frame source at all), `duplicates` (the same SOP Instance twice), `split`
 //! (what cannot be one array), `order` (z and t), `geometry` (the affine), `values` (the value
 //! rule), `series` (names and siblings). `finding` holds the table of codes and what each does to
@@ -36,7 +36,7 @@ pub use variant::Variant;
 
 use crate::archive::Record;
 
-/// What [`build`] makes of an archive. Every frame of every record is either in exactly one volume
+/// What [`fn@build`] makes of an archive. Every frame of every record is either in exactly one volume
 /// or its record's path is in `findings`.
 #[derive(Debug, Clone, Default)]
 pub struct Built {

@@ -71,7 +71,7 @@ impl Volume {
         &shape[leading..]
     }
 
-    /// Bytes of one frame of a variant. [`super::build`] keeps it within
+    /// Bytes of one frame of a variant. [`fn@super::build`] keeps it within
     /// [`FRAME_BYTES_MAX`].
     pub fn frame_len_bytes(&self, variant: Variant) -> u64 {
         self.frame_shape(variant)
@@ -80,7 +80,7 @@ impl Volume {
             .saturating_mul(self.dtype(variant).itemsize() as u64)
     }
 
-    /// Bytes of all frames of a variant, without any header. [`super::build`] keeps it within
+    /// Bytes of all frames of a variant, without any header. [`fn@super::build`] keeps it within
     /// [`VOLUME_BYTES_MAX`].
     pub fn len_bytes(&self, variant: Variant) -> u64 {
         self.frame_len_bytes(variant)

@@ -1,10 +1,10 @@
 //! JPEG 2000 and High-Throughput JPEG 2000 (ITU-T T.800, T.814): transfer syntaxes .90 to .93 and
 //! .201 to .203, by OpenJPEG.
 //!
-//! The codestream's own headers are read here first ([`codestream`]): size, components, precision
+//! The codestream's own headers are read here first (`codestream`): size, components, precision
 //! and the lengths of the tile-parts, so that the C library is only ever asked for pictures of the
 //! size that the DICOM header promises, and a codestream that was cut short is an error. OpenJPEG
-//! itself is confined to [`openjpeg`].
+//! itself is confined to `openjpeg`.
 
 mod codestream;
 mod openjpeg;
