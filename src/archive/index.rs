@@ -19,10 +19,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::read::Content;
 use super::scan::Seen;
 use super::{Error, SourceIdentity};
+use crate::dicom::Attributes;
 
 /// Version of what the rows hold; to be raised whenever `Instance` or the parser changes what is
-/// stored. The crate's version is part of the stamp as well.
-const FORMAT_VERSION: u32 = 1;
+/// stored. The crate's version and the table of attributes are part of the stamp as well.
+const FORMAT_VERSION: u32 = 2;
 
 /// "dcmf": tells an index of ours from any other database.
 const APPLICATION_ID: u32 = 0x6463_6D66;
@@ -188,7 +189,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Where the file system cannot do it, the mode stays another one, which serves as well.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    let stamp = format!("{FORMAT_VERSION} {}", env!("CARGO_PKG_VERSION"));
+    let (version, table) = (env!("CARGO_PKG_VERSION"), Attributes::TABLE);
+    let stamp = format!("{FORMAT_VERSION} {version} {table:08x}");
     let transaction = begin(&mut connection)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
