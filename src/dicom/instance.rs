@@ -30,7 +30,7 @@ pub struct Instance {
     /// Top-level attributes, overlaid by the Shared Functional Groups (PS3.3 C.7.6.16).
     pub shared: FrameAttributes,
     /// Per-Frame Functional Groups, one a frame in stored order; empty where there are none. What
-    /// an entry leaves unset is to be taken from `shared` (see [`Instance::frame`]).
+    /// an entry leaves unset is to be taken from `shared`, field by field.
     pub per_frame: Vec<FrameAttributes>,
     /// Attributes shown to users: the descriptive ones, never bulk data.
     pub attributes: Attributes,
