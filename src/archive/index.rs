@@ -118,8 +118,16 @@ pub(super) struct Rows {
     contents: Vec<u8>,
 }
 
+impl Row {
+    /// Notes that there still is such a file, so that the row is not forgotten.
+    pub(super) fn see(&self) {
+        self.is_seen.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What an index has of one file.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     identity: SourceIdentity,
     crc: u32,
     content: Range<usize>,
@@ -127,21 +135,18 @@ struct Row {
 }
 
 impl Rows {
-    /// Notes that there is a file at `path`, so that its row is not forgotten.
-    pub(super) fn see(&self, path: &Path) {
-        if let Some(row) = self.by_path.get(path) {
-            row.is_seen.store(true, Ordering::Relaxed);
-        }
+    /// The row of the file at `path`.
+    pub(super) fn row(&self, path: &Path) -> Option<&Row> {
+        self.by_path.get(path)
     }
 
-    /// Has the index a row for `path`?
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.by_path.contains_key(path)
-    }
-
-    /// What the index has of this version of a file; `None` too when the row is damaged.
-    pub(super) fn content(&self, path: &Path, identity: SourceIdentity) -> Option<Content> {
-        let row = self.by_path.get(path)?;
+    /// What `row`, that of `path`, has of this version of the file; `None` too when it is damaged.
+    pub(super) fn content(
+        &self,
+        row: &Row,
+        path: &Path,
+        identity: SourceIdentity,
+    ) -> Option<Content> {
         let content = self.contents.get(row.content.clone())?;
         if row.identity != identity || checksum(path, identity, content) != row.crc {
             return None;

@@ -126,6 +126,7 @@ pub fn scan(
         gathered.index_failed(&error);
     }
     drop(known);
+    // Sorted by now, and so the records are.
     for file in seen {
         gathered.take(file);
     }
@@ -214,7 +215,6 @@ impl Gathered {
     }
 
     fn finish(mut self, root: &Path) -> Catalog {
-        self.records.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         self.findings.sort_unstable();
         Catalog {
             root: root.to_owned(),
@@ -291,17 +291,18 @@ fn reader(
 /// Looks at one file: only at its size and time when those are as known.
 fn look(root: &Path, path: PathBuf, known: &Rows) -> Result<Seen, (PathBuf, Unreadable)> {
     let full = root.join(&path);
-    if known.has(&path)
+    let row = known.row(&path);
+    if let Some(row) = row
         && let Ok(metadata) = std::fs::metadata(&full)
         && metadata.is_file()
-        && let Some(content) = known.content(&path, SourceIdentity::of(&metadata))
+        && let Some(content) = known.content(row, &path, SourceIdentity::of(&metadata))
     {
-        known.see(&path);
+        row.see();
         return Ok(Seen::new(path, &metadata, content, true));
     }
     match read(&full) {
         Ok((metadata, content)) => {
-            known.see(&path);
+            row.inspect(|row| row.see());
             Ok(Seen::new(path, &metadata, content, false))
         }
         Err(unreadable) => Err((path, unreadable)),
