@@ -297,19 +297,19 @@ fn write(connection: &mut Connection, files: &[&Seen]) -> rusqlite::Result<()> {
     for batch in files.chunks(BATCH_ROWS) {
         let encoded: Vec<Option<Vec<u8>>> = batch
             .par_iter()
-            .map(|file| postcard::to_stdvec(&file.content).ok())
+            .map(|file| postcard::to_stdvec(&file.content.map(|record| &record.instance)).ok())
             .collect();
         let transaction = begin(connection)?;
         let insert = "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut statement = transaction.prepare_cached(insert)?;
         for (file, content) in batch.iter().zip(encoded) {
             let Some(content) = content else { continue };
-            let crc = checksum(&file.path, file.identity, &content);
+            let crc = checksum(file.path(), file.identity, &content);
             let SourceIdentity {
                 size_bytes,
                 mtime_ns,
             } = file.identity;
-            let path = file.path.as_os_str().as_bytes();
+            let path = file.path().as_os_str().as_bytes();
             statement.execute(params![path, size_bytes as i64, mtime_ns, crc, content])?;
         }
         drop(statement);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::index::Rows;
@@ -136,23 +137,45 @@ pub fn scan(
 /// One file looked at.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) path: PathBuf,
+    /// Empty for an instance, whose record has it.
+    path: PathBuf,
     pub(super) identity: SourceIdentity,
     /// Device and inode: the same for two names of one file.
     file_id: (u64, u64),
-    pub(super) content: Content,
+    pub(super) content: Content<Arc<Record>>,
     /// The content is what the index had.
     pub(super) from_index: bool,
 }
 
 impl Seen {
-    fn new(path: PathBuf, metadata: &Metadata, content: Content, from_index: bool) -> Seen {
+    fn new(mut path: PathBuf, metadata: &Metadata, content: Content, from_index: bool) -> Seen {
+        let identity = SourceIdentity::of(metadata);
+        // The record is made here and not when all files are known: in many threads at once, and
+        // so that the instance's first place in memory serves the next one.
+        let content = match content {
+            Content::Instance(instance) => Content::Instance(Arc::new(Record {
+                path: std::mem::take(&mut path),
+                identity,
+                instance: *instance,
+            })),
+            Content::Dicomdir => Content::Dicomdir,
+            Content::NotDicom => Content::NotDicom,
+            Content::Unusable(code, detail) => Content::Unusable(code, detail),
+        };
         Seen {
             path,
-            identity: SourceIdentity::of(metadata),
+            identity,
             file_id: (metadata.dev(), metadata.ino()),
             content,
             from_index,
+        }
+    }
+
+    /// Where the file is, relative to the root.
+    pub(super) fn path(&self) -> &Path {
+        match &self.content {
+            Content::Instance(record) => &record.path,
+            _ => &self.path,
         }
     }
 }
@@ -187,13 +210,9 @@ impl Gathered {
     fn take(&mut self, file: Seen) {
         self.counts.from_index += u64::from(file.from_index);
         match file.content {
-            Content::Instance(instance) => {
+            Content::Instance(record) => {
                 self.counts.dicom += 1;
-                self.records.push(Arc::new(Record {
-                    path: file.path,
-                    identity: file.identity,
-                    instance: *instance,
-                }));
+                self.records.push(record);
             }
             Content::Dicomdir => self.counts.dicomdir += 1,
             Content::NotDicom => self.counts.not_dicom += 1,
@@ -206,7 +225,7 @@ impl Gathered {
 
     /// Leaves out all names of a file but the first: links would make duplicates of instances.
     fn drop_linked_twice(&mut self, mut seen: Vec<Seen>) -> Vec<Seen> {
-        seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        seen.par_sort_unstable_by(|a, b| a.path().cmp(b.path()));
         let mut ids = HashSet::with_capacity(seen.len());
         let before = seen.len();
         seen.retain(|file| ids.insert(file.file_id));
