@@ -3,7 +3,9 @@
 //! Knows nothing of volumes, caches or mounts. Parsing works on byte windows; the only I/O is a
 //! positioned read handed in by the caller ([`ReadAt`]).
 
+mod attributes;
 pub mod deflate;
+mod dictionary;
 pub mod encapsulation;
 mod error;
 pub mod header;
@@ -16,6 +18,7 @@ pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use attributes::{Attributes, UnknownKeyword};
 pub use deflate::read_deflated;
 pub use encapsulation::{EncodedFrame, Fragment, FrameState, FrameTable};
 pub use error::Error;

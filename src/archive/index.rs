@@ -4,13 +4,15 @@
 //! written with, and an index that fails is the same as none. The caller says where it lies,
 //! which is never in the archive. Several processes may share one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -19,10 +21,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::read::Content;
 use super::scan::Seen;
 use super::{Error, SourceIdentity};
+use crate::dicom::Attributes;
 
 /// Version of what the rows hold; to be raised whenever `Instance` or the parser changes what is
-/// stored. The crate's version is part of the stamp as well.
-const FORMAT_VERSION: u32 = 1;
+/// stored. The crate's version and the table of attributes are part of the stamp as well.
+const FORMAT_VERSION: u32 = 2;
 
 /// "dcmf": tells an index of ours from any other database.
 const APPLICATION_ID: u32 = 0x6463_6D66;
@@ -90,40 +93,65 @@ impl Index {
         }
     }
 
-    /// What files of the archive at `root` the index knows, and in which version. An index of
-    /// another archive knows none.
-    pub(super) fn identities(
-        &mut self,
-        root: &Path,
-    ) -> Result<HashMap<PathBuf, SourceIdentity>, Error> {
-        let result = bind(&mut self.connection, root).and_then(|()| identities(&self.connection));
+    /// All that the index has of the archive at `root`. An index of another archive has nothing.
+    pub(super) fn rows(&mut self, root: &Path) -> Result<Rows, Error> {
+        let result = bind(&mut self.connection, root).and_then(|()| rows(&self.connection));
         result.map_err(|error| self.failed(&error))
     }
 
-    /// What the index has of these files; those whose row is damaged, or by now of another
-    /// version, are left out.
-    pub(super) fn contents(&self, files: &[Seen]) -> Result<HashMap<PathBuf, Content>, Error> {
-        let wanted = files
-            .iter()
-            .map(|file| (file.path.as_path(), file.identity))
-            .collect();
-        contents(&self.connection, &wanted).map_err(|error| self.failed(&error))
-    }
-
-    /// Writes the files just read and forgets those that `known` has and that were neither read
-    /// nor `kept`.
-    pub(super) fn update(
-        &mut self,
-        fresh: &[Seen],
-        known: &HashMap<PathBuf, SourceIdentity>,
-        kept: &HashSet<PathBuf>,
-    ) -> Result<(), Error> {
-        let read: HashSet<&Path> = fresh.iter().map(|file| file.path.as_path()).collect();
-        let gone = known.keys().filter(|path| !kept.contains(*path));
-        let gone: Vec<&PathBuf> = gone.filter(|path| !read.contains(path.as_path())).collect();
+    /// Writes the files of `seen` that were read and forgets those of `known` that were not seen.
+    pub(super) fn update(&mut self, seen: &[Seen], known: &Rows) -> Result<(), Error> {
+        let fresh: Vec<&Seen> = seen.iter().filter(|file| !file.from_index).collect();
+        let gone = known.by_path.iter();
+        let gone = gone.filter(|(_, row)| !row.is_seen.load(Ordering::Relaxed));
+        let gone: Vec<&PathBuf> = gone.map(|(path, _)| path).collect();
         let result =
-            write(&mut self.connection, fresh).and_then(|()| forget(&mut self.connection, &gone));
+            write(&mut self.connection, &fresh).and_then(|()| forget(&mut self.connection, &gone));
         result.map_err(|error| self.failed(&error))
+    }
+}
+
+/// What an index has: contents stay encoded until a file turns out to be as it was.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    by_path: HashMap<PathBuf, Row>,
+    contents: Vec<u8>,
+}
+
+impl Row {
+    /// Notes that there still is such a file, so that the row is not forgotten.
+    pub(super) fn see(&self) {
+        self.is_seen.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What an index has of one file.
+#[derive(Debug)]
+pub(super) struct Row {
+    identity: SourceIdentity,
+    crc: u32,
+    content: Range<usize>,
+    is_seen: AtomicBool,
+}
+
+impl Rows {
+    /// The row of the file at `path`.
+    pub(super) fn row(&self, path: &Path) -> Option<&Row> {
+        self.by_path.get(path)
+    }
+
+    /// What `row`, that of `path`, has of this version of the file; `None` too when it is damaged.
+    pub(super) fn content(
+        &self,
+        row: &Row,
+        path: &Path,
+        identity: SourceIdentity,
+    ) -> Option<Content> {
+        let content = self.contents.get(row.content.clone())?;
+        if row.identity != identity || checksum(path, identity, content) != row.crc {
+            return None;
+        }
+        postcard::from_bytes(content).ok()
     }
 }
 
@@ -188,7 +216,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Where the file system cannot do it, the mode stays another one, which serves as well.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    let stamp = format!("{FORMAT_VERSION} {}", env!("CARGO_PKG_VERSION"));
+    let (version, table) = (env!("CARGO_PKG_VERSION"), Attributes::TABLE);
+    let stamp = format!("{FORMAT_VERSION} {version} {table:08x}");
     let transaction = begin(&mut connection)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -231,61 +260,27 @@ fn bind(connection: &mut Connection, root: &Path) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn identities(connection: &Connection) -> rusqlite::Result<HashMap<PathBuf, SourceIdentity>> {
-    let mut statement = connection.prepare("SELECT path, size, mtime FROM files")?;
-    let rows = statement.query_map([], |row| {
+fn rows(connection: &Connection) -> rusqlite::Result<Rows> {
+    let mut found = Rows::default();
+    let mut statement = connection.prepare("SELECT path, size, mtime, crc, content FROM files")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let path = PathBuf::from(OsStr::from_bytes(row.get_ref(0)?.as_blob()?));
         let identity = SourceIdentity {
             size_bytes: row.get::<_, i64>(1)? as u64,
             mtime_ns: row.get(2)?,
         };
-        Ok((path_of(row.get_ref(0)?.as_blob()?), identity))
-    })?;
-    rows.collect()
-}
-
-fn contents(
-    connection: &Connection,
-    wanted: &HashMap<&Path, SourceIdentity>,
-) -> rusqlite::Result<HashMap<PathBuf, Content>> {
-    let mut found = HashMap::with_capacity(wanted.len());
-    let mut statement = connection.prepare("SELECT path, size, mtime, crc, content FROM files")?;
-    let mut rows = statement.query([])?;
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
-    loop {
-        let row = rows.next()?;
-        let ended = row.is_none();
-        if let Some(row) = row {
-            let path = path_of(row.get_ref(0)?.as_blob()?);
-            let identity = SourceIdentity {
-                size_bytes: row.get::<_, i64>(1)? as u64,
-                mtime_ns: row.get(2)?,
-            };
-            if wanted.get(path.as_path()) == Some(&identity) {
-                batch.push((
-                    path,
-                    identity,
-                    row.get::<_, u32>(3)?,
-                    row.get::<_, Vec<u8>>(4)?,
-                ));
-            }
-        }
-        if ended || batch.len() == BATCH_ROWS {
-            let rows = batch
-                .par_drain(..)
-                .filter_map(|(path, identity, crc, content)| {
-                    let whole = checksum(&path, identity, &content) == crc;
-                    let content = whole
-                        .then(|| postcard::from_bytes(&content).ok())
-                        .flatten()?;
-                    Some((path, content))
-                });
-            let rows: Vec<(PathBuf, Content)> = rows.collect();
-            found.extend(rows);
-        }
-        if ended {
-            return Ok(found);
-        }
+        let start = found.contents.len();
+        found.contents.extend_from_slice(row.get_ref(4)?.as_blob()?);
+        let row = Row {
+            identity,
+            crc: row.get(3)?,
+            content: start..found.contents.len(),
+            is_seen: AtomicBool::new(false),
+        };
+        found.by_path.insert(path, row);
     }
+    Ok(found)
 }
 
 /// SQLite does not notice a flipped bit in a row; a wrong rescale slope must not come from one.
@@ -298,23 +293,23 @@ fn checksum(path: &Path, identity: SourceIdentity, content: &[u8]) -> u32 {
     crc.sum()
 }
 
-fn write(connection: &mut Connection, files: &[Seen]) -> rusqlite::Result<()> {
+fn write(connection: &mut Connection, files: &[&Seen]) -> rusqlite::Result<()> {
     for batch in files.chunks(BATCH_ROWS) {
         let encoded: Vec<Option<Vec<u8>>> = batch
             .par_iter()
-            .map(|file| postcard::to_stdvec(file.content.as_ref()?).ok())
+            .map(|file| postcard::to_stdvec(&file.content.map(|record| &record.instance)).ok())
             .collect();
         let transaction = begin(connection)?;
         let insert = "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut statement = transaction.prepare_cached(insert)?;
         for (file, content) in batch.iter().zip(encoded) {
             let Some(content) = content else { continue };
-            let crc = checksum(&file.path, file.identity, &content);
+            let crc = checksum(file.path(), file.identity, &content);
             let SourceIdentity {
                 size_bytes,
                 mtime_ns,
             } = file.identity;
-            let path = file.path.as_os_str().as_bytes();
+            let path = file.path().as_os_str().as_bytes();
             statement.execute(params![path, size_bytes as i64, mtime_ns, crc, content])?;
         }
         drop(statement);
@@ -334,8 +329,4 @@ fn forget(connection: &mut Connection, paths: &[&PathBuf]) -> rusqlite::Result<(
         transaction.commit()?;
     }
     Ok(())
-}
-
-fn path_of(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(bytes))
 }

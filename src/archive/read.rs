@@ -14,15 +14,27 @@ use crate::dicom::{self, Header, Instance};
 
 /// What a file turned out to be: what the index keeps of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Content {
+pub(super) enum Content<I = Box<Instance>> {
     /// A SOP Instance.
-    Instance(Box<Instance>),
+    Instance(I),
     /// A DICOMDIR.
     Dicomdir,
     /// Not DICOM.
     NotDicom,
     /// DICOM that cannot be used: finding code and detail.
     Unusable(String, String),
+}
+
+impl<I> Content<I> {
+    /// The same with `instance` of the instance in its place.
+    pub(super) fn map<'a, J>(&'a self, instance: impl FnOnce(&'a I) -> J) -> Content<J> {
+        match self {
+            Content::Instance(found) => Content::Instance(instance(found)),
+            Content::Dicomdir => Content::Dicomdir,
+            Content::NotDicom => Content::NotDicom,
+            Content::Unusable(code, detail) => Content::Unusable(code.clone(), detail.clone()),
+        }
+    }
 }
 
 /// Why a file could not even be looked at; not for the index, since it may pass.

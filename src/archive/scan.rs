@@ -3,7 +3,7 @@
 //! The result depends on the files only, not on timing: records and findings are sorted by path.
 //! One bad file costs one finding.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use walkdir::WalkDir;
 
+use super::index::Rows;
 use super::read::{Content, Unreadable, read};
 use super::{Error, Index, Record, SourceIdentity};
 
@@ -107,10 +109,10 @@ pub fn scan(
     std::fs::read_dir(root).map_err(|error| Error::io(root, error))?;
     let mut gathered = Gathered::default();
     let mut index = index;
-    let mut known = HashMap::new();
+    let mut known = Rows::default();
     if let Some(usable) = &mut index {
-        match usable.identities(root) {
-            Ok(identities) => known = identities,
+        match usable.rows(root) {
+            Ok(rows) => known = rows,
             Err(error) => {
                 gathered.index_failed(&error);
                 index = None;
@@ -119,16 +121,14 @@ pub fn scan(
     }
     let seen = look_at_files(root, options, &known, progress, &mut gathered);
     let seen = gathered.drop_linked_twice(seen);
-    let fresh = match &mut index {
-        Some(index) => recall(index, root, seen, &known, &mut gathered),
-        None => seen,
-    };
     if let Some(index) = index
-        && let Err(error) = index.update(&fresh, &known, &gathered.kept_paths)
+        && let Err(error) = index.update(&seen, &known)
     {
         gathered.index_failed(&error);
     }
-    for file in fresh {
+    drop(known);
+    // Sorted by now, and so the records are.
+    for file in seen {
         gathered.take(file);
     }
     Ok(gathered.finish(root))
@@ -137,12 +137,47 @@ pub fn scan(
 /// One file looked at.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) path: PathBuf,
+    /// Empty for an instance, whose record has it.
+    path: PathBuf,
     pub(super) identity: SourceIdentity,
     /// Device and inode: the same for two names of one file.
     file_id: (u64, u64),
-    /// `None`: as the index has it.
-    pub(super) content: Option<Content>,
+    pub(super) content: Content<Arc<Record>>,
+    /// The content is what the index had.
+    pub(super) from_index: bool,
+}
+
+impl Seen {
+    fn new(mut path: PathBuf, metadata: &Metadata, content: Content, from_index: bool) -> Seen {
+        let identity = SourceIdentity::of(metadata);
+        // The record is made here and not when all files are known: in many threads at once, and
+        // so that the instance's first place in memory serves the next one.
+        let content = match content {
+            Content::Instance(instance) => Content::Instance(Arc::new(Record {
+                path: std::mem::take(&mut path),
+                identity,
+                instance: *instance,
+            })),
+            Content::Dicomdir => Content::Dicomdir,
+            Content::NotDicom => Content::NotDicom,
+            Content::Unusable(code, detail) => Content::Unusable(code, detail),
+        };
+        Seen {
+            path,
+            identity,
+            file_id: (metadata.dev(), metadata.ino()),
+            content,
+            from_index,
+        }
+    }
+
+    /// Where the file is, relative to the root.
+    pub(super) fn path(&self) -> &Path {
+        match &self.content {
+            Content::Instance(record) => &record.path,
+            _ => &self.path,
+        }
+    }
 }
 
 /// All that a scan gathers.
@@ -151,8 +186,6 @@ struct Gathered {
     records: Vec<Arc<Record>>,
     findings: Vec<FileFinding>,
     counts: Counts,
-    /// Paths whose entries in the index stay as they are.
-    kept_paths: HashSet<PathBuf>,
 }
 
 impl Gathered {
@@ -175,28 +208,24 @@ impl Gathered {
     }
 
     fn take(&mut self, file: Seen) {
+        self.counts.from_index += u64::from(file.from_index);
         match file.content {
-            Some(Content::Instance(instance)) => {
+            Content::Instance(record) => {
                 self.counts.dicom += 1;
-                self.records.push(Arc::new(Record {
-                    path: file.path,
-                    identity: file.identity,
-                    instance: *instance,
-                }));
+                self.records.push(record);
             }
-            Some(Content::Dicomdir) => self.counts.dicomdir += 1,
-            Some(Content::NotDicom) => self.counts.not_dicom += 1,
-            Some(Content::Unusable(code, detail)) => {
+            Content::Dicomdir => self.counts.dicomdir += 1,
+            Content::NotDicom => self.counts.not_dicom += 1,
+            Content::Unusable(code, detail) => {
                 self.counts.unusable += 1;
                 self.find(file.path, &code, detail);
             }
-            None => {}
         }
     }
 
     /// Leaves out all names of a file but the first: links would make duplicates of instances.
     fn drop_linked_twice(&mut self, mut seen: Vec<Seen>) -> Vec<Seen> {
-        seen.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        seen.par_sort_unstable_by(|a, b| a.path().cmp(b.path()));
         let mut ids = HashSet::with_capacity(seen.len());
         let before = seen.len();
         seen.retain(|file| ids.insert(file.file_id));
@@ -205,7 +234,6 @@ impl Gathered {
     }
 
     fn finish(mut self, root: &Path) -> Catalog {
-        self.records.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         self.findings.sort_unstable();
         Catalog {
             root: root.to_owned(),
@@ -216,47 +244,6 @@ impl Gathered {
     }
 }
 
-/// Fills in what the index knows; returns the files whose content is at hand only now or that
-/// the index turned out not to have after all, which are read.
-fn recall(
-    index: &mut Index,
-    root: &Path,
-    seen: Vec<Seen>,
-    known: &HashMap<PathBuf, SourceIdentity>,
-    gathered: &mut Gathered,
-) -> Vec<Seen> {
-    let (same, mut fresh): (Vec<Seen>, Vec<Seen>) =
-        seen.into_iter().partition(|file| file.content.is_none());
-    if same.is_empty() && known.is_empty() {
-        return fresh;
-    }
-    let mut contents = match index.contents(&same) {
-        Ok(contents) => contents,
-        Err(error) => {
-            gathered.index_failed(&error);
-            HashMap::new()
-        }
-    };
-    for mut file in same {
-        if let Some(content) = contents.remove(&file.path) {
-            gathered.counts.from_index += 1;
-            gathered.kept_paths.insert(file.path.clone());
-            file.content = Some(content);
-            gathered.take(file);
-            continue;
-        }
-        match read(&root.join(&file.path)) {
-            Ok((metadata, content)) => {
-                file.identity = SourceIdentity::of(&metadata);
-                file.content = Some(content);
-                fresh.push(file);
-            }
-            Err(Unreadable(why)) => gathered.unreadable(file.path, why),
-        }
-    }
-    fresh
-}
-
 /// Paths handed to a reader at a time: few enough to share the end of a scan fairly.
 const BATCH_FILES: usize = 64;
 
@@ -264,7 +251,7 @@ const BATCH_FILES: usize = 64;
 fn look_at_files(
     root: &Path,
     options: &Options,
-    known: &HashMap<PathBuf, SourceIdentity>,
+    known: &Rows,
     progress: &dyn Progress,
     gathered: &mut Gathered,
 ) -> Vec<Seen> {
@@ -295,7 +282,7 @@ type Looked = (Vec<Seen>, Vec<(PathBuf, String)>);
 
 fn reader(
     root: &Path,
-    known: &HashMap<PathBuf, SourceIdentity>,
+    known: &Rows,
     receiver: &Mutex<Receiver<Vec<PathBuf>>>,
     done: &AtomicU64,
     progress: &dyn Progress,
@@ -311,14 +298,9 @@ fn reader(
         };
         let count = batch.len() as u64;
         for path in batch {
-            match look(root, &path, known.get(&path)) {
-                Ok((metadata, content)) => seen.push(Seen {
-                    path,
-                    identity: SourceIdentity::of(&metadata),
-                    file_id: (metadata.dev(), metadata.ino()),
-                    content,
-                }),
-                Err(Unreadable(why)) => unreadable.push((path, why)),
+            match look(root, path, known) {
+                Ok(file) => seen.push(file),
+                Err((path, Unreadable(why))) => unreadable.push((path, why)),
             }
         }
         progress.files_done(done.fetch_add(count, Ordering::Relaxed) + count);
@@ -326,20 +308,24 @@ fn reader(
 }
 
 /// Looks at one file: only at its size and time when those are as known.
-fn look(
-    root: &Path,
-    path: &Path,
-    known: Option<&SourceIdentity>,
-) -> Result<(Metadata, Option<Content>), Unreadable> {
-    let full = root.join(path);
-    if let Some(known) = known
+fn look(root: &Path, path: PathBuf, known: &Rows) -> Result<Seen, (PathBuf, Unreadable)> {
+    let full = root.join(&path);
+    let row = known.row(&path);
+    if let Some(row) = row
         && let Ok(metadata) = std::fs::metadata(&full)
         && metadata.is_file()
-        && SourceIdentity::of(&metadata) == *known
+        && let Some(content) = known.content(row, &path, SourceIdentity::of(&metadata))
     {
-        return Ok((metadata, None));
+        row.see();
+        return Ok(Seen::new(path, &metadata, content, true));
     }
-    read(&full).map(|(metadata, content)| (metadata, Some(content)))
+    match read(&full) {
+        Ok((metadata, content)) => {
+            row.inspect(|row| row.see());
+            Ok(Seen::new(path, &metadata, content, false))
+        }
+        Err(unreadable) => Err((path, unreadable)),
+    }
 }
 
 /// Finds all regular files below `root` and sends their relative paths. Every directory is

@@ -138,8 +138,8 @@ fn the_index_spares_reading_and_notices_change() {
     let fourth = scan_with(dir.path(), Some(&mut index_in(&home)));
     assert_eq!(fourth.counts.from_index, 5);
     assert_eq!(fourth.records.len(), 2);
-    let vanished = index_in(&home).identities(dir.path()).expect("readable");
-    assert!(!vanished.contains_key(Path::new("empty")));
+    let rows = index_in(&home).rows(dir.path()).expect("readable");
+    assert!(rows.row(Path::new("new")).is_some() && rows.row(Path::new("empty")).is_none());
     // Another archive does not take the rows of this one.
     let other = tree();
     assert_eq!(

@@ -5,7 +5,6 @@
 //! files get wrong (no preamble, no File Meta Information, wrong group length, a dataset in
 //! another encoding than declared) and says so in [`Instance::issues`].
 
-mod attributes;
 mod charset;
 mod collect;
 mod element;
@@ -22,7 +21,7 @@ use super::deflate::InflateStream;
 use super::limits::INFLATED_HEADER_BYTES_MAX;
 use super::{Error, HeaderIssue, Instance, PixelDataLocation, ReadAt, syntax, tags};
 use collect::Collector;
-pub(crate) use element::{ElementHeader, Encoding};
+pub(crate) use element::{ElementHeader, Encoding, NO_VR, Vr};
 pub(crate) use walk::{End, Sink, Walk, Want};
 pub(crate) use window::{FileStream, Stream, Window};
 

@@ -2,9 +2,9 @@
 //!
 //! Plain data: the header parser fills it, the index stores it, the volume layer reads it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+use super::Attributes;
 
 /// One SOP Instance (PS3.3 A.1), as its header describes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,10 +30,10 @@ pub struct Instance {
     /// Top-level attributes, overlaid by the Shared Functional Groups (PS3.3 C.7.6.16).
     pub shared: FrameAttributes,
     /// Per-Frame Functional Groups, one a frame in stored order; empty where there are none. What
-    /// an entry leaves unset is to be taken from `shared` (see [`Instance::frame`]).
+    /// an entry leaves unset is to be taken from `shared`, field by field.
     pub per_frame: Vec<FrameAttributes>,
-    /// Attributes shown to users, by PS3.6 keyword: the descriptive ones, never bulk data.
-    pub attributes: BTreeMap<String, Value>,
+    /// Attributes shown to users: the descriptive ones, never bulk data.
+    pub attributes: Attributes,
     /// What was odd about the header, in words fit for a finding.
     pub issues: Vec<HeaderIssue>,
 }

@@ -8,6 +8,9 @@ pub const FIRST_READ_BYTES: usize = 8 << 10;
 /// frame and functional group). Beyond this size larger reads are not faster.
 pub const READ_BYTES_MAX: usize = 256 << 10;
 
+/// Largest buffer that a thread keeps from one header for the next.
+pub const SPARE_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes read for one header before it is refused. 200,000 frames at 1 KiB of Per-Frame
 /// Functional Groups each stay below it; a hostile file costs a quarter of a second at most.
 pub const HEADER_BYTES_MAX: u64 = 256 << 20;

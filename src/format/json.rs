@@ -36,7 +36,7 @@ struct Document<'a> {
     photometric_interpretation: &'a str,
     frames: Vec<JsonFrame<'a>>,
     transfer_syntax: OneOrMore<'a>,
-    dicom: BTreeMap<&'a str, JsonValue<'a>>,
+    dicom: BTreeMap<&'static str, JsonValue>,
 }
 
 /// What opens beside the plain files, by its word: `volume.<word>.npy`.
@@ -100,23 +100,23 @@ enum OneOrMore<'a> {
 /// An attribute's value without the name of its kind.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum JsonValue<'a> {
-    Text(&'a str),
-    Texts(&'a [String]),
+enum JsonValue {
+    Text(String),
+    Texts(Vec<String>),
     Int(i64),
-    Ints(&'a [i64]),
+    Ints(Vec<i64>),
     Float(f64),
-    Floats(&'a [f64]),
+    Floats(Vec<f64>),
 }
 
-impl<'a> From<&'a Value> for JsonValue<'a> {
-    fn from(value: &'a Value) -> Self {
+impl From<Value> for JsonValue {
+    fn from(value: Value) -> Self {
         match value {
             Value::Text(text) => JsonValue::Text(text),
             Value::Texts(texts) => JsonValue::Texts(texts),
-            Value::Int(number) => JsonValue::Int(*number),
+            Value::Int(number) => JsonValue::Int(number),
             Value::Ints(numbers) => JsonValue::Ints(numbers),
-            Value::Float(number) => JsonValue::Float(*number),
+            Value::Float(number) => JsonValue::Float(number),
             Value::Floats(numbers) => JsonValue::Floats(numbers),
         }
     }
@@ -161,8 +161,8 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
         },
         dicom: attributes
             .into_iter()
-            .flatten()
-            .map(|(keyword, value)| (keyword.as_str(), JsonValue::from(value)))
+            .flat_map(|attributes| attributes.iter())
+            .map(|(keyword, value)| (keyword, JsonValue::from(value)))
             .collect(),
     };
     json_line(&document)

@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 use super::{json, table};
 use crate::archive::{Record, SourceIdentity};
 use crate::dicom::{
-    FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation, PixelElement, Value,
+    Attributes, FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation,
+    PixelElement, Value,
 };
 use crate::volume::{Finding, Volume, build};
 
@@ -30,15 +31,19 @@ fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
     let attributes = [
         ("PatientName", Value::Text("Doe^Jane".into())),
         ("KVP", Value::Float(120.0)),
-        ("Odd", Value::Float(f64::NAN)),
-        ("Many", Value::Floats(vec![1.5, f64::INFINITY])),
-        ("Count", Value::Int(3)),
-        ("Counts", Value::Ints(vec![1, 2])),
+        ("EchoTime", Value::Float(f64::NAN)),
+        ("WindowCenter", Value::Floats(vec![1.5, f64::INFINITY])),
+        ("SeriesNumber", Value::Int(3)),
+        ("AcquisitionMatrix", Value::Ints(vec![1, 2])),
         (
             "ImageType",
             Value::Texts(vec!["ORIGINAL".into(), "\"A\"".into()]),
         ),
     ];
+    let mut shown = Attributes::default();
+    for (keyword, value) in attributes {
+        shown.insert(keyword, &value).unwrap();
+    }
     Arc::new(Record {
         path: PathBuf::from(format!("d/{number}.dcm")),
         identity: SourceIdentity {
@@ -66,7 +71,7 @@ fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
                 rescale_intercept: Some(-1024.0),
                 ..FrameAttributes::default()
             },
-            attributes: attributes.map(|(k, v)| (k.to_owned(), v)).into(),
+            attributes: shown,
             ..Instance::default()
         },
     })
@@ -127,8 +132,9 @@ fn volume_json_says_it_all() {
             ],
             "transfer_syntax": NATIVE,
             "dicom": {
-                "PatientName": "Doe^Jane", "KVP": 120.0, "Odd": null, "Many": [1.5, null],
-                "Count": 3, "Counts": [1, 2], "ImageType": ["ORIGINAL", "\"A\""]
+                "PatientName": "Doe^Jane", "KVP": 120.0, "EchoTime": null,
+                "WindowCenter": [1.5, null], "SeriesNumber": 3, "AcquisitionMatrix": [1, 2],
+                "ImageType": ["ORIGINAL", "\"A\""]
             }
         })
     );

@@ -271,7 +271,7 @@ pub(super) fn report_headers(records: &[std::sync::Arc<Record>], findings: &mut 
 }
 
 /// Lossy Image Compression (0028,2110) is 01.
-fn says_lossy(attributes: &std::collections::BTreeMap<String, crate::dicom::Value>) -> bool {
+fn says_lossy(attributes: &crate::dicom::Attributes) -> bool {
     use crate::dicom::Value;
     match attributes.get("LossyImageCompression") {
         Some(Value::Text(text)) => text.trim() == "01",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::vector::{Vector, add, cross, divide, dot, norm, scale};
 use crate::archive::Record;
-use crate::dicom::{FrameAttributes, ImagePixel, Value};
+use crate::dicom::{FrameAttributes, ImagePixel};
 
 /// Coordinates beyond this are not in any scanner room; also keeps all arithmetic finite.
 const POSITION_LIMIT_MM: f64 = 1e6;
@@ -68,16 +68,13 @@ impl<'a> Item<'a> {
     pub(super) fn grid_offset_mm(&self) -> Option<f64> {
         let instance = &self.record.instance;
         let count = self.image.number_of_frames as usize;
-        match instance.attributes.get("GridFrameOffsetVector") {
-            Some(Value::Floats(offsets))
-                if offsets.len() == count
-                    && offsets.first() == Some(&0.0)
-                    && instance.per_frame.is_empty() =>
-            {
-                offsets.get(self.frame_index as usize).copied()
-            }
-            _ => None,
+        if !instance.per_frame.is_empty() {
+            return None;
         }
+        let offsets = || instance.attributes.floats("GridFrameOffsetVector");
+        let is_relative = offsets()?.len() == count && offsets()?.next() == Some(0.0);
+        let offset = offsets()?.nth(self.frame_index as usize);
+        offset.filter(|_| is_relative)
     }
 
     /// Image Orientation (Patient) where present, of unit vectors at right angles.

@@ -184,7 +184,7 @@ fn by_instance_number<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
     let times = slots.first()?.len();
     let stated = |item: &Item<'_>| {
         let attributes = &item.record.instance.attributes;
-        attributes.get("NumberOfTemporalPositions") == Some(&Value::Int(times as i64))
+        attributes.get("NumberOfTemporalPositions") == Some(Value::Int(times as i64))
     };
     let is_regular = slots.iter().all(|slot| slot.len() == times);
     if times < 2 || !is_regular || !slots.iter().flatten().all(stated) {

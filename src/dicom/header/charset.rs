@@ -49,8 +49,10 @@ impl Charset {
     /// `bytes` as text.
     pub(crate) fn decode<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
         // ASCII is the same in all of them, as long as no escape sequence says otherwise.
-        if bytes.is_ascii() && !bytes.contains(&ESC) {
-            return String::from_utf8_lossy(bytes);
+        if bytes.iter().all(|byte| byte.is_ascii() && *byte != ESC)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return Cow::Borrowed(text);
         }
         let mut text = String::new();
         let mut parts = bytes.split(|byte| *byte == ESC);

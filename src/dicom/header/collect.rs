@@ -6,15 +6,16 @@
 
 use dicom_core::Tag;
 
-use super::attributes::{self, ATTRIBUTES, Attribute};
 use super::charset::Charset;
 use super::element::{ElementHeader, Encoding, Vr};
 use super::value::{self, Malformed};
 use super::walk::{Sink, Want};
 use super::{Meta, issue};
+use crate::dicom::attributes::Writer;
+use crate::dicom::dictionary::{self, ATTRIBUTES, Attribute, Kind};
 use crate::dicom::limits::{ISSUES_MAX, PER_FRAME_ITEMS_MAX};
 use crate::dicom::{
-    Error, FrameAttributes, Instance, PixelDataLocation, PixelElement, Value, syntax, tags,
+    Error, FrameAttributes, Instance, PixelDataLocation, PixelElement, syntax, tags,
 };
 
 mod frame;
@@ -93,9 +94,10 @@ pub(crate) struct Collector {
     instance: Instance,
     image: RawImage,
     charset: Charset,
-    shown: Vec<(&'static Attribute, Value)>,
+    shown: Writer,
     numbers: Vec<f64>,
-    attribute: Option<&'static Attribute>,
+    /// Place in the table of the element whose value was asked for.
+    place: Option<u8>,
     /// Where in the table the elements of the top level have got to: tags ascend.
     cursor: usize,
     real_world: RealWorldItem,
@@ -180,7 +182,7 @@ impl Collector {
         if instance.sop_instance_uid.is_empty() {
             instance.sop_instance_uid.clone_from(&meta.sop_instance_uid);
         }
-        instance.attributes = show::by_keyword(self.shown);
+        instance.attributes = self.shown.finish();
         instance
     }
 
@@ -202,24 +204,25 @@ impl Collector {
             REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(Target::Shared),
             RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE => Want::Enter(Place::Radiopharmaceutical),
             tag => {
-                let table = &ATTRIBUTES[self.cursor..];
-                let passed = table
-                    .iter()
-                    .take_while(|attribute| attribute.tag < tag)
-                    .count();
-                self.cursor += passed;
-                self.attribute = table.get(passed).filter(|attribute| attribute.tag == tag);
-                if passed == 0 && self.attribute.is_none() && self.cursor > 0 {
-                    // Perhaps the tags do not ascend.
-                    self.attribute = attributes::by_tag(tag);
+                while ATTRIBUTES.get(self.cursor).is_some_and(|a| a.tag < tag) {
+                    self.cursor += 1;
                 }
+                let next = ATTRIBUTES.get(self.cursor);
+                self.place = if next.is_some_and(|attribute| attribute.tag == tag) {
+                    Some(self.cursor as u8)
+                } else if self.cursor > 0 && ATTRIBUTES[self.cursor - 1].tag >= tag {
+                    // The tags do not ascend.
+                    dictionary::place_of_tag(tag)
+                } else {
+                    None
+                };
                 self.want_value()
             }
         }
     }
 
     fn want_value(&self) -> Want<Place> {
-        match self.attribute {
+        match self.place {
             Some(_) => Want::VALUE,
             None => Want::Skip,
         }
@@ -247,7 +250,7 @@ impl Collector {
             vr = *b"SS";
         }
         value::numbers(vr, value, enc, &mut self.numbers)?;
-        if attribute.is_whole() && self.numbers.iter().any(|n| value::whole(*n).is_err()) {
+        if attribute.kind == Kind::Whole && self.numbers.iter().any(|n| value::whole(*n).is_err()) {
             return Err(Malformed);
         }
         Ok(())
@@ -256,11 +259,12 @@ impl Collector {
     fn number_value(
         &mut self,
         place: Place,
-        attribute: &'static Attribute,
+        entry: u8,
         header: &ElementHeader,
         value: &[u8],
         enc: Encoding,
     ) -> Result<(), Malformed> {
+        let attribute = &ATTRIBUTES[usize::from(entry)];
         if matches!(attribute.tag, LUT_DESCRIPTOR | RED_PALETTE_DESCRIPTOR) {
             return self.lut_descriptor(place, header, value, enc);
         }
@@ -271,8 +275,7 @@ impl Collector {
         let numbers = std::mem::take(&mut self.numbers);
         let result = self.use_numbers(place, attribute, &numbers);
         if result.is_ok() && attribute.shown && show::shows(place) {
-            let shown = show::numbers(attribute, &numbers);
-            self.shown.push((attribute, shown));
+            show::numbers(&mut self.shown, entry, attribute.kind, &numbers);
         }
         self.numbers = numbers;
         result
@@ -349,26 +352,19 @@ impl Collector {
         Ok(())
     }
 
-    fn text_value(
-        &mut self,
-        place: Place,
-        attribute: &'static Attribute,
-        value: &[u8],
-    ) -> Result<(), Malformed> {
+    fn text_value(&mut self, place: Place, entry: u8, value: &[u8]) -> Result<(), Malformed> {
+        let attribute = &ATTRIBUTES[usize::from(entry)];
         let raw = value::trim(value);
         if raw.is_empty() {
             return Ok(());
         }
-        let has_charset = matches!(&attribute.vr, b"SH" | b"LO" | b"ST" | b"LT" | b"PN" | b"UT");
-        let text = if has_charset {
-            self.charset.decode(raw)
-        } else {
-            Charset::default().decode(raw)
+        let text = match attribute.kind {
+            Kind::CharsetText | Kind::SingleText => self.charset.decode(raw),
+            _ => Charset::default().decode(raw),
         };
         self.use_text(place, attribute.tag, &text, raw)?;
         if attribute.shown && show::shows(place) {
-            let shown = show::text(attribute, &text);
-            self.shown.push((attribute, shown));
+            show::text(&mut self.shown, entry, attribute.kind, &text);
         }
         Ok(())
     }
@@ -427,20 +423,20 @@ impl Sink for Collector {
                 Want::Enter(Place::RealWorldUnits)
             }
             _ => {
-                self.attribute = attributes::by_tag(header.tag);
+                self.place = dictionary::place_of_tag(header.tag);
                 self.want_value()
             }
         }
     }
 
     fn value(&mut self, place: Place, header: &ElementHeader, value: &[u8], enc: Encoding) {
-        let Some(attribute) = self.attribute else {
+        let Some(entry) = self.place else {
             return;
         };
-        let result = if attribute.is_number() {
-            self.number_value(place, attribute, header, value, enc)
-        } else {
-            self.text_value(place, attribute, value)
+        let attribute = &ATTRIBUTES[usize::from(entry)];
+        let result = match attribute.kind {
+            Kind::Whole | Kind::Number => self.number_value(place, entry, header, value, enc),
+            _ => self.text_value(place, entry, value),
         };
         if result.is_err() {
             if place == Place::Top {
@@ -473,7 +469,8 @@ impl Sink for Collector {
     }
 
     fn oversized(&mut self, header: &ElementHeader) {
-        if let Some(attribute) = attributes::by_tag(header.tag) {
+        if let Some(entry) = dictionary::place_of_tag(header.tag) {
+            let attribute = &ATTRIBUTES[usize::from(entry)];
             self.image.set_malformed(attribute.tag);
             self.malformed(attribute.keyword);
         }

@@ -196,7 +196,7 @@ fn dicom_object_agrees() {
             differ("columns", image.columns.to_string(), text(tags::COLUMNS));
         }
         // Every attribute that we show, by the text that they have for it.
-        for (keyword, value) in &ours.attributes {
+        for (keyword, value) in ours.attributes.iter() {
             let Ok(element) = theirs.element_by_name(keyword) else {
                 continue;
             };
@@ -205,14 +205,14 @@ fn dicom_object_agrees() {
                 crate::dicom::Value::Int(number) => {
                     differ(
                         keyword,
-                        format!("{:?}", [*number as f64]),
+                        format!("{:?}", [number as f64]),
                         format!("{:?}", numbers()),
                     );
                 }
                 crate::dicom::Value::Float(number) => {
                     differ(
                         keyword,
-                        format!("{:?}", [*number]),
+                        format!("{:?}", [number]),
                         format!("{:?}", numbers()),
                     );
                 }

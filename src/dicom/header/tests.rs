@@ -80,14 +80,14 @@ fn check_ct(name: &str, instance: &Instance) {
     let shown = |keyword: &str| instance.attributes.get(keyword);
     assert_eq!(
         shown("PatientName"),
-        Some(&Value::Text("Buc^J\u{e9}r\u{f4}me".into())),
+        Some(Value::Text("Buc^J\u{e9}r\u{f4}me".into())),
         "{name}"
     );
-    assert_eq!(shown("SliceThickness"), Some(&Value::Float(1.25)), "{name}");
-    assert_eq!(shown("InstanceNumber"), Some(&Value::Int(7)), "{name}");
+    assert_eq!(shown("SliceThickness"), Some(Value::Float(1.25)), "{name}");
+    assert_eq!(shown("InstanceNumber"), Some(Value::Int(7)), "{name}");
     assert_eq!(
         shown("PixelSpacing"),
-        Some(&Value::Floats(vec![0.5, 0.75])),
+        Some(Value::Floats(vec![0.5, 0.75])),
         "{name}"
     );
 }
@@ -272,7 +272,7 @@ fn functional_groups() {
     assert_eq!(first.pixel_spacing, None);
     assert_eq!(
         instance.attributes.get("PixelSpacing"),
-        Some(&Value::Floats(vec![3.0, 4.0]))
+        Some(Value::Floats(vec![3.0, 4.0]))
     );
     assert_eq!(
         codes(&instance),

@@ -77,35 +77,49 @@ fn decimal_strings(value: &[u8], out: &mut Vec<f64>) -> Result<(), Malformed> {
 
 /// One number. Rust's own parser takes words (`inf`, `nan`) that DS does not have.
 fn decimal(text: &[u8]) -> Option<f64> {
+    if let Some(number) = short_decimal(text) {
+        return Some(number);
+    }
     let allowed = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
     if !text.iter().all(allowed) {
         return None;
     }
-    if let Some(whole) = small_whole(text) {
-        return Some(whole);
-    }
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A whole number of up to 15 digits: exact, and most of what headers hold.
-fn small_whole(text: &[u8]) -> Option<f64> {
+/// A number of up to 15 digits and no exponent, which is most of what headers hold. The digits
+/// and the power of ten are both exact in f64, so that their quotient is the nearest number.
+fn short_decimal(text: &[u8]) -> Option<f64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
-    if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.len() > 16 {
         return None;
     }
-    let whole = digits
-        .iter()
-        .fold(0i64, |n, digit| n * 10 + i64::from(digit - b'0'));
-    let signed = if negative {
-        -(whole as f64)
-    } else {
-        whole as f64
-    };
-    Some(signed)
+    let (mut whole, mut read, mut point_at) = (0i64, 0, None);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => whole = whole * 10 + i64::from(byte - b'0'),
+            b'.' if point_at.is_none() => {
+                point_at = Some(read);
+                continue;
+            }
+            _ => return None,
+        }
+        read += 1;
+    }
+    if read == 0 || read > 15 {
+        return None;
+    }
+    let decimals = point_at.map_or(0, |at| read - at);
+    let number = whole as f64 / POWERS_OF_TEN[decimals];
+    Some(if negative { -number } else { number })
 }
+
+const POWERS_OF_TEN: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
 
 /// A number that has to be whole, within the range where f64 counts exactly.
 pub(crate) fn whole(number: f64) -> Result<i64, Malformed> {
@@ -284,6 +298,42 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(numbers(*b"US", &[0, 2], big, &mut out), Ok(()));
         assert_eq!(out, [2.0]);
+    }
+
+    #[test]
+    fn short_decimals_are_the_nearest_numbers() {
+        for text in [
+            "0.1",
+            "-0.0",
+            ".5",
+            "5.",
+            "-0.703125",
+            "0.000000000001",
+            "123456789012345",
+            "12345.6789012345",
+            "-999999999999.99",
+            "0.30000000000000",
+            "1.",
+            "-.25",
+            "00012.50",
+        ] {
+            let nearest: f64 = text.parse().expect("a number");
+            let number = short_decimal(text.as_bytes()).expect(text);
+            assert_eq!(number.to_bits(), nearest.to_bits(), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            ".",
+            "-.",
+            "1.2.3",
+            "1e5",
+            "+1",
+            "--1",
+            "1234567890123456",
+        ] {
+            assert_eq!(short_decimal(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

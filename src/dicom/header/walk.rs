@@ -100,6 +100,10 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
             }
             let value = position + u64::from(header.header_len);
             match self.sink.want(place, &header) {
+                // Most elements of most files.
+                Want::Skip if self.is_within(value, header.length) => {
+                    position = value + u64::from(header.length.unwrap_or(0));
+                }
                 Want::Stop => {
                     return Ok(End::Stopped {
                         tag: header.tag,
@@ -111,6 +115,15 @@ impl<S: Stream, K: Sink> Walk<'_, S, K> {
             }
         }
         Ok(End::Data)
+    }
+
+    /// Does a value of defined length end before the bytes do, as far as is known?
+    #[inline]
+    fn is_within(&self, start: u64, length: Option<u32>) -> bool {
+        length.is_some_and(|length| {
+            let end = start + u64::from(length);
+            self.window.end_bytes().is_none_or(|limit| end <= limit)
+        })
     }
 
     /// The header at `position`; `None` where the dataset ends.

@@ -3,7 +3,9 @@
 //! Moves forward only, so that it serves a file and an inflating stream alike. Knows nothing of
 //! elements.
 
-use crate::dicom::limits::{FIRST_READ_BYTES, HEADER_BYTES_MAX, READ_BYTES_MAX};
+use std::cell::Cell;
+
+use crate::dicom::limits::{FIRST_READ_BYTES, HEADER_BYTES_MAX, READ_BYTES_MAX, SPARE_BYTES_MAX};
 use crate::dicom::{Error, ReadAt, read_full_at};
 
 /// Where the bytes of a dataset come from.
@@ -22,12 +24,28 @@ impl<R: ReadAt + ?Sized> Stream for FileStream<'_, R> {
     }
 }
 
+thread_local! {
+    /// The buffer of the window that this thread had last: getting and clearing one for each file
+    /// takes as long as parsing a quarter of the header.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl<S> Drop for Window<S> {
+    fn drop(&mut self) {
+        if self.buf.len() <= SPARE_BYTES_MAX {
+            SPARE.set(std::mem::take(&mut self.buf));
+        }
+    }
+}
+
 /// The window.
 pub(crate) struct Window<S> {
     stream: S,
     /// Where the bytes end: known for files, found out for inflating streams.
     end_bytes: Option<u64>,
+    /// The window is the first `len` bytes of this; those behind it are of no meaning.
     buf: Vec<u8>,
+    len: usize,
     base_bytes: u64,
     next_read_bytes: usize,
     read_bytes: u64,
@@ -38,7 +56,8 @@ impl<S: Stream> Window<S> {
         Window {
             stream,
             end_bytes,
-            buf: Vec::new(),
+            buf: SPARE.take(),
+            len: 0,
             base_bytes: 0,
             next_read_bytes: FIRST_READ_BYTES,
             read_bytes: 0,
@@ -67,12 +86,12 @@ impl<S: Stream> Window<S> {
     #[inline]
     pub(crate) fn peek(&mut self, offset_bytes: u64, len: usize) -> Result<&[u8], Error> {
         let inside = offset_bytes >= self.base_bytes
-            && offset_bytes.saturating_add(len as u64) <= self.base_bytes + self.buf.len() as u64;
+            && offset_bytes.saturating_add(len as u64) <= self.base_bytes + self.len as u64;
         if !inside {
             self.refill(offset_bytes, len)?;
         }
-        let start = ((offset_bytes - self.base_bytes) as usize).min(self.buf.len());
-        let end = start.saturating_add(len).min(self.buf.len());
+        let start = ((offset_bytes - self.base_bytes) as usize).min(self.len);
+        let end = start.saturating_add(len).min(self.len);
         Ok(&self.buf[start..end])
     }
 
@@ -80,20 +99,22 @@ impl<S: Stream> Window<S> {
     /// has them. Offsets before the window are a mistake of the caller and read nothing.
     #[cold]
     fn refill(&mut self, offset_bytes: u64, len: usize) -> Result<(), Error> {
-        let window_end = self.base_bytes + self.buf.len() as u64;
+        let window_end = self.base_bytes + self.len as u64;
         let at_end = self.end_bytes.is_some_and(|end| window_end >= end);
         if offset_bytes < self.base_bytes || (at_end && offset_bytes < window_end) {
             return Ok(());
         }
         if offset_bytes <= window_end {
-            self.buf.drain(..(offset_bytes - self.base_bytes) as usize);
+            let passed = (offset_bytes - self.base_bytes) as usize;
+            self.buf.copy_within(passed..self.len, 0);
+            self.len -= passed;
         } else {
             // A long value was skipped: what follows it is likely to be short again.
-            self.buf.clear();
+            self.len = 0;
             self.next_read_bytes = FIRST_READ_BYTES;
         }
         self.base_bytes = offset_bytes;
-        let kept = self.buf.len();
+        let kept = self.len;
         let mut wanted = self.next_read_bytes.max(len.saturating_sub(kept));
         if let Some(end) = self.end_bytes {
             let left = end.saturating_sub(offset_bytes + kept as u64);
@@ -106,10 +127,13 @@ impl<S: Stream> Window<S> {
                 limit: HEADER_BYTES_MAX,
             });
         }
-        self.buf.resize(kept + wanted, 0);
+        if self.buf.len() < kept + wanted {
+            self.buf.resize(kept + wanted, 0);
+        }
         let from = offset_bytes + kept as u64;
-        let filled = self.stream.read_forward(from, &mut self.buf[kept..])?;
-        self.buf.truncate(kept + filled);
+        let space = &mut self.buf[kept..kept + wanted];
+        let filled = self.stream.read_forward(from, space)?;
+        self.len = kept + filled;
         if filled < wanted {
             self.end_bytes = Some(from + filled as u64);
         }
@@ -121,7 +145,6 @@ impl<S: Stream> Window<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
     use std::io;
 
     struct Counted<'a>(&'a [u8], Cell<usize>);

@@ -233,7 +233,9 @@ fn dose_grids_have_offsets() {
             image(record).number_of_frames = 3;
             let value = Value::Floats(offsets);
             let attributes = &mut record.instance.attributes;
-            attributes.insert("GridFrameOffsetVector".into(), value);
+            attributes
+                .insert("GridFrameOffsetVector", &value)
+                .expect("known");
         })
     };
     let volume = only(vec![grid(vec![0.0, -2.0, -4.0])]);
@@ -256,7 +258,9 @@ fn instance_number_orders_time_only_when_the_header_counts_it() {
         for (record, number) in records.iter_mut().zip(numbers) {
             record.instance.shared.instance_number = Some(number);
             let attributes = &mut record.instance.attributes;
-            attributes.insert("NumberOfTemporalPositions".into(), Value::Int(stated));
+            attributes
+                .insert("NumberOfTemporalPositions", &Value::Int(stated))
+                .expect("known");
         }
         volumes(records)
     };

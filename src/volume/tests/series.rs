@@ -327,7 +327,8 @@ fn what_headers_and_transfer_syntaxes_say() {
                 let value = Value::Text("01".into());
                 r.instance
                     .attributes
-                    .insert("LossyImageCompression".into(), value);
+                    .insert("LossyImageCompression", &value)
+                    .expect("known");
             },
             Status::Ok,
             &["lossy"],
@@ -337,7 +338,8 @@ fn what_headers_and_transfer_syntaxes_say() {
                 let value = Value::Text("00".into());
                 r.instance
                     .attributes
-                    .insert("LossyImageCompression".into(), value);
+                    .insert("LossyImageCompression", &value)
+                    .expect("known");
             },
             Status::Ok,
             &[],

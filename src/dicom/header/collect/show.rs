@@ -1,41 +1,9 @@
-//! Values as they are shown to users, and the map that holds them.
+//! Values as they are shown to users, into the block that holds them.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use super::super::attributes::{ATTRIBUTES, Attribute};
 use super::{Place, Target};
-use crate::dicom::Value;
+use crate::dicom::attributes::Writer;
+use crate::dicom::dictionary::Kind;
 use crate::dicom::limits::VALUES_MAX;
-
-/// For each attribute of the table, its place in the order of keywords.
-static RANKS: LazyLock<Vec<u16>> = LazyLock::new(|| {
-    let rank = |attribute: &Attribute| {
-        let before = ATTRIBUTES
-            .iter()
-            .filter(|other| other.keyword < attribute.keyword);
-        before.count() as u16
-    };
-    ATTRIBUTES.iter().map(rank).collect()
-});
-
-/// The map from keyword to value; of several values for one keyword the last counts. Sorted by
-/// numbers first, since comparing keywords is a tenth of all the work on a header.
-pub(super) fn by_keyword(shown: Vec<(&'static Attribute, Value)>) -> BTreeMap<String, Value> {
-    let rank = |tag| ATTRIBUTES.binary_search_by_key(&tag, |attribute| attribute.tag);
-    let mut ranked: Vec<(u16, &str, Value)> = shown
-        .into_iter()
-        .filter_map(|(attribute, value)| {
-            let rank = *RANKS.get(rank(attribute.tag).ok()?)?;
-            Some((rank, attribute.keyword, value))
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, ..)| *rank);
-    ranked
-        .into_iter()
-        .map(|(_, keyword, value)| (keyword.to_owned(), value))
-        .collect()
-}
 
 /// Attributes of these places are those of the whole instance.
 pub(super) fn shows(place: Place) -> bool {
@@ -45,22 +13,20 @@ pub(super) fn shows(place: Place) -> bool {
     )
 }
 
-/// Numbers as a value to show.
-pub(super) fn numbers(attribute: &Attribute, numbers: &[f64]) -> Value {
-    match (attribute.is_whole(), numbers) {
-        (true, [number]) => Value::Int(*number as i64),
-        (true, numbers) => Value::Ints(numbers.iter().map(|number| *number as i64).collect()),
-        (false, [number]) => Value::Float(*number),
-        (false, numbers) => Value::Floats(numbers.to_vec()),
+/// Writes numbers; `entry` is the attribute's place in the table.
+pub(super) fn numbers(shown: &mut Writer, entry: u8, kind: Kind, numbers: &[f64]) {
+    match (kind, numbers) {
+        (Kind::Whole, [number]) => shown.int(entry, *number as i64),
+        (Kind::Whole, numbers) => shown.ints(entry, numbers.iter().map(|number| *number as i64)),
+        (_, [number]) => shown.float(entry, *number),
+        (_, numbers) => shown.floats(entry, numbers),
     }
 }
 
-/// Text as a value to show.
-pub(super) fn text(attribute: &Attribute, text: &str) -> Value {
-    let single = matches!(&attribute.vr, b"ST" | b"LT" | b"UT" | b"UR");
-    if single || !text.contains('\\') {
-        return Value::Text(text.to_owned());
+/// Writes text, as several where backslashes separate values.
+pub(super) fn text(shown: &mut Writer, entry: u8, kind: Kind, text: &str) {
+    if kind == Kind::SingleText || !text.contains('\\') {
+        return shown.text(entry, text);
     }
-    let parts = text.split('\\').take(VALUES_MAX);
-    Value::Texts(parts.map(|part| part.trim().to_owned()).collect())
+    shown.texts(entry, text.split('\\').take(VALUES_MAX).map(str::trim));
 }

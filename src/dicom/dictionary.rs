@@ -1,10 +1,11 @@
 //! Which attributes are read: tag, keyword and representation (PS3.6), and which are shown.
 //!
-//! A table and its look-up, nothing more. Bulk data has no place here.
+//! A table and its look-ups, nothing more. Bulk data has no place here.
 
-use dicom_core::Tag;
+use std::sync::LazyLock;
 
-use super::element::{NO_VR, Vr};
+use super::header::{NO_VR, Vr};
+use super::tags::Tag;
 
 /// An attribute that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +15,35 @@ pub(crate) struct Attribute {
     pub(crate) keyword: &'static str,
     /// Representation in PS3.6; the first where there are alternatives.
     pub(crate) vr: Vr,
+    /// What its values are, by `vr`.
+    pub(crate) kind: Kind,
     /// Goes into `Instance::attributes`; the others have fields of their own.
     pub(crate) shown: bool,
+}
+
+/// What the values of a representation are (PS3.5 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Whole numbers.
+    Whole,
+    /// Numbers.
+    Number,
+    /// Characters of the default repertoire.
+    Text,
+    /// Characters of the Specific Character Set.
+    CharsetText,
+    /// The same, and a backslash separates no values.
+    SingleText,
+}
+
+const fn kind(vr: &Vr) -> Kind {
+    match vr {
+        b"IS" | b"US" | b"UL" | b"SS" | b"SL" => Kind::Whole,
+        b"DS" | b"FD" | b"FL" => Kind::Number,
+        b"SH" | b"LO" | b"PN" => Kind::CharsetText,
+        b"ST" | b"LT" | b"UT" => Kind::SingleText,
+        _ => Kind::Text,
+    }
 }
 
 impl Attribute {
@@ -27,16 +55,6 @@ impl Attribute {
             written
         }
     }
-
-    /// Are the values numbers, by the dictionary?
-    pub(crate) fn is_number(&self) -> bool {
-        self.is_whole() || matches!(&self.vr, b"DS" | b"FD" | b"FL")
-    }
-
-    /// Are the values whole numbers, by the dictionary?
-    pub(crate) fn is_whole(&self) -> bool {
-        matches!(&self.vr, b"IS" | b"US" | b"UL" | b"SS" | b"SL")
-    }
 }
 
 const fn shown(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
@@ -44,6 +62,7 @@ const fn shown(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
         tag,
         keyword,
         vr: *vr,
+        kind: kind(vr),
         shown: true,
     }
 }
@@ -53,6 +72,7 @@ const fn inner(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
         tag,
         keyword,
         vr: *vr,
+        kind: kind(vr),
         shown: false,
     }
 }
@@ -229,11 +249,46 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x3004, 0x000E), "DoseGridScaling", b"DS"),
 ];
 
-/// The attribute with this tag, if it is read.
-pub(crate) fn by_tag(tag: Tag) -> Option<&'static Attribute> {
-    let index = ATTRIBUTES.binary_search_by_key(&tag, |attribute| attribute.tag);
-    index.ok().map(|index| &ATTRIBUTES[index])
+/// The place in the table of the attribute with this tag, if it is read.
+pub(crate) fn place_of_tag(tag: Tag) -> Option<u8> {
+    let place = ATTRIBUTES.binary_search_by_key(&tag, |attribute| attribute.tag);
+    place.ok().map(|place| place as u8)
 }
+
+/// For each attribute, its place in the order of keywords.
+static BY_KEYWORD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut places: Vec<u8> = (0..ATTRIBUTES.len() as u8).collect();
+    places.sort_unstable_by_key(|place| ATTRIBUTES[usize::from(*place)].keyword);
+    places
+});
+
+/// The place in the table of the attribute with this keyword, if it is read.
+pub(crate) fn place_of(keyword: &str) -> Option<u8> {
+    let key = |place: &u8| ATTRIBUTES[usize::from(*place)].keyword;
+    let found = BY_KEYWORD.binary_search_by(|place| key(place).cmp(keyword));
+    found.ok().map(|index| BY_KEYWORD[index])
+}
+
+/// Tells this table from any other: what is stored by places in it is of use only with it.
+pub(crate) const FINGERPRINT: u32 = {
+    // A place is a byte.
+    assert!(ATTRIBUTES.len() <= 256);
+    let mut hash = 0x811C_9DC5_u32;
+    let mut place = 0;
+    while place < ATTRIBUTES.len() {
+        let Attribute { tag, vr, shown, .. } = ATTRIBUTES[place];
+        let [a, b] = tag.0.to_le_bytes();
+        let [c, d] = tag.1.to_le_bytes();
+        let bytes = [a, b, c, d, vr[0], vr[1], shown as u8];
+        let mut at = 0;
+        while at < bytes.len() {
+            hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+            at += 1;
+        }
+        place += 1;
+    }
+    hash
+};
 
 #[cfg(test)]
 mod tests {
@@ -266,13 +321,17 @@ mod tests {
                 }
                 _ => assert_eq!(&attribute.vr, b"US", "{}", attribute.keyword),
             }
-            assert_eq!(by_tag(attribute.tag), Some(attribute));
+            let place = place_of_tag(attribute.tag).expect("in the table");
+            assert_eq!(&ATTRIBUTES[usize::from(place)], attribute);
+            let place = place_of(attribute.keyword).expect("in the table");
+            assert_eq!(&ATTRIBUTES[usize::from(place)], attribute);
         }
+        assert_eq!(place_of("Klingon"), None);
     }
 
     #[test]
     fn nothing_private_and_no_bulk() {
         assert!(ATTRIBUTES.iter().all(|attribute| attribute.tag.0 % 2 == 0));
-        assert_eq!(by_tag(Tag(0x7FE0, 0x0010)), None);
+        assert_eq!(place_of_tag(Tag(0x7FE0, 0x0010)), None);
     }
 }
