@@ -16,12 +16,14 @@
 pub mod cast;
 pub mod cpu;
 pub mod registry;
+mod unsupported;
 pub mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use cast::cast;
 pub use registry::{Entry, decoder_for, table};
+pub use unsupported::report_unsupported;
 
 use crate::dicom::ImagePixel;
 

@@ -56,13 +56,23 @@ pub struct Catalog {
     pub counts: Counts,
 }
 
+/// The codes of [`FileFinding`].
+pub const FILE_CODES: [&str; 7] = [
+    "index_unusable",
+    "internal_error",
+    "link_loop",
+    "malformed",
+    "too_large",
+    "truncated",
+    "unreadable",
+];
+
 /// Something wrong with one file or directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileFinding {
     /// Path relative to the root; empty for the root and the index.
     pub path: PathBuf,
-    /// Stable code: `unreadable`, `malformed`, `truncated`, `too_large`, `link_loop`,
-    /// `internal_error`, `index_unusable`.
+    /// Stable code, one of [`FILE_CODES`].
     pub code: String,
     /// One sentence.
     pub detail: String,

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::archive::scan::Options as ScanOptions;
 use crate::archive::{self, Counts, Index, Source};
 use crate::config::ArchiveConfig;
+use crate::decode;
 use crate::volume::{self, Built, Finding, finding};
 
 /// An opened archive.
@@ -47,6 +48,7 @@ pub fn open(config: &ArchiveConfig) -> Result<Library> {
     .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     progress.0.finish_and_clear();
     let mut built = volume::build(&catalog.records);
+    decode::report_unsupported(&mut built.volumes);
     built
         .findings
         .extend(catalog.findings.into_iter().map(|found| {

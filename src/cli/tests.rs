@@ -17,6 +17,13 @@ fn flags(line: &str) -> Flags {
 }
 
 #[test]
+fn what_the_scan_finds_keeps_its_code() {
+    for code in crate::archive::scan::FILE_CODES {
+        assert_eq!(crate::volume::finding::known_code(code), code);
+    }
+}
+
+#[test]
 fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }

@@ -3,7 +3,8 @@
 //! Reads item headers only. The rules, in order: the Extended Offset Table; the Basic Offset
 //! Table, believed only when it points at items; as many fragments as frames; one frame takes all
 //! fragments; else a frame starts where a fragment starts like a codestream. What none of them
-//! settles is an error, never a guess. Knows nothing of decoding.
+//! settles is an error, never a guess, and so is a Basic Offset Table that names each item
+//! once but in another order. Knows nothing of decoding.
 
 use super::limits::FRAGMENTS_MAX;
 use super::{CodecFamily, Error, PixelDataLocation, ReadAt, read_full_at, tags};
@@ -270,6 +271,10 @@ fn assign(
     }
     let cut = items.ending == Ending::EndOfFile;
     let basic = by_basic_offset_table(&items, table, number_of_frames);
+    if basic.is_none() && items.fragments.len() == frames && is_permuted(&items, table) {
+        let what = "the Basic Offset Table gives frames another order than their items have";
+        return Err(malformed(location.offset_bytes, what));
+    }
     let ends = if let Some(ends) = basic {
         ends
     } else if items.fragments.len() == frames && !items.last_cut {
@@ -344,6 +349,21 @@ fn by_basic_offset_table(items: &Items, table: &Basic, number_of_frames: u32) ->
         ends.push(items.fragments.len() as u32);
     }
     Some(ends)
+}
+
+/// Whether the Basic Offset Table names every item once, in another order. That is no leftover of
+/// another file: it says that the frames lie in another order, and readers disagree about which
+/// order counts.
+fn is_permuted(items: &Items, table: &Basic) -> bool {
+    let mut starts: Vec<u64> = table
+        .entries
+        .iter()
+        .map(|entry| table.end_bytes + u64::from(*entry) + 8)
+        .collect();
+    let is_sorted = starts.is_sorted();
+    starts.sort_unstable();
+    let found = items.fragments.iter().map(|f| f.offset_bytes);
+    !is_sorted && found.eq(starts)
 }
 
 /// Frame ends by where codestreams start; none when the first fragment does not start one.

@@ -56,9 +56,29 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "some time points lack slices and are volumes of their own",
     ),
     (
+        "index_unusable",
+        Status::Warn,
+        "the index could not be used: all headers were read",
+    ),
+    (
+        "internal_error",
+        Status::Warn,
+        "the program failed at this file: please report it",
+    ),
+    (
+        "link_loop",
+        Status::Warn,
+        "a symbolic link leads back to a directory above it",
+    ),
+    (
         "lossy",
         Status::Ok,
         "the pixels went through lossy compression",
+    ),
+    (
+        "malformed",
+        Status::Warn,
+        "the file breaks the rules of DICOM: it is in no volume",
     ),
     (
         "malformed_attribute",
@@ -166,6 +186,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "uneven_spacing",
         Status::Warn,
         "slices are off an even grid (bad beyond a tenth of a slice)",
+    ),
+    (
+        "unreadable",
+        Status::Warn,
+        "the file or directory could not be read",
     ),
     (
         "unsupported_photometric",

@@ -105,6 +105,8 @@ fn frames_of_whole_files() {
         1,
         &[(both, Whole)],
     );
+    let both_orders = [&offsets(&[12, 0])[..], start, rest, end];
+    check_malformed("a table of another order", &both_orders, 2);
     // Tables that lie are not believed.
     for lie in [
         &[0u32, 13][..],
