@@ -13,7 +13,7 @@ use crate::volume::{Dtype, Transform, Values};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ValueError {
     /// A value does not fit the integer dtype that the headers promised.
-    #[error("a value does not fit {}: read volume.stored.npy and add the intercept that volume.json gives", .0.descr())]
+    #[error("a value does not fit {}: read volume.i32.npy or volume.stored.npy", .0.descr())]
     Overflow(Dtype),
     /// The lengths of input and output do not follow from the header.
     #[error("{stored_bytes} bytes of stored samples cannot become {shown_bytes} bytes of values")]

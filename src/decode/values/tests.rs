@@ -75,7 +75,7 @@ fn offset_is_exact_or_refused() {
     ] {
         let got = shown::<i16>(short(), (1.0, intercept), &signed(16), &none, &stored);
         assert_eq!(got, Err(ValueError::Overflow(Dtype::I16)), "{intercept}");
-        assert!(got.unwrap_err().to_string().contains("volume.stored.npy"));
+        assert!(got.unwrap_err().to_string().contains("volume.i32.npy"));
     }
     let got = shown::<i32>(long(), (1.0, -1025.0), &signed(16), &none, &stored);
     assert_eq!(got, Ok(vec![-32769, -1025, 31742]));
