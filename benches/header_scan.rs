@@ -14,10 +14,13 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::open_file;
 use dicomfs::archive::{Index, Options, scan};
 use dicomfs::cli::demo::synthetic::Series;
-use dicomfs::dicom::read_header;
+use dicomfs::dicom::{Header, read_header};
 
 const FILES: usize = 2_000;
 const ELEMENTS: usize = 260;
+
+/// Where Pixel Data has to begin for the header to be that of a real CT.
+const HEADER_BYTES: std::ops::Range<u64> = 5_500..7_000;
 
 /// Files of a series, of which each has its own instance number and position.
 fn archive(dir: &Path) -> Vec<PathBuf> {
@@ -32,17 +35,6 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         let mut put = |tag: Tag, vr: VR, value: String| {
             object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
         };
-        let missing = ELEMENTS.saturating_sub(80);
-        for n in 0..missing as u16 {
-            let tag = Tag(0x0019 + 2 * (n / 60), 0x1001 + n % 60);
-            match n % 2 {
-                0 => put(tag, VR::DS, format!("{:.9}", f64::from(n) * 1.37)),
-                _ => put(tag, VR::LO, format!("a private value, number {n}")),
-            }
-        }
-        for (n, element) in (0x1080..0x1094).enumerate() {
-            put(Tag(0x0043, element), VR::IS, n.to_string());
-        }
         for (tag, value) in [
             (Tag(0x0018, 0x0060), "120"),
             (Tag(0x0018, 0x1100), "360"),
@@ -59,6 +51,15 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
         for element in [0x0022, 0x0023, 0x0070, 0x0080, 0x1010, 0x1090] {
             put(Tag(0x0008, element), VR::LO, "20240229".to_owned());
         }
+        for n in 0..(ELEMENTS - object.iter().count()) as u16 {
+            let tag = Tag(0x0019 + 2 * (n / 60), 0x1001 + n % 60);
+            let (vr, value) = match n % 2 {
+                0 => (VR::DS, format!("{:.9}", f64::from(n) * 1.37)),
+                _ => (VR::LO, format!("a private {n}")),
+            };
+            object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
+        }
+        assert_eq!(object.iter().count(), ELEMENTS);
         object.write_to_file(path).expect("written");
     }
     paths
@@ -126,6 +127,12 @@ fn all(c: &mut Criterion) {
     let (dir, home) = (tempfile::tempdir(), tempfile::tempdir());
     let (dir, home) = (dir.expect("a directory"), home.expect("a directory"));
     let files = archive(dir.path());
+    let bytes = fs::read(&files[0]).expect("read");
+    let Ok(Header::Instance(instance)) = read_header(&bytes, bytes.len() as u64) else {
+        panic!("no instance was written");
+    };
+    let offset_bytes = instance.pixel_data.expect("pixels").offset_bytes;
+    assert!(HEADER_BYTES.contains(&offset_bytes), "{offset_bytes}");
     single_files(c, &files);
     scans(c, dir.path(), home.path());
 }

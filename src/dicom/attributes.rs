@@ -36,7 +36,7 @@ impl Attributes {
 
     /// The value of the attribute with this keyword.
     pub fn get(&self, keyword: &str) -> Option<Value> {
-        self.raw(keyword).map(Raw::to_value)
+        self.raw(keyword).map(Raw::into_value)
     }
 
     /// The numbers of the attribute with this keyword, where it has several that need not be
@@ -52,7 +52,7 @@ impl Attributes {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> + '_ {
         Entries(&self.bytes).filter_map(|entry| {
             let keyword = ATTRIBUTES.get(usize::from(entry.place))?.keyword;
-            Some((keyword, entry.raw()?.to_value()))
+            Some((keyword, entry.raw()?.into_value()))
         })
     }
 
@@ -135,7 +135,7 @@ impl Visitor<'_> for BytesVisitor {
 fn is_sound(bytes: &[u8]) -> bool {
     let mut entries = Entries(bytes);
     let mut next_place = 0;
-    while let Some(entry) = entries.next() {
+    for entry in entries.by_ref() {
         let place = usize::from(entry.place);
         let shown = |attribute: &Attribute| attribute.shown;
         if place < next_place || !ATTRIBUTES.get(place).is_some_and(shown) || entry.raw().is_none()
@@ -216,7 +216,7 @@ impl<'a> Entry<'a> {
 }
 
 impl Raw<'_> {
-    fn to_value(self) -> Value {
+    fn into_value(self) -> Value {
         match self {
             Raw::Text(text) => Value::Text(text.to_owned()),
             Raw::Texts(parts) => Value::Texts(Parts(parts).map(str::to_owned).collect()),

@@ -140,6 +140,36 @@ fn every_encoding_reads_the_same() {
 }
 
 #[test]
+fn tags_need_not_ascend() {
+    let dataset = ct(Encoding::EXPLICIT_LITTLE)
+        .text(0x0018_0060, "DS", "120")
+        .text(0x0018_1110, "DS", "949.075")
+        .text(0x0018_0087, "DS", "1.5")
+        .text(0x0008_103E, "LO", "late")
+        .text(0x0018_0060, "DS", "140");
+    let found = instance(&file(
+        syntax::EXPLICIT_VR_LITTLE_ENDIAN,
+        &with_pixels(dataset),
+    ));
+    check_ct("not ascending", &found);
+    for (keyword, value) in [
+        ("KVP", Value::Float(140.0)),
+        ("MagneticFieldStrength", Value::Float(1.5)),
+        ("DistanceSourceToDetector", Value::Float(949.075)),
+        ("SeriesDescription", Value::Text("late".into())),
+    ] {
+        assert_eq!(found.attributes.get(keyword), Some(value), "{keyword}");
+    }
+    let keywords: Vec<&str> = found
+        .attributes
+        .iter()
+        .map(|(keyword, _)| keyword)
+        .collect();
+    let once: std::collections::BTreeSet<&str> = keywords.iter().copied().collect();
+    assert_eq!(once.len(), keywords.len());
+}
+
+#[test]
 fn a_wrong_meta_group_length_is_not_believed() {
     let bytes = file(
         syntax::EXPLICIT_VR_LITTLE_ENDIAN,
