@@ -309,9 +309,11 @@ impl From<dicom::Error> for Error {
 
 impl From<archive::Error> for Error {
     fn from(error: archive::Error) -> Error {
+        // Without the path: these words are logged, and a path may name a patient.
         match error {
             archive::Error::Io { source, .. } => Error::io("cannot open the source file", &source),
-            _ => Error::Changed(error.to_string()),
+            archive::Error::Absent { .. } => Error::Changed("the source file is gone".into()),
+            _ => Error::Changed("the source file is not the one whose header was read".into()),
         }
     }
 }
