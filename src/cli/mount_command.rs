@@ -40,6 +40,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Builds the file system. Runs in the process that serves, so it may start threads.
 pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
     let library = library::open(&config.archive)?;
+    if library.built.volumes.is_empty() {
+        // No path: it may name a patient.
+        tracing::warn!(
+            "the archive holds no image ({} DICOM files, {} others): is it the right directory?",
+            library.counts.dicom,
+            library.counts.not_dicom
+        );
+    }
     let open_files_max = mount::raise_open_files().unwrap_or_else(|error| {
         tracing::debug!(%error, "the limit of open files stays");
         OPEN_FILES_ASSUMED
