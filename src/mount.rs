@@ -32,7 +32,7 @@ use anyhow::Context;
 
 use crate::fs::Fs;
 
-pub use kernel::effective_user;
+pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
 pub use probe::{Device, Probe, Way, probe};
 
@@ -138,9 +138,6 @@ fn start(
     let (events, received) = mpsc::channel();
     let attaching = Arc::new(AtomicBool::new(false));
     watch_signals(events.clone(), Arc::clone(&attaching)).context(SystemFailure)?;
-    if let Err(error) = kernel::raise_open_files() {
-        tracing::debug!(%error, "the limit of open files stays");
-    }
     let fs = make_fs()?;
     attaching.store(true, Ordering::SeqCst);
     Mounted::attach(options, fs, events, received)

@@ -18,6 +18,16 @@ use crate::tree::Tree;
 /// (65,530 mappings by default).
 const SLABS_MAX: usize = 8192;
 
+/// Open files that are assumed where the limit cannot be asked for: the usual soft limit.
+const OPEN_FILES_ASSUMED: u64 = 1024;
+
+/// Slabs kept at most, where this process may open so many files: the other half is for source
+/// files, sessions, and slabs that readers hold open beyond those kept.
+fn slabs_max(open_files_max: u64) -> usize {
+    let half = usize::try_from(open_files_max / 2).unwrap_or(SLABS_MAX);
+    half.clamp(1, SLABS_MAX)
+}
+
 /// Mounts, and serves until the end; in the background this returns when the mount is live.
 ///
 /// # Errors
@@ -30,7 +40,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Builds the file system. Runs in the process that serves, so it may start threads.
 pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
     let library = library::open(&config.archive)?;
-    let cache = Cache::new(config.cache_size_bytes, SLABS_MAX)
+    if library.built.volumes.is_empty() {
+        // No path: it may name a patient.
+        tracing::warn!(
+            "the archive holds no image ({} DICOM files, {} others): is it the right directory?",
+            library.counts.dicom,
+            library.counts.not_dicom
+        );
+    }
+    let open_files_max = mount::raise_open_files().unwrap_or_else(|error| {
+        tracing::debug!(%error, "the limit of open files stays");
+        OPEN_FILES_ASSUMED
+    });
+    let cache = Cache::new(config.cache_size_bytes, slabs_max(open_files_max))
         .context("cannot make a place for decoded volumes in memory")?;
     let readahead = config
         .readahead_frames
@@ -65,4 +87,23 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(&value)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_leave_descriptors_for_the_rest() {
+        for (open_files_max, slabs) in [
+            (0, 1),
+            (1, 1),
+            (256, 128),
+            (4096, 2048),
+            (1 << 20, SLABS_MAX),
+            (u64::MAX, SLABS_MAX),
+        ] {
+            assert_eq!(slabs_max(open_files_max), slabs, "{open_files_max}");
+        }
+    }
 }

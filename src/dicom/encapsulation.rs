@@ -3,8 +3,8 @@
 //! Reads item headers only. The rules, in order: the Extended Offset Table; the Basic Offset
 //! Table, believed only when it points at items; as many fragments as frames; one frame takes all
 //! fragments; else a frame starts where a fragment starts like a codestream. What none of them
-//! settles is an error, never a guess, and so is a Basic Offset Table that names each item
-//! once but in another order. Knows nothing of decoding.
+//! settles is an error, never a guess, and so is a table that names each item once but in
+//! another order. Knows nothing of decoding.
 
 use super::limits::FRAGMENTS_MAX;
 use super::{CodecFamily, Error, PixelDataLocation, ReadAt, read_full_at, tags};
@@ -204,9 +204,12 @@ fn extended<R: ReadAt + ?Sized>(
     ) else {
         return Ok(None);
     };
-    let mut fragments = Vec::with_capacity(offsets.len());
+    let is_ascending = offsets.is_sorted();
+    let mut places: Vec<(u64, u64)> = offsets.into_iter().zip(lengths).collect();
+    places.sort_unstable();
+    let mut fragments = Vec::with_capacity(places.len());
     let mut earliest = table.end_bytes;
-    for (offset, length) in offsets.into_iter().zip(lengths) {
+    for (offset, length) in places {
         let start = table.end_bytes.saturating_add(offset);
         let value = start.saturating_add(8);
         let mut header = [0; 8];
@@ -225,6 +228,11 @@ fn extended<R: ReadAt + ?Sized>(
             length_bytes: length,
         });
         earliest = item_end;
+    }
+    if !is_ascending {
+        // As with a Basic Offset Table: see `is_permuted`.
+        let what = "the Extended Offset Table gives frames another order than their items have";
+        return Err(malformed(location.offset_bytes, what));
     }
     Ok(Some(FrameTable {
         ends: (1..=number_of_frames).collect(),

@@ -251,3 +251,24 @@ fn shutdown_answers_those_who_wait() {
     assert_eq!(answers.len(), 50);
     assert!(answers.contains(&Err(Error::ShuttingDown)));
 }
+
+#[test]
+fn what_is_logged_of_a_source_file_does_not_name_it() {
+    let path = || std::path::PathBuf::from("/archive/DOE^JANE/1");
+    let source = || std::io::Error::from_raw_os_error(libc::EACCES);
+    for (error, is_change) in [
+        (crate::archive::Error::Absent { path: path() }, true),
+        (crate::archive::Error::Changed { path: path() }, true),
+        (
+            crate::archive::Error::Io {
+                path: path(),
+                source: source(),
+            },
+            false,
+        ),
+    ] {
+        let error = Error::from(error);
+        assert!(!error.to_string().contains("DOE"), "{error}");
+        assert_eq!(matches!(error, Error::Changed(_)), is_change, "{error}");
+    }
+}

@@ -213,7 +213,7 @@ fn fragments_that_fit_no_frames_are_refused() {
 #[test]
 fn extended_offset_table() {
     let body = [item(b""), item(START), item(REST), DELIMITER.to_vec()].concat();
-    let check = |offsets: [u64; 2], lengths: [u64; 2], expected: Option<[usize; 2]>| {
+    let table_of = |offsets: [u64; 2], lengths: [u64; 2]| {
         let words: Vec<u8> = offsets
             .iter()
             .chain(&lengths)
@@ -226,7 +226,10 @@ fn extended_offset_table() {
             extended_offset_table: Some([(0, 16), (16, 16)]),
         };
         let len = bytes.len() as u64;
-        let table = FrameTable::read(&bytes[..], len, &location, 2, CodecFamily::Rle);
+        FrameTable::read(&bytes[..], len, &location, 2, CodecFamily::Rle)
+    };
+    let check = |offsets: [u64; 2], lengths: [u64; 2], expected: Option<[usize; 2]>| {
+        let table = table_of(offsets, lengths);
         let table = table.expect("readable by the number of fragments anyway");
         let lengths = [0, 1].map(|i| table.frame(i).map_or(0, |f| f.length_bytes() as usize));
         assert_eq!(lengths, expected.unwrap_or([4, 6]), "{offsets:?}");
@@ -237,6 +240,11 @@ fn extended_offset_table() {
         check(lie, [3, 5], None);
     }
     check([0, 12], [5, 5], None);
+    let other_order = table_of([12, 0], [5, 3]);
+    assert!(
+        matches!(other_order, Err(Error::Malformed { .. })),
+        "{other_order:?}"
+    );
 }
 
 proptest! {
