@@ -211,8 +211,12 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // The application id comes first: from then on the file is known as an index.
-    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    // The application id comes first: from then on the file is known as an index. It is written
+    // once: a write costs a wait for the disk, which is longer than a small scan.
+    let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
     // Where the file system cannot do it, the mode stays another one, which serves as well.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
