@@ -52,6 +52,21 @@ struct Scratch {
     uncast: Vec<u8>,
 }
 
+/// Most bytes of a scratch buffer that a worker keeps for the next frame. Enough for the frames of
+/// all common modalities; what one huge frame needed is not held by every worker ever after.
+const SCRATCH_KEPT_BYTES_MAX: usize = 32 << 20;
+
+impl Scratch {
+    /// Gives back what is too much to keep.
+    fn trim(&mut self) {
+        for buffer in [&mut self.encoded, &mut self.stored] {
+            if buffer.capacity() > SCRATCH_KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
@@ -195,7 +210,11 @@ impl FrameSource {
 
 impl Produce for FrameSource {
     fn produce(&self, frame: usize, out: &mut [u8]) -> Result<(), Error> {
-        SCRATCH.with_borrow_mut(|scratch| self.make(&self.volume.frames[frame], scratch, out))
+        SCRATCH.with_borrow_mut(|scratch| {
+            let made = self.make(&self.volume.frames[frame], scratch, out);
+            scratch.trim();
+            made
+        })
     }
 
     fn describe(&self, frame: usize) -> String {
@@ -338,5 +357,21 @@ impl From<archive::Error> for Error {
                 Error::Changed("the source file changed since it was indexed".to_string())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_of_a_huge_frame_is_given_back() {
+        let mut scratch = Scratch {
+            encoded: Vec::with_capacity(SCRATCH_KEPT_BYTES_MAX + 1),
+            stored: Vec::with_capacity(1000),
+        };
+        scratch.trim();
+        assert_eq!(scratch.encoded.capacity(), 0);
+        assert!(scratch.stored.capacity() >= 1000);
     }
 }
