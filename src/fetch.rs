@@ -224,6 +224,16 @@ impl Fetcher {
         self.shared.queue.push_work(Box::new(work));
     }
 
+    /// Gives memory back, on a worker, if the cache is over its budget: to be called when a file is
+    /// closed, since what it held could not be dropped before.
+    pub fn trim_soon(&self) {
+        let cache = &self.shared.cache;
+        if cache.resident_bytes() > cache.budget_bytes() {
+            let cache = cache.clone();
+            self.run_soon(move || cache.trim());
+        }
+    }
+
     /// How far ahead a sweep of this stream may go: not so far that it drops what its own reader
     /// has not reached yet.
     fn window_frames(&self, stream: &Stream) -> usize {

@@ -258,6 +258,8 @@ impl Fs {
         if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
             self.modes.close(handle.ino, mode, view.stream.slab());
         }
+        drop(handle);
+        self.fetcher.trim_soon();
     }
 
     /// Totals.

@@ -59,7 +59,7 @@ const SCRATCH_KEPT_BYTES_MAX: usize = 32 << 20;
 impl Scratch {
     /// Gives back what is too much to keep.
     fn trim(&mut self) {
-        for buffer in [&mut self.encoded, &mut self.stored] {
+        for buffer in [&mut self.encoded, &mut self.stored, &mut self.uncast] {
             if buffer.capacity() > SCRATCH_KEPT_BYTES_MAX {
                 *buffer = Vec::new();
             }
@@ -369,6 +369,7 @@ mod tests {
         let mut scratch = Scratch {
             encoded: Vec::with_capacity(SCRATCH_KEPT_BYTES_MAX + 1),
             stored: Vec::with_capacity(1000),
+            ..Scratch::default()
         };
         scratch.trim();
         assert_eq!(scratch.encoded.capacity(), 0);

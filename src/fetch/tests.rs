@@ -272,3 +272,23 @@ fn what_is_logged_of_a_source_file_does_not_name_it() {
         assert_eq!(matches!(error, Error::Changed(_)), is_change, "{error}");
     }
 }
+
+#[test]
+fn what_was_held_over_the_budget_goes_once_it_is_closed() {
+    let fetcher = fetcher(2, 1);
+    let stream = open(&fetcher, 8, Arc::new(Script::default()));
+    let all = 4096..4096 * 9;
+    let got = read(&fetcher, &stream, &Pattern::default(), all.clone());
+    assert_eq!(
+        got.unwrap(),
+        expected(all),
+        "a demanded range is served beyond the budget"
+    );
+    drop(stream);
+    fetcher.trim_soon();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fetcher.cache().resident_bytes() > 2 * FRAME as u64 {
+        assert!(Instant::now() < deadline, "memory is given back");
+        thread::yield_now();
+    }
+}
