@@ -128,6 +128,24 @@ pub enum Photometric {
     Other(String),
 }
 
+impl Photometric {
+    /// The defined term (PS3.3 C.7.6.3.1.2), as the header has it.
+    pub fn term(&self) -> &str {
+        match self {
+            Photometric::Monochrome1 => "MONOCHROME1",
+            Photometric::Monochrome2 => "MONOCHROME2",
+            Photometric::PaletteColor => "PALETTE COLOR",
+            Photometric::Rgb => "RGB",
+            Photometric::YbrFull => "YBR_FULL",
+            Photometric::YbrFull422 => "YBR_FULL_422",
+            Photometric::YbrIct => "YBR_ICT",
+            Photometric::YbrRct => "YBR_RCT",
+            Photometric::Xyb => "XYB",
+            Photometric::Other(term) => term,
+        }
+    }
+}
+
 /// Where a pixel element lies in its file (or, for a deflated transfer syntax, in the inflated
 /// dataset, counted from the end of the file meta information).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::Error;
-use crate::dicom::{Photometric, Value};
+use crate::dicom::Value;
 use crate::volume::{Finding, Frame, Status, Transform, Variant, Volume};
 
 /// Version of the layout of the document.
@@ -152,7 +152,7 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
             kind: values_kind(volume),
             units: volume.values.units.as_deref(),
         },
-        photometric_interpretation: image.map_or("", |i| photometric_term(&i.photometric)),
+        photometric_interpretation: image.map_or("", |i| i.photometric.term()),
         frames: volume.frames.iter().map(|f| frame(volume, f)).collect(),
         transfer_syntax: match transfer_syntaxes(volume).as_slice() {
             [] => OneOrMore::One(""),
@@ -225,21 +225,5 @@ fn values_kind(volume: &Volume) -> &'static str {
         Transform::Identity | Transform::Offset | Transform::Linear | Transform::ModalityLut => {
             "modality"
         }
-    }
-}
-
-/// The defined term of a Photometric Interpretation.
-fn photometric_term(photometric: &Photometric) -> &str {
-    match photometric {
-        Photometric::Monochrome1 => "MONOCHROME1",
-        Photometric::Monochrome2 => "MONOCHROME2",
-        Photometric::PaletteColor => "PALETTE COLOR",
-        Photometric::Rgb => "RGB",
-        Photometric::YbrFull => "YBR_FULL",
-        Photometric::YbrFull422 => "YBR_FULL_422",
-        Photometric::YbrIct => "YBR_ICT",
-        Photometric::YbrRct => "YBR_RCT",
-        Photometric::Xyb => "XYB",
-        Photometric::Other(term) => term,
     }
 }

@@ -28,13 +28,12 @@ enum View {
     },
 }
 
-/// A directory being collected: name to directory or to a link.
+/// A directory being collected.
 #[derive(Default)]
-struct Draft(BTreeMap<String, Entry>);
-
-enum Entry {
-    Directory(Draft),
-    Link(String),
+struct Draft {
+    directories: BTreeMap<String, Draft>,
+    /// Name to the volume it leads to.
+    links: BTreeMap<String, String>,
 }
 
 impl Views {
@@ -71,23 +70,24 @@ impl Views {
                 by_name: HashMap::new(),
             },
         );
-        let mut children = Vec::with_capacity(draft.0.len());
-        for (name, entry) in draft.0 {
+        let mut children = Vec::with_capacity(draft.directories.len() + draft.links.len());
+        for (name, draft) in draft.directories {
             let path = format!("{path}/{name}");
-            let child = ino::free_view(&path, |ino| self.nodes.contains_key(&ino));
-            match entry {
-                Entry::Directory(draft) => self.add(child, Some(ino), &path, depth + 1, draft),
-                Entry::Link(volume) => {
-                    self.nodes.insert(
-                        child,
-                        View::Link {
-                            parent: ino,
-                            depth,
-                            volume,
-                        },
-                    );
-                }
-            }
+            let child = self.free(&path);
+            self.add(child, Some(ino), &path, depth + 1, draft);
+            children.push((name, child));
+        }
+        for (name, volume) in draft.links {
+            let child = self.free(&format!("{path}/{name}"));
+            let parent = ino;
+            self.nodes.insert(
+                child,
+                View::Link {
+                    parent,
+                    depth,
+                    volume,
+                },
+            );
             children.push((name, child));
         }
         if let Some(View::Directory {
@@ -97,6 +97,10 @@ impl Views {
             *by_name = children.iter().cloned().collect();
             *entries = children;
         }
+    }
+
+    fn free(&self, path: &str) -> u64 {
+        ino::free_view(path, |ino| self.nodes.contains_key(&ino))
     }
 
     pub(super) fn contains(&self, ino: u64) -> bool {
@@ -139,28 +143,17 @@ impl Views {
 
 impl Draft {
     fn directory(&mut self, name: String) -> &mut Draft {
-        let entry = self
-            .0
-            .entry(name)
-            .or_insert_with(|| Entry::Directory(Draft::default()));
-        // A level holds directories only or links only, so this never replaces a link.
-        if !matches!(entry, Entry::Directory(_)) {
-            *entry = Entry::Directory(Draft::default());
-        }
-        match entry {
-            Entry::Directory(draft) => draft,
-            Entry::Link(_) => unreachable!("replaced above"),
-        }
+        self.directories.entry(name).or_default()
     }
 
     fn link(&mut self, name: String, volume: &str) {
         let mut unique = name.clone();
         let mut n = 2;
-        while self.0.contains_key(&unique) {
+        while self.links.contains_key(&unique) {
             unique = format!("{name}~{n}");
             n += 1;
         }
-        self.0.insert(unique, Entry::Link(volume.to_string()));
+        self.links.insert(unique, volume.to_string());
     }
 }
 

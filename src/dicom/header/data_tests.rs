@@ -11,27 +11,12 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::dicom::testing::manifest;
-use crate::dicom::{FrameTable, ImagePixel, Photometric, PixelElement};
+use crate::dicom::{FrameTable, PixelElement};
 
 fn read(path: &Path) -> Result<Header, Error> {
     let file = File::open(path).expect("readable");
     let len = file.metadata().expect("stat").len();
     read_header(&file, len)
-}
-
-fn photometric(image: &ImagePixel) -> &str {
-    match &image.photometric {
-        Photometric::Monochrome1 => "MONOCHROME1",
-        Photometric::Monochrome2 => "MONOCHROME2",
-        Photometric::PaletteColor => "PALETTE COLOR",
-        Photometric::Rgb => "RGB",
-        Photometric::YbrFull => "YBR_FULL",
-        Photometric::YbrFull422 => "YBR_FULL_422",
-        Photometric::YbrIct => "YBR_ICT",
-        Photometric::YbrRct => "YBR_RCT",
-        Photometric::Xyb => "XYB",
-        Photometric::Other(term) => term,
-    }
 }
 
 /// What of `expected` the instance does not have.
@@ -67,7 +52,7 @@ fn differences(instance: &Instance, expected: &Json, file: &File) -> Vec<String>
         differ("BitsStored", image.bits_stored.into());
         differ("HighBit", image.high_bit.into());
         differ("PixelRepresentation", u16::from(image.signed).into());
-        differ("PhotometricInterpretation", photometric(image).into());
+        differ("PhotometricInterpretation", image.photometric.term().into());
         if instance.pixel_data.is_some() {
             let element = match image.element {
                 PixelElement::PixelData => "PixelData",
