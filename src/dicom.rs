@@ -24,8 +24,8 @@ pub use encapsulation::{EncodedFrame, Fragment, FrameState, FrameTable};
 pub use error::Error;
 pub use header::{Header, is_dicom, read_header};
 pub use instance::{
-    FrameAttributes, HeaderIssue, ImagePixel, Instance, Photometric, PixelDataLocation,
-    PixelElement, Value,
+    FrameAttributes, HeaderIssue, ImagePixel, Instance, Mosaic, Photometric, PixelDataLocation,
+    PixelElement, Segment, Value,
 };
 pub use lut::{Luts, ModalityLut, PaletteLut, read_luts};
 pub use read_at::{ReadAt, read_full_at};

@@ -35,6 +35,7 @@ pub use dtype::Dtype;
 pub use variant::Variant;
 
 use crate::archive::Record;
+use crate::dicom::Segment;
 
 /// What [`fn@build`] makes of an archive. Every frame of every record is either in exactly one volume
 /// or its record's path is in `findings`.
@@ -66,25 +67,65 @@ pub struct Volume {
     pub stored_dtype: Dtype,
     /// Where the volume lies; `None` when the headers do not say or cannot be trusted.
     pub geometry: Option<Geometry>,
+    /// What tells the entries of the `t` axis apart; `None` without one.
+    pub steps: Option<Steps>,
+    /// When each slice was acquired, in seconds after the first of its time point, by `z`; empty
+    /// where the headers do not say.
+    pub slice_times_s: Vec<f64>,
+    /// The segments of the `s` axis in its order, or the labels of a label map by number; empty for
+    /// what is no segmentation (PS3.3 C.8.20.2).
+    pub segments: Vec<Segment>,
     /// The verdict (DESIGN 1.4).
     pub status: Status,
     /// What led to the verdict.
     pub findings: Vec<Finding>,
 }
 
-/// One frame of a volume: which stored frame it is and what belongs to it alone.
+/// One frame of a volume: where it is stored and what belongs to it alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
-    /// Index into [`Volume::records`].
-    pub record: usize,
-    /// 0-based index of the frame in its file.
-    pub frame_index: u32,
+    /// Where its samples are; `None` for a slice that a segmentation does not store because nothing
+    /// of the segment lies in it: all zeros (PS3.3 C.8.20.2).
+    pub stored: Option<StoredFrame>,
     /// Image Position (Patient), mm, LPS; `None` where absent.
     pub position_lps_mm: Option<[f64; 3]>,
     /// Rescale Slope of this frame (1 where none applies).
     pub slope: f64,
     /// Rescale Intercept of this frame (0 where none applies).
     pub intercept: f64,
+}
+
+/// A frame as a file holds it, or a rectangle of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredFrame {
+    /// Index into [`Volume::records`].
+    pub record: usize,
+    /// 0-based index of the frame in its file.
+    pub frame_index: u32,
+    /// Where the volume's frame starts in a stored frame that holds several (Siemens MOSAIC);
+    /// `None` when it is all of it.
+    pub tile: Option<Tile>,
+}
+
+/// The first row and column, 0-based, of a rectangle of a stored frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// First row.
+    pub row: u32,
+    /// First column.
+    pub column: u32,
+}
+
+/// The entries of a `t` axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Steps {
+    /// Keyword of the attribute that orders them (`TriggerTime`, `DiffusionBValue`, ...).
+    pub keyword: &'static str,
+    /// Its value at each entry, in the unit of the attribute (times in ms).
+    pub values: Vec<f64>,
+    /// Time from one entry to the next in seconds, where the entries are time points at even
+    /// intervals.
+    pub interval_s: Option<f64>,
 }
 
 /// The rule from stored values to the values shown (DESIGN 1.2).

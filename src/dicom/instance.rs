@@ -32,10 +32,51 @@ pub struct Instance {
     /// Per-Frame Functional Groups, one a frame in stored order; empty where there are none. What
     /// an entry leaves unset is to be taken from `shared`, field by field.
     pub per_frame: Vec<FrameAttributes>,
+    /// Dimension Index Pointer (0020,9165) of each item of the Dimension Index Sequence
+    /// (0020,9222): what the Dimension Index Values of the frames count. Group and element.
+    pub dimension_pointers: Vec<(u16, u16)>,
+    /// Segment Sequence (0062,0002), in its order; empty for what is no segmentation.
+    pub segments: Vec<Segment>,
+    /// What a Siemens MOSAIC says of its tiles; `None` for any other image.
+    pub mosaic: Option<Mosaic>,
     /// Attributes shown to users: the descriptive ones, never bulk data.
     pub attributes: Attributes,
     /// What was odd about the header, in words fit for a finding.
     pub issues: Vec<HeaderIssue>,
+}
+
+/// One item of the Segment Sequence (PS3.3 C.8.20.4).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Segment Number (0062,0004).
+    pub number: u32,
+    /// Segment Label (0062,0005); empty when absent.
+    pub label: String,
+    /// Segment Algorithm Type (0062,0008); empty when absent.
+    pub algorithm_type: String,
+    /// Code Meaning of the Segmented Property Category (0062,0003); empty when absent.
+    pub category: String,
+    /// Code Meaning of the Segmented Property Type (0062,000F); empty when absent.
+    pub property_type: String,
+    /// Recommended Display CIELab Value (0062,000D), as stored.
+    pub color_cielab: Option<[u16; 3]>,
+}
+
+/// How the slices of a Siemens MOSAIC lie in their frame: from the private CSA image header
+/// (0029,xx10) or the elements that newer software writes beside it. A mosaic of n tiles is a
+/// square grid of ceil(sqrt(n)) tiles a side, filled row by row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mosaic {
+    /// NumberOfImagesInMosaic: tiles that hold a slice.
+    pub tiles: u32,
+    /// SliceNormalVector: unit vector, LPS, from each slice to the next.
+    pub slice_normal: Option<[f64; 3]>,
+    /// MosaicRefAcqTimes: acquisition time of each slice, ms; empty when absent.
+    pub slice_times_ms: Vec<f64>,
+    /// PhaseEncodingDirectionPositive.
+    pub phase_encoding_positive: Option<bool>,
+    /// BandwidthPerPixelPhaseEncode, Hz.
+    pub bandwidth_per_pixel_phase_encode_hz: Option<f64>,
 }
 
 /// Something wrong or assumed in a header.
@@ -186,6 +227,8 @@ pub struct FrameAttributes {
     pub palette_descriptor: Option<[i32; 3]>,
     /// Real World Value Mapping slope, intercept (0040,9225 / 0040,9224) of the first linear item.
     pub real_world_value: Option<[f64; 2]>,
+    /// The Real World Value Mapping has only items with a table (Real World Value LUT Data).
+    pub real_world_value_is_lut: bool,
     /// Measurement units code value of that item, or Units (0054,1001) for PET.
     pub units: Option<String>,
     /// Instance Number (0020,0013).
@@ -206,6 +249,14 @@ pub struct FrameAttributes {
     pub echo_time_ms: Option<f64>,
     /// Diffusion b-value (0018,9087), s/mm2.
     pub diffusion_b_value: Option<f64>,
+    /// Diffusion Gradient Orientation (0018,9089): unit vector, LPS; zeros or absent without one.
+    pub diffusion_gradient: Option<[f64; 3]>,
+    /// Inversion Time (0018,0082), ms.
+    pub inversion_time_ms: Option<f64>,
+    /// Flip Angle (0018,1314), degrees.
+    pub flip_angle_deg: Option<f64>,
+    /// Column and Row Position In Total Image Pixel Matrix (0048,021E / 0048,021F), 1-based.
+    pub total_matrix_position: Option<[i64; 2]>,
     /// Image Type (0008,0008) or Frame Type (0008,9007), values in order.
     pub image_type: Vec<String>,
     /// Complex Image Component (0008,9208).

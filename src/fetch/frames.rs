@@ -4,27 +4,23 @@
 //! frame is made into lands in the slab without a copy in between wherever stored values are shown
 //! as they are.
 
+mod open;
+mod tiles;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Error, Produce};
 use crate::archive::{self, Record, Source};
-use crate::decode::cpu::native;
-use crate::decode::{self, Encoded, values};
-use crate::dicom::{
-    self, FrameTable, ImagePixel, Luts, PixelDataLocation, TransferSyntax, read_deflated, syntax,
-};
-use crate::volume::{Dtype, Frame, Transform, Values, Variant, Volume};
+use crate::decode::{self, values};
+use crate::dicom;
+use crate::volume::{Dtype, Frame, StoredFrame, Transform, Values, Variant, Volume};
+use open::OpenRecord;
+use tiles::Wholes;
 
 /// Multi-frame files kept open with their frame tables, a stream.
 const OPEN_FILES_MAX: usize = 16;
-
-/// An encoded frame may be larger than the decoded one (noise, overhead), but not without bound.
-const ENCODED_BYTES_MIN: u64 = 64 << 20;
-const ENCODED_TO_DECODED_MAX: u64 = 4;
 
 /// Makes the frames of one variant of a volume.
 pub struct FrameSource {
@@ -33,15 +29,8 @@ pub struct FrameSource {
     variant: Variant,
     /// By index into the volume's records.
     open: Mutex<HashMap<usize, Arc<OpenRecord>>>,
-}
-
-/// A source file that is being read, with what is needed for each of its frames.
-struct OpenRecord {
-    file: File,
-    syntax: &'static TransferSyntax,
-    location: PixelDataLocation,
-    table: Option<FrameTable>,
-    luts: Luts,
+    /// Stored frames that were decoded whole for the tiles in them.
+    wholes: Wholes,
 }
 
 /// Buffers a worker uses again for each frame.
@@ -79,43 +68,32 @@ impl FrameSource {
             volume,
             variant,
             open: Mutex::default(),
+            wholes: Wholes::default(),
         }
     }
 
     fn make(&self, frame: &Frame, scratch: &mut Scratch, out: &mut [u8]) -> Result<(), Error> {
-        let record = &self.volume.records[frame.record];
+        let Some(stored) = frame.stored else {
+            // Not stored because nothing of the segment lies there: zeros are its values.
+            out.fill(0);
+            return Ok(());
+        };
+        let record = &self.volume.records[stored.record];
         let Some(image) = &record.instance.image else {
             return Err(Error::Malformed("the source is no image".to_string()));
         };
-        let opened = self.open(frame.record, record)?;
         let as_stored = match self.variant {
             Variant::Stored => true,
             Variant::Values => self.volume.values.transform == Transform::Identity,
             Variant::Cast(_) => false,
         };
-        if as_stored && opened.is_verbatim(image) {
-            opened.read_native(image, frame.frame_index, out)?;
-            return Ok(self.source.verify(&opened.file, record)?);
-        }
-        let first_bit = opened.read_encoded(image, frame.frame_index, &mut scratch.encoded)?;
-        self.source.verify(&opened.file, record)?;
-        let encoded = Encoded {
-            bytes: &scratch.encoded,
-            first_bit,
-        };
+        let opened = self.open(stored.record, record)?;
         if as_stored {
-            return Ok(decode::decode_frame(
-                opened.syntax.uid,
-                image,
-                encoded,
-                out,
-            )?);
+            return self.stored(&opened, stored, &mut scratch.encoded, out);
         }
-        let len = image
-            .frame_len_bytes()
-            .ok_or_else(|| too_large("the decoded frame"))?;
+        let len = self.volume.frame_len_bytes(Variant::Stored) as usize;
         scratch.stored.resize(len, 0);
-        decode::decode_frame(opened.syntax.uid, image, encoded, &mut scratch.stored)?;
+        self.stored(&opened, stored, &mut scratch.encoded, &mut scratch.stored)?;
         let rescale = (frame.slope, frame.intercept);
         let show = |rule: &Values, out: &mut [u8]| {
             values::apply(rule, rescale, image, &opened.luts, &scratch.stored, out)
@@ -130,6 +108,45 @@ impl FrameSource {
         show(&rule, &mut scratch.uncast)?;
         decode::cast(rule.dtype, dtype, &scratch.uncast, out)
             .map_err(|why| Error::Unsupported(why.to_string()))
+    }
+
+    /// The stored values of a frame, or of the tile of one.
+    fn stored(
+        &self,
+        opened: &OpenRecord,
+        stored: StoredFrame,
+        encoded: &mut Vec<u8>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        let record = &self.volume.records[stored.record];
+        let Some(image) = &record.instance.image else {
+            return Err(Error::Malformed("the source is no image".to_string()));
+        };
+        let decode = |encoded: &mut Vec<u8>, out: &mut [u8]| {
+            opened.decode(
+                &self.source,
+                record,
+                image,
+                stored.frame_index,
+                encoded,
+                out,
+            )
+        };
+        let Some(tile) = stored.tile else {
+            return decode(encoded, out);
+        };
+        let key = (stored.record, stored.frame_index);
+        let whole = self.wholes.get_or_make(key, || {
+            let len = image
+                .frame_len_bytes()
+                .ok_or_else(|| too_large("the decoded frame"))?;
+            let mut whole = vec![0; len];
+            decode(encoded, &mut whole)?;
+            Ok(whole)
+        })?;
+        let shape = self.volume.frame_shape(Variant::Stored);
+        tiles::cut(&whole, image, tile, shape, out)
+            .ok_or_else(|| Error::Malformed("a tile lies outside its frame".to_string()))
     }
 
     /// The value rule a cast starts from: as for the values, but a whole-number offset is added
@@ -147,7 +164,7 @@ impl FrameSource {
         if let Some(opened) = self.lock().get(&index) {
             return Ok(opened.clone());
         }
-        let opened = Arc::new(self.open_anew(record)?);
+        let opened = Arc::new(OpenRecord::new(&self.source, record, self.needs_luts())?);
         // A file with one frame is read once: only the others are worth keeping.
         if record
             .instance
@@ -164,43 +181,13 @@ impl FrameSource {
         Ok(opened)
     }
 
-    fn open_anew(&self, record: &Record) -> Result<OpenRecord, Error> {
-        let instance = &record.instance;
-        let location = instance
-            .pixel_data
-            .ok_or_else(|| Error::Malformed("the file ends before its pixel data".to_string()))?;
-        let uid = &instance.transfer_syntax_uid;
-        let syntax = syntax::by_uid(uid)
-            .ok_or_else(|| Error::Unsupported(format!("unknown transfer syntax {uid}")))?;
-        let file = self.source.open(record)?;
-        let frames = instance
-            .image
-            .as_ref()
-            .map_or(1, |image| image.number_of_frames);
-        let file_len = record.identity.size_bytes;
-        let table = match syntax.encapsulated {
-            true => Some(FrameTable::read(
-                &file,
-                file_len,
-                &location,
-                frames,
-                syntax.codec,
-            )?),
-            false => None,
-        };
-        let luts = match self.volume.values.transform {
-            Transform::Palette | Transform::ModalityLut if self.variant != Variant::Stored => {
-                dicom::read_luts(&file, file_len)?
-            }
-            _ => Luts::default(),
-        };
-        Ok(OpenRecord {
-            file,
-            syntax,
-            location,
-            table,
-            luts,
-        })
+    /// Whether the values shown come from lookup tables of the file.
+    fn needs_luts(&self) -> bool {
+        let from_tables = matches!(
+            self.volume.values.transform,
+            Transform::Palette | Transform::ModalityLut
+        );
+        from_tables && self.variant != Variant::Stored
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Arc<OpenRecord>>> {
@@ -218,103 +205,16 @@ impl Produce for FrameSource {
     }
 
     fn describe(&self, frame: usize) -> String {
-        let frame = &self.volume.frames[frame];
-        let path = &self.volume.records[frame.record].path;
+        let Some(stored) = self.volume.frames[frame].stored else {
+            return "a frame that is not stored".to_string();
+        };
+        let path = &self.volume.records[stored.record].path;
         format!(
             "{} frame {}",
             path.display(),
-            u64::from(frame.frame_index) + 1
+            u64::from(stored.frame_index) + 1
         )
     }
-}
-
-impl OpenRecord {
-    /// True when the file holds the samples just as they are to stand in the slab.
-    fn is_verbatim(&self, image: &ImagePixel) -> bool {
-        let native = self.syntax.codec == dicom::CodecFamily::Native;
-        native && !self.syntax.deflated && !self.syntax.big_endian && native::is_verbatim(image)
-    }
-
-    /// Reads the encoded bytes of a frame; returns the bit where they start (1-bit native data).
-    fn read_encoded(
-        &self,
-        image: &ImagePixel,
-        frame_index: u32,
-        encoded: &mut Vec<u8>,
-    ) -> Result<u8, Error> {
-        let Some(table) = &self.table else {
-            let place = native::native_frame_location(image, frame_index)
-                .ok_or_else(|| too_large("the frame"))?;
-            encoded.resize(place.len_bytes, 0);
-            return self.read_native(image, frame_index, encoded);
-        };
-        let frame = table
-            .frame(frame_index)
-            .ok_or_else(|| Error::Malformed("the file has no such frame".to_string()))?;
-        if frame.state != dicom::FrameState::Whole {
-            return Err(Error::Malformed(
-                "the file ends within this frame".to_string(),
-            ));
-        }
-        let decoded = image.frame_len_bytes().map_or(u64::MAX, |len| len as u64);
-        let most = decoded
-            .saturating_mul(ENCODED_TO_DECODED_MAX)
-            .max(ENCODED_BYTES_MIN);
-        if frame.length_bytes() > most {
-            return Err(too_large("the encoded frame"));
-        }
-        encoded.resize(frame.length_bytes() as usize, 0);
-        let mut rest = encoded.as_mut_slice();
-        for fragment in frame.fragments {
-            let (piece, after) = rest.split_at_mut(fragment.length_bytes as usize);
-            read_exact(&self.file, piece, fragment.offset_bytes)?;
-            rest = after;
-        }
-        Ok(0)
-    }
-
-    /// Reads a native frame into `out`, which is as long as the frame is in the file.
-    fn read_native(
-        &self,
-        image: &ImagePixel,
-        frame_index: u32,
-        out: &mut [u8],
-    ) -> Result<u8, Error> {
-        let place = native::native_frame_location(image, frame_index)
-            .filter(|place| place.len_bytes == out.len())
-            .ok_or_else(|| too_large("the frame"))?;
-        let end = place.offset_bytes.saturating_add(place.len_bytes as u64);
-        if self.location.length_bytes.is_some_and(|len| end > len) {
-            return Err(Error::Malformed(
-                "the pixel data end before this frame does".to_string(),
-            ));
-        }
-        let offset = self
-            .location
-            .offset_bytes
-            .saturating_add(place.offset_bytes);
-        if self.syntax.deflated {
-            let file_len = self
-                .file
-                .metadata()
-                .map_err(|e| Error::io("cannot stat", &e))?
-                .len();
-            read_deflated(&self.file, file_len, offset, out)?;
-        } else {
-            read_exact(&self.file, out, offset)?;
-        }
-        Ok(place.first_bit)
-    }
-}
-
-fn read_exact(file: &File, out: &mut [u8], offset: u64) -> Result<(), Error> {
-    file.read_exact_at(out, offset)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                Error::Malformed("the file ends before this frame does".to_string())
-            }
-            _ => Error::io("cannot read the source file", &error),
-        })
 }
 
 fn too_large(what: &str) -> Error {

@@ -81,9 +81,12 @@ struct JsonValues<'a> {
 
 #[derive(Serialize)]
 struct JsonFrame<'a> {
-    file: String,
-    frame_number: u64,
-    sop_instance_uid: &'a str,
+    file: Option<String>,
+    frame_number: Option<u64>,
+    /// First row and column of the frame in a stored frame that holds several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tile: Option<[u32; 2]>,
+    sop_instance_uid: Option<&'a str>,
     position_lps_mm: Option<[f64; 3]>,
     slope: f64,
     intercept: f64,
@@ -179,11 +182,15 @@ pub(super) fn json_line<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 }
 
 fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
-    let record = volume.records.get(frame.record);
+    let stored = frame.stored;
+    let record = stored.and_then(|stored| volume.records.get(stored.record));
     JsonFrame {
-        file: record.map_or_else(String::new, |r| r.path.to_string_lossy().into_owned()),
-        frame_number: u64::from(frame.frame_index) + 1,
-        sop_instance_uid: record.map_or("", |r| &r.instance.sop_instance_uid),
+        file: record.map(|r| r.path.to_string_lossy().into_owned()),
+        frame_number: stored.map(|stored| u64::from(stored.frame_index) + 1),
+        tile: stored
+            .and_then(|stored| stored.tile)
+            .map(|tile| [tile.row, tile.column]),
+        sop_instance_uid: record.map(|r| r.instance.sop_instance_uid.as_str()),
         position_lps_mm: frame.position_lps_mm,
         slope: frame.slope,
         intercept: frame.intercept,

@@ -15,7 +15,7 @@ use super::order::{Arrangement, arrange};
 use super::split::{Group, Kind, Plane, contrasts, groups};
 use super::values::{Ruled, rule};
 use super::variant::{FRAME_BYTES_MAX, VOLUME_BYTES_MAX};
-use super::{Built, Finding, Frame, Variant, Volume};
+use super::{Built, Finding, Frame, StoredFrame, Variant, Volume};
 use crate::archive::Record;
 
 /// How many siblings a `split_from` finding names.
@@ -312,6 +312,9 @@ fn volume(name: String, layout: Layout<'_>) -> Result<Volume, Vec<(PathBuf, Find
         values: ruled.values,
         stored_dtype: ruled.stored_dtype,
         geometry,
+        steps: None,
+        slice_times_s: Vec::new(),
+        segments: Vec::new(),
         status: findings.status,
         findings: findings.list,
         records: records.clone(),
@@ -344,8 +347,11 @@ fn frames(
         .iter()
         .zip(rescale)
         .map(|(item, (slope, intercept))| Frame {
-            record: index.get(&identity(item.record)).copied().unwrap_or(0),
-            frame_index: item.frame_index,
+            stored: Some(StoredFrame {
+                record: index.get(&identity(item.record)).copied().unwrap_or(0),
+                frame_index: item.frame_index,
+                tile: None,
+            }),
             position_lps_mm: item.position().filter(|_| is_placed),
             slope: *slope,
             intercept: *intercept,

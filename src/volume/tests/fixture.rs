@@ -139,7 +139,7 @@ pub(super) fn numbers(volume: &Volume) -> Vec<i64> {
     volume
         .frames
         .iter()
-        .map(|frame| number(frame.record).unwrap())
+        .map(|frame| number(frame.stored.unwrap().record).unwrap())
         .collect()
 }
 

@@ -142,7 +142,7 @@ fn indices(volume: &crate::volume::Volume) -> Vec<u32> {
     volume
         .frames
         .iter()
-        .map(|frame| frame.frame_index)
+        .map(|frame| frame.stored.unwrap().frame_index)
         .collect()
 }
 

@@ -144,8 +144,11 @@ fn check_frames(records: &[Arc<Record>], built: &Built) {
     let mut shown: BTreeMap<&PathBuf, Vec<u32>> = BTreeMap::new();
     for volume in &built.volumes {
         for frame in &volume.frames {
-            let path = &volume.records[frame.record].path;
-            shown.entry(path).or_default().push(frame.frame_index);
+            let path = &volume.records[frame.stored.unwrap().record].path;
+            shown
+                .entry(path)
+                .or_default()
+                .push(frame.stored.unwrap().frame_index);
         }
     }
     let reported: BTreeSet<&PathBuf> = built.findings.iter().map(|f| &f.0).collect();

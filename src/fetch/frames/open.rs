@@ -1,0 +1,178 @@
+//! One source file that is being read: where each of its frames lies, and its bytes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::{Error, too_large};
+use crate::archive::{Record, Source};
+use crate::decode::cpu::native;
+use crate::decode::{self, Encoded};
+use crate::dicom::{
+    self, FrameTable, ImagePixel, Luts, PixelDataLocation, TransferSyntax, read_deflated, syntax,
+};
+
+/// An encoded frame may be larger than the decoded one (noise, overhead), but not without bound.
+const ENCODED_BYTES_MIN: u64 = 64 << 20;
+const ENCODED_TO_DECODED_MAX: u64 = 4;
+
+/// A source file that is being read, with what is needed for each of its frames.
+pub(super) struct OpenRecord {
+    file: File,
+    syntax: &'static TransferSyntax,
+    location: PixelDataLocation,
+    table: Option<FrameTable>,
+    pub(super) luts: Luts,
+}
+
+impl OpenRecord {
+    /// Opens the file of a record; its lookup tables are read only `with_luts`.
+    pub(super) fn new(
+        source: &Source,
+        record: &Record,
+        with_luts: bool,
+    ) -> Result<OpenRecord, Error> {
+        let instance = &record.instance;
+        let location = instance
+            .pixel_data
+            .ok_or_else(|| Error::Malformed("the file ends before its pixel data".to_string()))?;
+        let uid = &instance.transfer_syntax_uid;
+        let syntax = syntax::by_uid(uid)
+            .ok_or_else(|| Error::Unsupported(format!("unknown transfer syntax {uid}")))?;
+        let file = source.open(record)?;
+        let frames = instance
+            .image
+            .as_ref()
+            .map_or(1, |image| image.number_of_frames);
+        let file_len = record.identity.size_bytes;
+        let table = match syntax.encapsulated {
+            true => Some(FrameTable::read(
+                &file,
+                file_len,
+                &location,
+                frames,
+                syntax.codec,
+            )?),
+            false => None,
+        };
+        let luts = match with_luts {
+            true => dicom::read_luts(&file, file_len)?,
+            false => Luts::default(),
+        };
+        Ok(OpenRecord {
+            file,
+            syntax,
+            location,
+            table,
+            luts,
+        })
+    }
+
+    /// True when the file holds the samples just as they are to stand in the slab.
+    fn is_verbatim(&self, image: &ImagePixel) -> bool {
+        let native = self.syntax.codec == dicom::CodecFamily::Native;
+        native && !self.syntax.deflated && !self.syntax.big_endian && native::is_verbatim(image)
+    }
+
+    /// Decodes a frame to stored values; `encoded` is room to work in. `out` is as long as
+    /// [`ImagePixel::frame_len_bytes`] says. Verifies that the file is the one that was indexed.
+    pub(super) fn decode(
+        &self,
+        source: &Source,
+        record: &Record,
+        image: &ImagePixel,
+        frame_index: u32,
+        encoded: &mut Vec<u8>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        if self.is_verbatim(image) {
+            self.read_native(image, frame_index, out)?;
+            return Ok(source.verify(&self.file, record)?);
+        }
+        let first_bit = self.read_encoded(image, frame_index, encoded)?;
+        source.verify(&self.file, record)?;
+        let bytes = encoded.as_slice();
+        let encoded = Encoded { bytes, first_bit };
+        Ok(decode::decode_frame(self.syntax.uid, image, encoded, out)?)
+    }
+
+    /// Reads the encoded bytes of a frame; returns the bit where they start (1-bit native data).
+    fn read_encoded(
+        &self,
+        image: &ImagePixel,
+        frame_index: u32,
+        encoded: &mut Vec<u8>,
+    ) -> Result<u8, Error> {
+        let Some(table) = &self.table else {
+            let place = native::native_frame_location(image, frame_index)
+                .ok_or_else(|| too_large("the frame"))?;
+            encoded.resize(place.len_bytes, 0);
+            return self.read_native(image, frame_index, encoded);
+        };
+        let frame = table
+            .frame(frame_index)
+            .ok_or_else(|| Error::Malformed("the file has no such frame".to_string()))?;
+        if frame.state != dicom::FrameState::Whole {
+            return Err(Error::Malformed(
+                "the file ends within this frame".to_string(),
+            ));
+        }
+        let decoded = image.frame_len_bytes().map_or(u64::MAX, |len| len as u64);
+        let most = decoded
+            .saturating_mul(ENCODED_TO_DECODED_MAX)
+            .max(ENCODED_BYTES_MIN);
+        if frame.length_bytes() > most {
+            return Err(too_large("the encoded frame"));
+        }
+        encoded.resize(frame.length_bytes() as usize, 0);
+        let mut rest = encoded.as_mut_slice();
+        for fragment in frame.fragments {
+            let (piece, after) = rest.split_at_mut(fragment.length_bytes as usize);
+            read_exact(&self.file, piece, fragment.offset_bytes)?;
+            rest = after;
+        }
+        Ok(0)
+    }
+
+    /// Reads a native frame into `out`, which is as long as the frame is in the file.
+    fn read_native(
+        &self,
+        image: &ImagePixel,
+        frame_index: u32,
+        out: &mut [u8],
+    ) -> Result<u8, Error> {
+        let place = native::native_frame_location(image, frame_index)
+            .filter(|place| place.len_bytes == out.len())
+            .ok_or_else(|| too_large("the frame"))?;
+        let end = place.offset_bytes.saturating_add(place.len_bytes as u64);
+        if self.location.length_bytes.is_some_and(|len| end > len) {
+            return Err(Error::Malformed(
+                "the pixel data end before this frame does".to_string(),
+            ));
+        }
+        let offset = self
+            .location
+            .offset_bytes
+            .saturating_add(place.offset_bytes);
+        if self.syntax.deflated {
+            let file_len = self
+                .file
+                .metadata()
+                .map_err(|e| Error::io("cannot stat", &e))?
+                .len();
+            read_deflated(&self.file, file_len, offset, out)?;
+        } else {
+            read_exact(&self.file, out, offset)?;
+        }
+        Ok(place.first_bit)
+    }
+}
+
+fn read_exact(file: &File, out: &mut [u8], offset: u64) -> Result<(), Error> {
+    file.read_exact_at(out, offset)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                Error::Malformed("the file ends before this frame does".to_string())
+            }
+            _ => Error::io("cannot read the source file", &error),
+        })
+}
