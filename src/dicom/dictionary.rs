@@ -19,6 +19,8 @@ pub(crate) struct Attribute {
     pub(crate) kind: Kind,
     /// Goes into `Instance::attributes`; the others have fields of their own.
     pub(crate) shown: bool,
+    /// Has a value for every frame, and so as many as no other attribute has.
+    pub(crate) each_frame: bool,
 }
 
 /// What the values of a representation are (PS3.5 6.2).
@@ -57,16 +59,6 @@ impl Attribute {
     }
 }
 
-const fn shown(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
-    Attribute {
-        tag,
-        keyword,
-        vr: *vr,
-        kind: kind(vr),
-        shown: true,
-    }
-}
-
 const fn inner(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
     Attribute {
         tag,
@@ -74,7 +66,20 @@ const fn inner(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
         vr: *vr,
         kind: kind(vr),
         shown: false,
+        each_frame: false,
     }
+}
+
+const fn shown(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
+    let mut attribute = inner(tag, keyword, vr);
+    attribute.shown = true;
+    attribute
+}
+
+const fn vector(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
+    let mut attribute = shown(tag, keyword, vr);
+    attribute.each_frame = true;
+    attribute
 }
 
 /// All attributes that are read, by tag.
@@ -99,11 +104,13 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0008, 0x0080), "InstitutionName", b"LO"),
     shown(Tag(0x0008, 0x0090), "ReferringPhysicianName", b"PN"),
     inner(Tag(0x0008, 0x0100), "CodeValue", b"SH"),
+    inner(Tag(0x0008, 0x0104), "CodeMeaning", b"LO"),
     shown(Tag(0x0008, 0x1010), "StationName", b"SH"),
     shown(Tag(0x0008, 0x1030), "StudyDescription", b"LO"),
     shown(Tag(0x0008, 0x103E), "SeriesDescription", b"LO"),
     shown(Tag(0x0008, 0x1090), "ManufacturerModelName", b"LO"),
     shown(Tag(0x0008, 0x2111), "DerivationDescription", b"ST"),
+    shown(Tag(0x0008, 0x2144), "RecommendedDisplayFrameRate", b"IS"),
     inner(Tag(0x0008, 0x9007), "FrameType", b"CS"),
     shown(Tag(0x0008, 0x9205), "PixelPresentation", b"CS"),
     shown(Tag(0x0008, 0x9206), "VolumetricProperties", b"CS"),
@@ -125,6 +132,7 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0018, 0x0023), "MRAcquisitionType", b"CS"),
     shown(Tag(0x0018, 0x0024), "SequenceName", b"SH"),
     shown(Tag(0x0018, 0x0031), "Radiopharmaceutical", b"LO"),
+    shown(Tag(0x0018, 0x0040), "CineRate", b"IS"),
     shown(Tag(0x0018, 0x0050), "SliceThickness", b"DS"),
     shown(Tag(0x0018, 0x0060), "KVP", b"DS"),
     shown(Tag(0x0018, 0x0080), "RepetitionTime", b"DS"),
@@ -143,6 +151,7 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0018, 0x1030), "ProtocolName", b"LO"),
     shown(Tag(0x0018, 0x1060), "TriggerTime", b"DS"),
     shown(Tag(0x0018, 0x1063), "FrameTime", b"DS"),
+    vector(Tag(0x0018, 0x1065), "FrameTimeVector", b"DS"),
     shown(Tag(0x0018, 0x1072), "RadiopharmaceuticalStartTime", b"TM"),
     shown(Tag(0x0018, 0x1074), "RadionuclideTotalDose", b"DS"),
     shown(Tag(0x0018, 0x1075), "RadionuclideHalfLife", b"DS"),
@@ -170,9 +179,15 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0018, 0x1316), "SAR", b"DS"),
     shown(Tag(0x0018, 0x5100), "PatientPosition", b"CS"),
     shown(Tag(0x0018, 0x5101), "ViewPosition", b"CS"),
+    shown(Tag(0x0018, 0x9005), "PulseSequenceName", b"SH"),
+    shown(Tag(0x0018, 0x9069), "ParallelReductionFactorInPlane", b"FD"),
+    shown(Tag(0x0018, 0x9073), "AcquisitionDuration", b"FD"),
     inner(Tag(0x0018, 0x9074), "FrameAcquisitionDateTime", b"DT"),
+    shown(Tag(0x0018, 0x9079), "InversionTimes", b"FD"),
+    shown(Tag(0x0018, 0x9081), "PartialFourier", b"CS"),
     inner(Tag(0x0018, 0x9082), "EffectiveEchoTime", b"FD"),
     shown(Tag(0x0018, 0x9087), "DiffusionBValue", b"FD"),
+    inner(Tag(0x0018, 0x9089), "DiffusionGradientOrientation", b"FD"),
     shown(Tag(0x0018, 0x9311), "SpiralPitchFactor", b"FD"),
     shown(Tag(0x0018, 0x9345), "CTDIvol", b"FD"),
     inner(Tag(0x0020, 0x000D), "StudyInstanceUID", b"UI"),
@@ -198,6 +213,9 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     inner(Tag(0x0020, 0x9153), "NominalCardiacTriggerDelayTime", b"FD"),
     inner(Tag(0x0020, 0x9156), "FrameAcquisitionNumber", b"US"),
     inner(Tag(0x0020, 0x9157), "DimensionIndexValues", b"UL"),
+    inner(Tag(0x0020, 0x9165), "DimensionIndexPointer", b"AT"),
+    inner(Tag(0x0020, 0x930D), "TemporalPositionTimeOffset", b"FD"),
+    shown(Tag(0x0020, 0x9311), "DimensionOrganizationType", b"CS"),
     shown(Tag(0x0028, 0x0002), "SamplesPerPixel", b"US"),
     shown(Tag(0x0028, 0x0004), "PhotometricInterpretation", b"CS"),
     shown(Tag(0x0028, 0x0006), "PlanarConfiguration", b"US"),
@@ -211,6 +229,7 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0028, 0x0102), "HighBit", b"US"),
     shown(Tag(0x0028, 0x0103), "PixelRepresentation", b"US"),
     shown(Tag(0x0028, 0x0120), "PixelPaddingValue", b"US"),
+    shown(Tag(0x0028, 0x0121), "PixelPaddingRangeLimit", b"US"),
     shown(Tag(0x0028, 0x0301), "BurnedInAnnotation", b"CS"),
     shown(Tag(0x0028, 0x1050), "WindowCenter", b"DS"),
     shown(Tag(0x0028, 0x1051), "WindowWidth", b"DS"),
@@ -218,6 +237,7 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0028, 0x1053), "RescaleSlope", b"DS"),
     shown(Tag(0x0028, 0x1054), "RescaleType", b"LO"),
     shown(Tag(0x0028, 0x1055), "WindowCenterWidthExplanation", b"LO"),
+    shown(Tag(0x0028, 0x1056), "VOILUTFunction", b"CS"),
     inner(
         Tag(0x0028, 0x1101),
         "RedPaletteColorLookupTableDescriptor",
@@ -230,7 +250,33 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0028, 0x3004), "ModalityLUTType", b"LO"),
     inner(Tag(0x0040, 0x9224), "RealWorldValueIntercept", b"FD"),
     inner(Tag(0x0040, 0x9225), "RealWorldValueSlope", b"FD"),
+    shown(Tag(0x0048, 0x0001), "ImagedVolumeWidth", b"FL"),
+    shown(Tag(0x0048, 0x0002), "ImagedVolumeHeight", b"FL"),
+    shown(Tag(0x0048, 0x0003), "ImagedVolumeDepth", b"FL"),
+    shown(Tag(0x0048, 0x0006), "TotalPixelMatrixColumns", b"UL"),
+    shown(Tag(0x0048, 0x0007), "TotalPixelMatrixRows", b"UL"),
+    shown(Tag(0x0048, 0x0102), "ImageOrientationSlide", b"DS"),
+    inner(
+        Tag(0x0048, 0x021E),
+        "ColumnPositionInTotalImagePixelMatrix",
+        b"SL",
+    ),
+    inner(
+        Tag(0x0048, 0x021F),
+        "RowPositionInTotalImagePixelMatrix",
+        b"SL",
+    ),
+    shown(Tag(0x0048, 0x0303), "TotalPixelMatrixFocalPlanes", b"UL"),
+    vector(Tag(0x0054, 0x0010), "EnergyWindowVector", b"US"),
+    vector(Tag(0x0054, 0x0020), "DetectorVector", b"US"),
+    vector(Tag(0x0054, 0x0030), "PhaseVector", b"US"),
+    vector(Tag(0x0054, 0x0050), "RotationVector", b"US"),
+    vector(Tag(0x0054, 0x0060), "RRIntervalVector", b"US"),
+    vector(Tag(0x0054, 0x0070), "TimeSlotVector", b"US"),
+    vector(Tag(0x0054, 0x0080), "SliceVector", b"US"),
     shown(Tag(0x0054, 0x0081), "NumberOfSlices", b"US"),
+    vector(Tag(0x0054, 0x0090), "AngularViewVector", b"US"),
+    vector(Tag(0x0054, 0x0100), "TimeSliceVector", b"US"),
     shown(Tag(0x0054, 0x0101), "NumberOfTimeSlices", b"US"),
     shown(Tag(0x0054, 0x1000), "SeriesType", b"CS"),
     shown(Tag(0x0054, 0x1001), "Units", b"CS"),
@@ -243,10 +289,20 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0054, 0x1321), "DecayFactor", b"DS"),
     shown(Tag(0x0054, 0x1330), "ImageIndex", b"US"),
     shown(Tag(0x0062, 0x0001), "SegmentationType", b"CS"),
+    inner(Tag(0x0062, 0x0004), "SegmentNumber", b"US"),
+    inner(Tag(0x0062, 0x0005), "SegmentLabel", b"LO"),
+    inner(Tag(0x0062, 0x0008), "SegmentAlgorithmType", b"CS"),
     inner(Tag(0x0062, 0x000B), "ReferencedSegmentNumber", b"US"),
+    inner(Tag(0x0062, 0x000D), "RecommendedDisplayCIELabValue", b"US"),
+    shown(Tag(0x0062, 0x000E), "MaximumFractionalValue", b"US"),
+    shown(Tag(0x0062, 0x0010), "SegmentationFractionalType", b"CS"),
+    shown(Tag(0x0062, 0x0013), "SegmentsOverlap", b"CS"),
     shown(Tag(0x3004, 0x0002), "DoseUnits", b"CS"),
-    shown(Tag(0x3004, 0x000C), "GridFrameOffsetVector", b"DS"),
+    shown(Tag(0x3004, 0x0004), "DoseType", b"CS"),
+    shown(Tag(0x3004, 0x000A), "DoseSummationType", b"CS"),
+    vector(Tag(0x3004, 0x000C), "GridFrameOffsetVector", b"DS"),
     shown(Tag(0x3004, 0x000E), "DoseGridScaling", b"DS"),
+    shown(Tag(0x3004, 0x0014), "TissueHeterogeneityCorrection", b"CS"),
 ];
 
 /// The place in the table of the attribute with this tag, if it is read.

@@ -15,6 +15,8 @@ mod window;
 #[cfg(test)]
 mod data_tests;
 #[cfg(test)]
+mod nested_tests;
+#[cfg(test)]
 mod tests;
 
 use super::deflate::InflateStream;

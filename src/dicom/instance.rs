@@ -237,7 +237,9 @@ pub struct FrameAttributes {
     pub acquisition_number: Option<i64>,
     /// Temporal Position Identifier (0020,0100) or Temporal Position Index (0020,9128).
     pub temporal_position: Option<i64>,
-    /// Trigger Time (0018,1060), ms.
+    /// Temporal Position Time Offset (0020,930D), s.
+    pub temporal_position_offset_s: Option<f64>,
+    /// Trigger Time (0018,1060) or Nominal Cardiac Trigger Delay Time (0020,9153), ms.
     pub trigger_time_ms: Option<f64>,
     /// Acquisition Time (0008,0032) or Frame Acquisition DateTime, as ms (of the day or epoch).
     pub acquisition_time_ms: Option<f64>,
@@ -251,7 +253,7 @@ pub struct FrameAttributes {
     pub diffusion_b_value: Option<f64>,
     /// Diffusion Gradient Orientation (0018,9089): unit vector, LPS; zeros or absent without one.
     pub diffusion_gradient: Option<[f64; 3]>,
-    /// Inversion Time (0018,0082), ms.
+    /// Inversion Time (0018,0082) or the first of Inversion Times (0018,9079), ms.
     pub inversion_time_ms: Option<f64>,
     /// Flip Angle (0018,1314), degrees.
     pub flip_angle_deg: Option<f64>,

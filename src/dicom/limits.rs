@@ -26,6 +26,20 @@ pub const VALUE_BYTES_MAX: u32 = 16 << 10;
 /// in memory and one in the file.
 pub const VALUES_MAX: usize = 1024;
 
+/// The same for attributes with a value for every frame (Slice Vector and its like): as many US as
+/// an explicit header can hold, whose length for them has 16 bits (PS3.5 7.1.2).
+pub const FRAME_VALUES_MAX: usize = 32_767;
+
+/// Longest value of such an attribute, for the same reason.
+pub const FRAME_VALUES_BYTES_MAX: u32 = 0xFFFE;
+
+/// Most items kept of the Segment Sequence (0062,0002): Segment Number is a US and begins at 1.
+pub const SEGMENTS_MAX: usize = 65_535;
+
+/// Most dimensions kept of the Dimension Index Sequence (0020,9222), and most values of one frame's
+/// Image Type or Dimension Index Values: real ones have up to six, and there is a list a frame.
+pub const VALUES_A_FRAME_MAX: usize = 32;
+
 /// Deepest nesting of sequences that is followed. Structured reports nest about 15 deep; each
 /// level takes a stack frame.
 pub const NESTING_MAX: u32 = 64;

@@ -84,13 +84,35 @@ impl Builder {
 
     /// An element of one US.
     pub(crate) fn us(self, tag: u32, value: u16) -> Builder {
+        self.words(tag, &[value])
+    }
+
+    /// An element of several US.
+    pub(crate) fn words(self, tag: u32, values: &[u16]) -> Builder {
+        let mut value = self.nested();
+        values.iter().for_each(|word| value.u16(*word));
+        self.raw(tag, "US", &value.bytes)
+    }
+
+    /// An element of one SL.
+    pub(crate) fn sl(self, tag: u32, value: i32) -> Builder {
+        let mut bytes = self.nested();
+        bytes.u32(value as u32);
+        self.raw(tag, "SL", &bytes.bytes)
+    }
+
+    /// An element of FD.
+    pub(crate) fn fd(self, tag: u32, values: &[f64]) -> Builder {
         let big = self.encoding.big_endian;
-        let bytes = if big {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
+        let bytes = |value: &f64| {
+            if big {
+                value.to_be_bytes()
+            } else {
+                value.to_le_bytes()
+            }
         };
-        self.raw(tag, "US", &bytes)
+        let value: Vec<[u8; 8]> = values.iter().map(bytes).collect();
+        self.raw(tag, "FD", value.as_flattened())
     }
 
     /// A sequence with these items, all of undefined or all of defined length.

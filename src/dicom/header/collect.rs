@@ -13,16 +13,20 @@ use super::walk::{Sink, Want};
 use super::{Meta, issue};
 use crate::dicom::attributes::Writer;
 use crate::dicom::dictionary::{self, ATTRIBUTES, Attribute, Kind};
-use crate::dicom::limits::{ISSUES_MAX, PER_FRAME_ITEMS_MAX};
+use crate::dicom::limits::{
+    FRAME_VALUES_BYTES_MAX, FRAME_VALUES_MAX, ISSUES_MAX, PER_FRAME_ITEMS_MAX, VALUES_MAX,
+};
 use crate::dicom::{
     Error, FrameAttributes, Instance, PixelDataLocation, PixelElement, syntax, tags,
 };
 
 mod frame;
 mod image;
+mod nested;
 mod show;
 
 use image::RawImage;
+use nested::Nested;
 
 /// Whose attributes those of a functional group are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,45 +52,78 @@ pub(crate) enum Place {
     ModalityLut,
     /// An item of the Radiopharmaceutical Information Sequence (0054,0016).
     Radiopharmaceutical,
+    /// The first item of the Detector Information Sequence (0054,0022).
+    Detector,
+    /// An item of the Dimension Index Sequence (0020,9222).
+    Dimension,
+    /// An item of the Segment Sequence (0062,0002).
+    Segment,
+    /// Its Segmented Property Category Code Sequence (0062,0003).
+    SegmentCategory,
+    /// Its Segmented Property Type Code Sequence (0062,000F).
+    SegmentType,
 }
 
 /// The functional group macros whose attributes are read (PS3.3 C.7.6.16.2 and the macros of the
-/// enhanced CT, MR, PET and segmentation objects).
+/// enhanced CT, MR, PET, XA, X-Ray 3D, slide and segmentation objects).
 const MACROS: &[Tag] = &[
+    Tag(0x0018, 0x9112), // MR Timing and Related Parameters
     Tag(0x0018, 0x9114), // MR Echo
+    Tag(0x0018, 0x9115), // MR Modifier
     Tag(0x0018, 0x9117), // MR Diffusion
     Tag(0x0018, 0x9118), // Cardiac Synchronization
     Tag(0x0018, 0x9226), // MR Image Frame Type
     Tag(0x0018, 0x9227), // MR Spectroscopy Frame Type
     Tag(0x0018, 0x9329), // CT Image Frame Type
     Tag(0x0018, 0x9412), // XA/XRF Frame Characteristics
+    Tag(0x0018, 0x9504), // X-Ray 3D Frame Type
     Tag(0x0018, 0x9751), // PET Frame Type
+    Tag(0x0018, 0x9806), // US Image Description
     Tag(0x0020, 0x9111), // Frame Content
     Tag(0x0020, 0x9113), // Plane Position
     Tag(0x0020, 0x9116), // Plane Orientation
+    Tag(0x0020, 0x9310), // Temporal Position
     Tag(0x0028, 0x9110), // Pixel Measures
     Tag(0x0028, 0x9145), // Pixel Value Transformation
+    Tag(0x0040, 0x0710), // Whole Slide Microscopy Image Frame Type
     Tag(0x0040, 0x9092), // Parametric Map Frame Type
+    Tag(0x0048, 0x021A), // Plane Position (Slide)
     Tag(0x0062, 0x000A), // Segment Identification
 ];
 
+/// The macros that are of use for what they show only, and so in the shared groups alone.
+const SHOWN_MACROS: &[Tag] = &[
+    Tag(0x0018, 0x9006), // MR Imaging Modifier
+    Tag(0x0018, 0x9042), // MR Receive Coil
+    Tag(0x0018, 0x9119), // MR Averages
+    Tag(0x0018, 0x9125), // MR FOV/Geometry
+    Tag(0x0018, 0x9304), // CT Acquisition Details
+    Tag(0x0018, 0x9308), // CT Table Dynamics
+    Tag(0x0018, 0x9312), // CT Geometry
+    Tag(0x0018, 0x9314), // CT Reconstruction
+    Tag(0x0018, 0x9321), // CT Exposure
+    Tag(0x0018, 0x9325), // CT X-Ray Details
+    Tag(0x0028, 0x9132), // Frame VOI LUT
+];
+
+const DIFFUSION_GRADIENT_DIRECTION_SEQUENCE: Tag = Tag(0x0018, 0x9076);
+const DIMENSION_INDEX_SEQUENCE: Tag = Tag(0x0020, 0x9222);
 const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
 const LUT_DESCRIPTOR: Tag = Tag(0x0028, 0x3002);
 const RED_PALETTE_DESCRIPTOR: Tag = Tag(0x0028, 0x1101);
 const REAL_WORLD_VALUE_MAPPING_SEQUENCE: Tag = Tag(0x0040, 0x9096);
 const MEASUREMENT_UNITS_CODE_SEQUENCE: Tag = Tag(0x0040, 0x08EA);
+const REAL_WORLD_VALUE_LUT_DATA: Tag = Tag(0x0040, 0x9212);
 const RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE: Tag = Tag(0x0054, 0x0016);
+const DETECTOR_INFORMATION_SEQUENCE: Tag = Tag(0x0054, 0x0022);
+const SEGMENT_SEQUENCE: Tag = Tag(0x0062, 0x0002);
+const SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE: Tag = Tag(0x0062, 0x0003);
+const SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE: Tag = Tag(0x0062, 0x000F);
 const SHARED_FUNCTIONAL_GROUPS_SEQUENCE: Tag = Tag(0x5200, 0x9229);
 const PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE: Tag = Tag(0x5200, 0x9230);
-const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
 
-/// One item of a Real World Value Mapping Sequence.
-#[derive(Debug, Default)]
-struct RealWorldItem {
-    slope: Option<f64>,
-    intercept: Option<f64>,
-    units: Option<String>,
-}
+/// Attributes that are US or SS, as the pixels are (PS3.3 C.7.6.3).
+const SIGNED_AS_PIXELS: [Tag; 2] = [Tag(0x0028, 0x0120), Tag(0x0028, 0x0121)];
 
 /// The sink; see the module.
 #[derive(Debug, Default)]
@@ -100,7 +137,7 @@ pub(crate) struct Collector {
     place: Option<u8>,
     /// Where in the table the elements of the top level have got to: tags ascend.
     cursor: usize,
-    real_world: RealWorldItem,
+    nested: Nested,
     extended_offsets: [Option<(u64, u64)>; 2],
 }
 
@@ -113,11 +150,16 @@ impl Collector {
     }
 
     fn malformed(&mut self, keyword: &str) {
+        let detail = format!("the value of {keyword} breaks the rules of its representation");
+        self.attribute_issue(keyword, &detail);
+    }
+
+    /// Notes once what is wrong with an attribute.
+    fn attribute_issue(&mut self, keyword: &str, detail: &str) {
         let known = self.instance.issues.iter();
         let mut known = known.filter(|issue| issue.code == "malformed_attribute");
         if !known.any(|issue| issue.keyword == keyword) {
-            let detail = format!("the value of {keyword} breaks the rules of its representation");
-            self.issue("malformed_attribute", keyword, &detail);
+            self.issue("malformed_attribute", keyword, detail);
         }
     }
 
@@ -176,6 +218,7 @@ impl Collector {
             ..location
         });
         let mut instance = self.instance;
+        self.nested.finish(&mut instance);
         if instance.sop_class_uid.is_empty() {
             instance.sop_class_uid.clone_from(&meta.sop_class_uid);
         }
@@ -203,6 +246,9 @@ impl Collector {
             MODALITY_LUT_SEQUENCE => Want::Enter(Place::ModalityLut),
             REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(Target::Shared),
             RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE => Want::Enter(Place::Radiopharmaceutical),
+            DETECTOR_INFORMATION_SEQUENCE => Want::Enter(Place::Detector),
+            DIMENSION_INDEX_SEQUENCE => Want::Enter(Place::Dimension),
+            SEGMENT_SEQUENCE => Want::Enter(Place::Segment),
             tag => {
                 while ATTRIBUTES.get(self.cursor).is_some_and(|a| a.tag < tag) {
                     self.cursor += 1;
@@ -221,19 +267,24 @@ impl Collector {
         }
     }
 
-    fn want_value(&self) -> Want<Place> {
-        match self.place {
-            Some(_) => Want::VALUE,
-            None => Want::Skip,
+    fn want_group(&mut self, target: Target, tag: Tag) -> Want<Place> {
+        let is_wanted =
+            MACROS.contains(&tag) || (target == Target::Shared && SHOWN_MACROS.contains(&tag));
+        match tag {
+            REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
+            _ if is_wanted => Want::Enter(Place::Macro(target)),
+            _ => Want::Skip,
         }
     }
 
-    /// A nearer Real World Value Mapping takes the place of one further out.
-    fn enter_real_world(&mut self, target: Target) -> Want<Place> {
-        let frame = self.target(target);
-        frame.real_world_value = None;
-        self.real_world = RealWorldItem::default();
-        Want::Enter(Place::RealWorld(target))
+    fn want_value(&self) -> Want<Place> {
+        match self.place {
+            Some(place) if ATTRIBUTES[usize::from(place)].each_frame => Want::Value {
+                max_bytes: FRAME_VALUES_BYTES_MAX,
+            },
+            Some(_) => Want::VALUE,
+            None => Want::Skip,
+        }
     }
 
     /// Numbers of an attribute into `self.numbers`.
@@ -245,11 +296,17 @@ impl Collector {
         enc: Encoding,
     ) -> Result<(), Malformed> {
         let mut vr = attribute.effective_vr(written);
-        // US or SS: the sign is that of the pixels (PS3.3 C.7.6.3), where no VR tells.
-        if attribute.tag == PIXEL_PADDING_VALUE && written != *b"SS" && self.image.is_signed() {
+        // The sign is that of the pixels where no VR tells.
+        let either = SIGNED_AS_PIXELS.contains(&attribute.tag);
+        if either && written != *b"SS" && self.image.is_signed() {
             vr = *b"SS";
         }
-        value::numbers(vr, value, enc, &mut self.numbers)?;
+        let max = if attribute.each_frame {
+            FRAME_VALUES_MAX
+        } else {
+            VALUES_MAX
+        };
+        value::numbers(vr, value, enc, max, &mut self.numbers)?;
         if attribute.kind == Kind::Whole && self.numbers.iter().any(|n| value::whole(*n).is_err()) {
             return Err(Malformed);
         }
@@ -292,64 +349,20 @@ impl Collector {
                 self.image.set(attribute.tag, numbers)?;
                 frame::set_numbers(&mut self.instance.shared, attribute.tag, numbers)
             }
+            Place::Macro(target) if nested::is_matrix_position(attribute.tag) => {
+                self.matrix_position(target, attribute.tag, numbers[0])
+            }
             Place::Macro(target) => frame::set_numbers(self.target(target), attribute.tag, numbers),
             Place::RealWorld(target) => {
                 self.real_world_number(target, attribute.tag, numbers[0]);
                 Ok(())
             }
+            Place::Detector => {
+                frame::set_numbers(&mut self.nested.detector, attribute.tag, numbers)
+            }
+            Place::Segment => self.segment_numbers(attribute.tag, numbers),
             _ => Ok(()),
         }
-    }
-
-    /// The first item that is linear counts: one with a slope and an intercept.
-    fn real_world_number(&mut self, target: Target, tag: Tag, number: f64) {
-        match tag {
-            Tag(0x0040, 0x9224) => self.real_world.intercept = Some(number),
-            Tag(0x0040, 0x9225) => self.real_world.slope = Some(number),
-            _ => return,
-        }
-        let item = &mut self.real_world;
-        let (Some(slope), Some(intercept)) = (item.slope, item.intercept) else {
-            return;
-        };
-        let units = item.units.take();
-        let frame = self.target(target);
-        if frame.real_world_value.is_none() {
-            frame.real_world_value = Some([slope, intercept]);
-            frame.units = units.or(frame.units.take());
-        }
-    }
-
-    /// LUT Descriptor: entries, first mapped value, bits (PS3.3 C.11.1.1).
-    fn lut_descriptor(
-        &mut self,
-        place: Place,
-        header: &ElementHeader,
-        value: &[u8],
-        enc: Encoding,
-    ) -> Result<(), Malformed> {
-        let (words, _) = value.as_chunks::<2>();
-        let [entries, first, bits] = words else {
-            return Err(Malformed);
-        };
-        let first = enc.u16(*first);
-        let first = if self.image.is_signed() || &header.vr == b"SS" {
-            i32::from(first as i16)
-        } else {
-            i32::from(first)
-        };
-        let entries = match enc.u16(*entries) {
-            0 => 65_536,
-            entries => i32::from(entries),
-        };
-        let shared = &mut self.instance.shared;
-        let descriptor = Some([entries, first, i32::from(enc.u16(*bits))]);
-        if place == Place::ModalityLut && shared.modality_lut_descriptor.is_none() {
-            shared.modality_lut_descriptor = descriptor;
-        } else if place == Place::Top && header.tag == RED_PALETTE_DESCRIPTOR {
-            shared.palette_descriptor = descriptor;
-        }
-        Ok(())
     }
 
     fn text_value(&mut self, place: Place, entry: u8, value: &[u8]) -> Result<(), Malformed> {
@@ -396,11 +409,10 @@ impl Collector {
                 frame::set_text(&mut self.instance.shared, tag, text, raw)
             }
             Place::Macro(target) => frame::set_text(self.target(target), tag, text, raw),
-            Place::RealWorldUnits if tag == Tag(0x0008, 0x0100) => {
-                self.real_world.units = Some(text.to_owned());
+            _ => {
+                self.nested_text(place, tag, text);
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 }
@@ -414,13 +426,23 @@ impl Sink for Collector {
         }
         match place {
             Place::Top => self.want_top(header),
-            Place::Groups(target) => match header.tag {
-                REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
-                tag if MACROS.contains(&tag) => Want::Enter(Place::Macro(target)),
-                _ => Want::Skip,
-            },
+            Place::Groups(target) => self.want_group(target, header.tag),
+            Place::Macro(target) if header.tag == DIFFUSION_GRADIENT_DIRECTION_SEQUENCE => {
+                Want::Enter(Place::Macro(target))
+            }
             Place::RealWorld(_) if header.tag == MEASUREMENT_UNITS_CODE_SEQUENCE => {
                 Want::Enter(Place::RealWorldUnits)
+            }
+            Place::RealWorld(target) if header.tag == REAL_WORLD_VALUE_LUT_DATA => {
+                let frame = self.target(target);
+                frame.real_world_value_is_lut = frame.real_world_value.is_none();
+                Want::Skip
+            }
+            Place::Segment if header.tag == SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE => {
+                Want::Enter(Place::SegmentCategory)
+            }
+            Place::Segment if header.tag == SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE => {
+                Want::Enter(Place::SegmentType)
             }
             _ => {
                 self.place = dictionary::place_of_tag(header.tag);
@@ -435,6 +457,7 @@ impl Sink for Collector {
         };
         let attribute = &ATTRIBUTES[usize::from(entry)];
         let result = match attribute.kind {
+            _ if place == Place::Dimension => self.dimension(header.tag, value, enc),
             Kind::Whole | Kind::Number => self.number_value(place, entry, header, value, enc),
             _ => self.text_value(place, entry, value),
         };
@@ -457,8 +480,7 @@ impl Sink for Collector {
                 }
                 self.instance.per_frame.push(FrameAttributes::default());
             }
-            Place::RealWorld(_) => self.real_world = RealWorldItem::default(),
-            _ => {}
+            _ => return Ok(self.nested_item(place)),
         }
         Ok(true)
     }

@@ -4,7 +4,6 @@
 //! the same as absent.
 
 use super::element::{Encoding, Vr};
-use crate::dicom::limits::VALUES_MAX;
 
 /// A value breaks the rules of its representation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,24 +20,26 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Puts the numbers of a value into `out`; none when the value is empty.
+/// Puts the numbers of a value into `out`; none when the value is empty. More than `max` of them
+/// are malformed.
 pub(crate) fn numbers(
     vr: Vr,
     value: &[u8],
     enc: Encoding,
+    max: usize,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
     out.clear();
     match &vr {
-        b"US" | b"OW" => chunks(value, out, |b| f64::from(enc.u16(b))),
-        b"SS" => chunks(value, out, |b| f64::from(enc.u16(b) as i16)),
-        b"UL" | b"OL" => chunks(value, out, |b| f64::from(enc.u32(b))),
-        b"SL" => chunks(value, out, |b| f64::from(enc.u32(b) as i32)),
-        b"FL" | b"OF" => chunks(value, out, |b| f64::from(f32::from_bits(enc.u32(b)))),
-        b"FD" | b"OD" => chunks(value, out, |b| f64::from_bits(enc.u64(b))),
-        b"UV" | b"OV" => chunks(value, out, |b| enc.u64(b) as f64),
-        b"SV" => chunks(value, out, |b| enc.u64(b) as i64 as f64),
-        _ => decimal_strings(value, out),
+        b"US" | b"OW" => chunks(value, max, out, |b| f64::from(enc.u16(b))),
+        b"SS" => chunks(value, max, out, |b| f64::from(enc.u16(b) as i16)),
+        b"UL" | b"OL" => chunks(value, max, out, |b| f64::from(enc.u32(b))),
+        b"SL" => chunks(value, max, out, |b| f64::from(enc.u32(b) as i32)),
+        b"FL" | b"OF" => chunks(value, max, out, |b| f64::from(f32::from_bits(enc.u32(b)))),
+        b"FD" | b"OD" => chunks(value, max, out, |b| f64::from_bits(enc.u64(b))),
+        b"UV" | b"OV" => chunks(value, max, out, |b| enc.u64(b) as f64),
+        b"SV" => chunks(value, max, out, |b| enc.u64(b) as i64 as f64),
+        _ => decimal_strings(value, max, out),
     }?;
     if out.iter().all(|number| number.is_finite()) {
         Ok(())
@@ -49,11 +50,12 @@ pub(crate) fn numbers(
 
 fn chunks<const N: usize>(
     value: &[u8],
+    max: usize,
     out: &mut Vec<f64>,
     number: impl Fn([u8; N]) -> f64,
 ) -> Result<(), Malformed> {
     let (whole, rest) = value.as_chunks::<N>();
-    if !rest.is_empty() || whole.len() > VALUES_MAX {
+    if !rest.is_empty() || whole.len() > max {
         return Err(Malformed);
     }
     out.extend(whole.iter().map(|bytes| number(*bytes)));
@@ -61,13 +63,13 @@ fn chunks<const N: usize>(
 }
 
 /// DS and IS: numbers in characters between backslashes.
-fn decimal_strings(value: &[u8], out: &mut Vec<f64>) -> Result<(), Malformed> {
+fn decimal_strings(value: &[u8], max: usize, out: &mut Vec<f64>) -> Result<(), Malformed> {
     let value = trim(value);
     if value.is_empty() {
         return Ok(());
     }
     for part in value.split(|byte| *byte == b'\\') {
-        if out.len() == VALUES_MAX {
+        if out.len() == max {
             return Err(Malformed);
         }
         out.push(decimal(trim(part)).ok_or(Malformed)?);
@@ -249,10 +251,11 @@ fn first(value: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dicom::limits::VALUES_MAX;
 
     fn check(vr: &Vr, value: &[u8], expected: Result<&[f64], Malformed>) {
         let mut out = vec![99.0];
-        let result = numbers(*vr, value, Encoding::EXPLICIT_LITTLE, &mut out);
+        let result = numbers(*vr, value, Encoding::EXPLICIT_LITTLE, VALUES_MAX, &mut out);
         assert_eq!(
             result.map(|()| out.as_slice()),
             expected,
@@ -296,8 +299,10 @@ mod tests {
             big_endian: true,
         };
         let mut out = Vec::new();
-        assert_eq!(numbers(*b"US", &[0, 2], big, &mut out), Ok(()));
+        assert_eq!(numbers(*b"US", &[0, 2], big, 1, &mut out), Ok(()));
         assert_eq!(out, [2.0]);
+        let two = numbers(*b"US", &[0, 2, 0, 3], big, 1, &mut out);
+        assert_eq!(two, Err(Malformed));
     }
 
     #[test]

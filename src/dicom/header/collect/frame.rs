@@ -7,9 +7,7 @@ use dicom_core::Tag;
 
 use super::super::value::{self, Malformed};
 use crate::dicom::FrameAttributes;
-
-/// Most values kept of Image Type or Dimension Index Values: there is one of each for every frame.
-const VALUES_A_FRAME_MAX: usize = 32;
+use crate::dicom::limits::VALUES_A_FRAME_MAX;
 
 /// Sets what the numbers of `tag` say. There is at least one number.
 pub(super) fn set_numbers(
@@ -21,10 +19,13 @@ pub(super) fn set_numbers(
     match (tag.0, tag.1) {
         (0x0018, 0x0050) => frame.slice_thickness = Some(first),
         (0x0018, 0x0081 | 0x9082) => frame.echo_time_ms = Some(first),
+        (0x0018, 0x0082 | 0x9079) => frame.inversion_time_ms = Some(first),
         (0x0018, 0x0086) => frame.echo_number = Some(value::whole(first)?),
         (0x0018, 0x0088) => frame.spacing_between_slices = Some(first),
         (0x0018, 0x1060) | (0x0020, 0x9153) => frame.trigger_time_ms = Some(first),
+        (0x0018, 0x1314) => frame.flip_angle_deg = Some(first),
         (0x0018, 0x9087) => frame.diffusion_b_value = Some(first),
+        (0x0018, 0x9089) => frame.diffusion_gradient = Some(exactly(numbers)?),
         (0x0020, 0x0012 | 0x9156) => frame.acquisition_number = Some(value::whole(first)?),
         (0x0020, 0x0013) => frame.instance_number = Some(value::whole(first)?),
         (0x0020, 0x0032) => frame.image_position = Some(exactly(numbers)?),
@@ -39,6 +40,7 @@ pub(super) fn set_numbers(
                 numbers.iter().copied().map(counted).collect();
             frame.dimension_index_values = values?;
         }
+        (0x0020, 0x930D) => frame.temporal_position_offset_s = Some(first),
         (0x0028, 0x0030) => frame.pixel_spacing = Some(exactly(numbers)?),
         (0x0028, 0x1052) => frame.rescale_intercept = Some(alone(numbers)?),
         (0x0028, 0x1053) => frame.rescale_slope = Some(alone(numbers)?),
@@ -72,7 +74,7 @@ pub(super) fn set_text(
     Ok(())
 }
 
-fn exactly<const N: usize>(numbers: &[f64]) -> Result<[f64; N], Malformed> {
+pub(super) fn exactly<const N: usize>(numbers: &[f64]) -> Result<[f64; N], Malformed> {
     numbers.try_into().map_err(|_| Malformed)
 }
 
@@ -82,6 +84,6 @@ fn alone(numbers: &[f64]) -> Result<f64, Malformed> {
     Ok(number)
 }
 
-fn counted(number: f64) -> Result<u32, Malformed> {
+pub(super) fn counted(number: f64) -> Result<u32, Malformed> {
     u32::try_from(value::whole(number)?).map_err(|_| Malformed)
 }
