@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use dicomfs::decode::values;
 use dicomfs::decode::{Encoded, decode_frame};
 use dicomfs::dicom::{ImagePixel, Luts, Photometric, PixelElement};
-use dicomfs::volume::{Dtype, Transform, Values};
+use dicomfs::volume::{Dtype, Transform, ValueKind, Values};
 
 const ROWS: u32 = 512;
 const FRAME_BYTES: usize = 512 * 512 * 2;
@@ -88,6 +88,7 @@ fn value_rules(c: &mut Criterion) {
             dtype,
             transform,
             units: None,
+            kind: ValueKind::Modality,
         };
         let mut out = vec![0; FRAME_BYTES / 2 * dtype.itemsize()];
         group.bench_function(BenchmarkId::from_parameter(name), |b| {

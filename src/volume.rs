@@ -4,22 +4,29 @@
 //! shape, dtype and size of every file are known before any Pixel Data is read.
 //!
 //! [`fn@build`] is the only way in. It works in these steps, one module each:
-//! `admit` (is this a frame source at all), `duplicates` (the same SOP Instance twice), `split`
-//! (what cannot be one array), `order` (z and t), `geometry` (the affine), `values` (the value
-//! rule), `series` (names and siblings). `finding` holds the table of codes and what each does to
-//! the verdict.
+//! `admit` (is this a frame source at all), `duplicates` (the same SOP Instance twice), `expand`
+//! (the frames of each image, and where they lie), `split` (what cannot be one array), `contrast`
+//! (what shows different things), `order` (z), `time` (t) and `timing`, or `segments` (s),
+//! `geometry` (the affine), `values` (the value rule), `assemble` (the volume), `series` (names and
+//! siblings). `finding` holds the table of codes and what each does to the verdict.
 
 mod admit;
+mod assemble;
 mod build;
+mod contrast;
 pub mod dtype;
 mod duplicates;
+mod expand;
 pub mod finding;
 mod geometry;
 mod item;
 mod name;
 mod order;
+mod segments;
 mod series;
 mod split;
+mod time;
+mod timing;
 mod values;
 pub mod variant;
 mod vector;
@@ -85,7 +92,7 @@ pub struct Volume {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
     /// Where its samples are; `None` for a slice that a segmentation does not store because nothing
-    /// of the segment lies in it: all zeros (PS3.3 C.8.20.2).
+    /// of the segment lies in it: all zeros (PS3.3 A.51).
     pub stored: Option<StoredFrame>,
     /// Image Position (Patient), mm, LPS; `None` where absent.
     pub position_lps_mm: Option<[f64; 3]>,
@@ -137,6 +144,25 @@ pub struct Values {
     pub transform: Transform,
     /// Units of the values (`HU`, `BQML`, ...), where known.
     pub units: Option<String>,
+    /// What they are.
+    pub kind: ValueKind,
+}
+
+/// What the values shown are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// What the Modality LUT yields (PS3.3 C.11.1), which may be nothing but the stored values.
+    Modality,
+    /// What the Real World Value Mapping yields, for want of a Modality LUT (PS3.3 C.7.6.16.2.11).
+    RealWorld,
+    /// Dose: stored values by Dose Grid Scaling (PS3.3 C.8.8.3).
+    Dose,
+    /// Red, green, blue.
+    Rgb,
+    /// Numbers of segments, or how much of a segment is there (PS3.3 C.8.20.2).
+    Segmentation,
+    /// Stored values, where no rule could be applied.
+    Stored,
 }
 
 /// What is done to the stored values of each frame.

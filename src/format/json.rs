@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Error;
 use crate::dicom::Value;
-use crate::volume::{Finding, Frame, Status, Transform, Variant, Volume};
+use crate::volume::{Finding, Frame, Status, ValueKind, Variant, Volume};
 
 /// Version of the layout of the document.
 const FORMAT: u32 = 1;
@@ -215,22 +215,14 @@ pub(super) fn status_name(status: Status) -> &'static str {
     }
 }
 
-/// What the values are: `modality` (what the Modality LUT yields), `rgb`, or `stored` where no rule
-/// could be applied.
+/// What the values are, in a word.
 fn values_kind(volume: &Volume) -> &'static str {
-    let raw = [
-        "malformed_rescale",
-        "malformed_palette",
-        "unsupported_photometric",
-    ];
-    if volume.findings.iter().any(|f| raw.contains(&f.code)) {
-        return "stored";
-    }
-    match volume.values.transform {
-        Transform::Palette | Transform::YbrFullToRgb => "rgb",
-        Transform::Identity if volume.axes.ends_with('c') => "rgb",
-        Transform::Identity | Transform::Offset | Transform::Linear | Transform::ModalityLut => {
-            "modality"
-        }
+    match volume.values.kind {
+        ValueKind::Modality => "modality",
+        ValueKind::RealWorld => "real_world",
+        ValueKind::Dose => "dose",
+        ValueKind::Rgb => "rgb",
+        ValueKind::Segmentation => "segmentation",
+        ValueKind::Stored => "stored",
     }
 }

@@ -28,11 +28,7 @@ pub fn build(records: &[Arc<Record>]) -> Built {
     for record in sorted {
         match admit(record) {
             Ok((image, findings)) => {
-                let item = Item {
-                    record,
-                    image,
-                    frame_index: 0,
-                };
+                let item = Item::new(record, image);
                 let (name, has_uid) = directory(record);
                 let entry = series.entry(name).or_insert((has_uid, Vec::new()));
                 entry.1.push((item, findings));

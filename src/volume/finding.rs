@@ -41,6 +41,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "positions repeat and nothing orders them in time",
     ),
     (
+        "empty_frames",
+        Status::Ok,
+        "a segmentation stores no frame where a segment has nothing: zeros",
+    ),
+    (
         "gantry_tilt",
         Status::Warn,
         "slices are sheared: the affine holds it, axis-aligned formats cannot",
@@ -145,11 +150,21 @@ pub const CODES: &[(&str, Status, &str)] = &[
         Status::Warn,
         "Series Instance UID is absent: the instance stands alone",
     ),
+    (
+        "nonlinear_real_world_value",
+        Status::Warn,
+        "the Real World Value Mapping is a table, which is not applied",
+    ),
     ("not_an_image", Status::Ok, "the instance holds no image"),
     (
         "not_collinear",
         Status::Bad,
         "the slices' corners do not lie on a line",
+    ),
+    (
+        "partial_real_world_value",
+        Status::Warn,
+        "not all frames have a Real World Value Mapping: none is applied",
     ),
     (
         "segments_not_split",

@@ -152,13 +152,13 @@ fn spacing(
 
 /// How far a slice may be off its place before that is worth saying: a hundredth of the spacing,
 /// or the rounding of positions to 0.01 mm.
-fn tolerance(spacing_mm: f64) -> f64 {
+pub(super) fn tolerance(spacing_mm: f64) -> f64 {
     (0.01 * spacing_mm).max(0.01_f64.min(0.1 * spacing_mm))
 }
 
 /// The spacing of which all gaps are whole multiples, refined over the whole stack: the usual gap,
 /// or the smallest if more slices are there than missing.
-fn common_spacing(gaps: &[f64]) -> Option<f64> {
+pub(super) fn common_spacing(gaps: &[f64]) -> Option<f64> {
     let mut sorted = gaps.to_vec();
     sorted.sort_by(f64::total_cmp);
     let usual = *sorted.get((sorted.len() - 1) / 2)?;

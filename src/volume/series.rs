@@ -2,37 +2,21 @@
 //!
 //! Puts the other steps together; decides the suffixes of DESIGN 1.1.
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
-use super::admit::report_headers;
+use super::assemble::{Layout, identity, records, volume};
+use super::contrast::contrasts;
 use super::duplicates::{Resolved, resolve};
-use super::finding::Findings;
-use super::geometry::geometry;
+use super::expand::is_mosaic;
 use super::item::Item;
 use super::order::{Arrangement, arrange};
-use super::split::{Group, Kind, Plane, contrasts, groups};
-use super::values::{Ruled, rule};
-use super::variant::{FRAME_BYTES_MAX, VOLUME_BYTES_MAX};
-use super::{Built, Finding, Frame, StoredFrame, Variant, Volume};
-use crate::archive::Record;
+use super::segments::{self, has_segment_axis};
+use super::split::{Kind, groups};
+use super::timing::slice_times_s;
+use super::{Built, Finding, Volume};
 
 /// How many siblings a `split_from` finding names.
 const SIBLINGS_NAMED: usize = 8;
-
-/// Frames in volume order, before the value rule.
-struct Layout<'a> {
-    suffix: String,
-    items: Vec<Item<'a>>,
-    /// Lengths of the axes before `y`, with their letters.
-    leading: Vec<(char, u64)>,
-    /// Whether positions mean something for each frame.
-    is_placed: bool,
-    /// Whether an affine may be computed from the first `z` frames.
-    is_stack: bool,
-    findings: Findings,
-}
 
 /// The first frame of each image of a series, with what `admit` found odd.
 pub(super) type Images<'a> = Vec<(Item<'a>, Vec<Finding>)>;
@@ -83,21 +67,6 @@ pub(super) fn build_series<'a>(name: &str, items: Images<'a>, has_uid: bool, bui
     name_siblings(name, &mut built.volumes[first_volume..]);
 }
 
-/// A record's identity within one build.
-fn identity(record: &Arc<Record>) -> usize {
-    Arc::as_ptr(record).addr()
-}
-
-/// The records of frames, in order of first use.
-fn records(items: &[Item<'_>]) -> Vec<Arc<Record>> {
-    let mut seen = HashSet::new();
-    items
-        .iter()
-        .filter(|item| seen.insert(identity(item.record)))
-        .map(|item| Arc::clone(item.record))
-        .collect()
-}
-
 /// All arrays of a series with their suffixes; the first has none.
 fn layouts<'a>(sets: Vec<Vec<Item<'a>>>) -> Vec<Layout<'a>> {
     let mut layouts = Vec::new();
@@ -117,50 +86,92 @@ fn layouts<'a>(sets: Vec<Vec<Item<'a>>>) -> Vec<Layout<'a>> {
             };
             is_first = false;
             match group.kind {
-                Kind::Stack => stack(&suffix, group, &mut layouts),
-                Kind::MultiFrame => layouts.push(multi_frame(suffix, &group)),
-                Kind::Lone => layouts.push(lone(suffix, group)),
+                Kind::Stack => stack(&suffix, group.items, &mut layouts),
+                Kind::Alone => layouts.push(alone(suffix, group.items)),
+                Kind::Stored(why) => layouts.push(stored(suffix, group.items, why)),
+                Kind::Lone => layouts.push(lone(suffix, group.items)),
             }
         }
     }
     layouts
 }
 
-/// Single frames in parallel planes.
-fn stack<'a>(suffix: &str, group: Group<'a>, layouts: &mut Vec<Layout<'a>>) {
-    for (contrast, items) in contrasts(group.items) {
-        let mut arrangements = arrange(items);
-        // Stable: among equals the order of acquisition stays.
-        arrangements.sort_by_key(|a| std::cmp::Reverse(a.items.len()));
-        for (index, arrangement) in arrangements.into_iter().enumerate() {
+/// Frames in parallel planes.
+fn stack<'a>(suffix: &str, items: Vec<Item<'a>>, layouts: &mut Vec<Layout<'a>>) {
+    for (contrast, items) in contrasts(items) {
+        for (index, layout) in arranged(items).into_iter().enumerate() {
             let repeat = match index {
                 0 => String::new(),
                 _ => format!("_a{}", index + 1),
             };
-            layouts.push(placed(format!("{suffix}{contrast}{repeat}"), arrangement));
+            layouts.push(Layout {
+                suffix: format!("{suffix}{contrast}{repeat}"),
+                ..layout
+            });
         }
     }
 }
 
-fn placed<'a>(suffix: String, arrangement: Arrangement<'a>) -> Layout<'a> {
-    let mut leading = vec![('z', arrangement.slices as u64)];
-    if arrangement.times > 1 {
-        leading.insert(0, ('t', arrangement.times as u64));
+/// Frames of one contrast as volumes, the largest first. Where nothing orders repeated positions,
+/// multi-frame instances are taken one by one, and one that has the same trouble is shown in its
+/// stored order.
+fn arranged(items: Vec<Item<'_>>) -> Vec<Layout<'_>> {
+    let mut arrangements = arrange(items.clone());
+    // Stable: among equals the order of acquisition stays.
+    arrangements.sort_by_key(|a| std::cmp::Reverse(a.items.len()));
+    let is_arbitrary = arrangements.iter().any(|a| a.is_arbitrary);
+    let is_multi_frame = items.iter().any(|item| item.image.number_of_frames > 1);
+    if !is_arbitrary || !is_multi_frame {
+        return arrangements.into_iter().map(placed).collect();
     }
-    let mut layout = Layout {
-        suffix,
-        items: arrangement.items,
-        leading,
-        is_placed: true,
-        is_stack: true,
-        findings: arrangement.findings,
-    };
-    let mosaic = |item: &Item<'_>| item.image_type().iter().any(|term| term == "MOSAIC");
-    if layout.items.iter().any(mosaic) {
+    let mut instances: BTreeMap<usize, Vec<Item<'_>>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for item in items {
+        let id = identity(item.record);
+        let frames = instances.entry(id).or_insert_with(|| {
+            order.push(id);
+            Vec::new()
+        });
+        frames.push(item);
+    }
+    if order.len() == 1 {
+        let why = Finding {
+            code: "duplicate_positions",
+            detail: "positions repeat and nothing orders the frames in time: stored order".into(),
+        };
+        let mut items = instances.into_values().next().unwrap_or_default();
+        items.sort_by_key(|item| item.frame_index);
+        return vec![stored(String::new(), items, why)];
+    }
+    let mut layouts: Vec<Layout<'_>> = order
+        .iter()
+        .filter_map(|id| instances.remove(id))
+        .flat_map(arranged)
+        .collect();
+    layouts.sort_by_key(|layout| std::cmp::Reverse(layout.items.len()));
+    layouts
+}
+
+fn placed(arrangement: Arrangement<'_>) -> Layout<'_> {
+    let mut layout = Layout::new(arrangement.items, ('z', arrangement.slices));
+    if arrangement.times > 1 {
+        layout.leading.insert(0, ('t', arrangement.times as u64));
+    }
+    layout.steps = arrangement.steps;
+    layout.is_stack = true;
+    layout.findings = arrangement.findings;
+    let interval_s = layout.steps.as_ref().and_then(|steps| steps.interval_s);
+    let slices = layout.items.get(..arrangement.slices).unwrap_or_default();
+    layout.slice_times_s = slice_times_s(slices, interval_s);
+    if layout
+        .items
+        .iter()
+        .any(|item| is_mosaic(item) && item.tile.is_none())
+    {
         layout.is_stack = false;
         layout.findings.push(
             "mosaic_not_split",
-            "Image Type says MOSAIC: each frame holds many slices and is shown as it is",
+            "Image Type says MOSAIC, but nothing says how its tiles lie: shown as it is",
         );
     }
     let mut frames_of_reference = layout
@@ -177,213 +188,73 @@ fn placed<'a>(suffix: String, arrangement: Arrangement<'a>) -> Layout<'a> {
     layout
 }
 
+/// The frames of an instance that goes with no other.
+fn alone(suffix: String, items: Vec<Item<'_>>) -> Layout<'_> {
+    let is_segmented = items.first().is_some_and(has_segment_axis);
+    let mut layout = if is_segmented {
+        match segments::arrange(items.clone()) {
+            Ok(segmented) => {
+                let mut layout = Layout::new(segmented.items, ('z', segmented.slices));
+                let count = segmented.segments.len() as u64;
+                layout.leading.insert(0, ('s', count));
+                layout.segments = segmented.segments;
+                layout.is_stack = true;
+                layout.findings = segmented.findings;
+                layout
+            }
+            Err(why) => stored(String::new(), items, why),
+        }
+    } else {
+        let mut arrangements = arrange(items.clone());
+        match arrangements.pop() {
+            Some(only) if arrangements.is_empty() && !only.is_arbitrary => placed(only),
+            _ => {
+                let why = Finding {
+                    code: "duplicate_positions",
+                    detail: "positions repeat and nothing orders the frames: stored order".into(),
+                };
+                stored(String::new(), items, why)
+            }
+        }
+    };
+    if let Some(first) = layout.items.first().filter(|_| layout.segments.is_empty()) {
+        layout.segments = first.record.instance.segments.clone();
+    }
+    layout.suffix = suffix;
+    layout
+}
+
+/// Frames in stored order.
+fn stored(suffix: String, items: Vec<Item<'_>>, why: Finding) -> Layout<'_> {
+    // A single stored frame (a mosaic that stays whole) is a slice like any other image.
+    let axis = if items.len() == 1 { 'z' } else { 'f' };
+    let count = items.len();
+    // A position that only the instance states is not that of each of its frames.
+    let is_placed = items.iter().all(|item| {
+        let described = item.record.instance.per_frame.len();
+        item.shift_mm.is_some() || described == count || item.image.number_of_frames == 1
+    });
+    let mut layout = Layout::new(items, (axis, count));
+    layout.is_placed = is_placed;
+    layout.suffix = suffix;
+    layout.findings.push(why.code, why.detail);
+    layout
+}
+
 /// One frame that does not say where it lies.
-fn lone<'a>(suffix: String, group: Group<'a>) -> Layout<'a> {
-    let mut findings = Findings::default();
-    match group.items.first().and_then(Item::malformed_geometry) {
-        Some(why) => findings.push("malformed_geometry", why),
-        None => findings.push(
+fn lone(suffix: String, items: Vec<Item<'_>>) -> Layout<'_> {
+    let count = items.len();
+    let malformed = items.first().and_then(Item::malformed_geometry);
+    let mut layout = Layout::new(items, ('z', count));
+    layout.suffix = suffix;
+    match malformed {
+        Some(why) => layout.findings.push("malformed_geometry", why),
+        None => layout.findings.push(
             "no_geometry",
             "Image Position (Patient) or Image Orientation (Patient) is absent",
         ),
     }
-    Layout {
-        suffix,
-        leading: vec![('z', group.items.len() as u64)],
-        items: group.items,
-        is_placed: true,
-        is_stack: false,
-        findings,
-    }
-}
-
-/// All frames of a multi-frame instance: in planes where its functional groups say so, else as
-/// stored.
-fn multi_frame<'a>(suffix: String, group: &Group<'a>) -> Layout<'a> {
-    let items: Vec<Item<'a>> = group
-        .items
-        .iter()
-        .flat_map(|first| {
-            (0..first.image.number_of_frames).map(|frame_index| Item {
-                frame_index,
-                ..*first
-            })
-        })
-        .collect();
-    let mut findings = Findings::default();
-    let is_placed = group.items.iter().all(|item| {
-        let described = item.record.instance.per_frame.len();
-        described == item.image.number_of_frames as usize || item.grid_offset_mm().is_some()
-    });
-    match stored_order_reason(&items, is_placed) {
-        Some((code, why)) => findings.push(code, why),
-        None => {
-            let mut arrangements = arrange(items.clone());
-            match arrangements.pop() {
-                Some(only) if arrangements.is_empty() && !only.is_arbitrary => {
-                    return placed(suffix, only);
-                }
-                _ => findings.push(
-                    "duplicate_positions",
-                    "positions repeat and nothing orders the frames in time: stored order",
-                ),
-            }
-        }
-    }
-    Layout {
-        suffix,
-        leading: vec![('f', items.len() as u64)],
-        items,
-        is_placed,
-        is_stack: false,
-        findings,
-    }
-}
-
-/// Why the frames of an instance stay in stored order, if they must.
-fn stored_order_reason(
-    items: &[Item<'_>],
-    is_placed: bool,
-) -> Option<(&'static str, &'static str)> {
-    if !is_placed {
-        return Some((
-            "no_geometry",
-            "nothing says where each frame lies: stored order",
-        ));
-    }
-    if let Some(why) = items.iter().find_map(Item::malformed_geometry) {
-        return Some(("malformed_geometry", why));
-    }
-    let first = items.first()?;
-    let Some(plane) = Plane::new(first).filter(|_| items.iter().all(Item::has_geometry)) else {
-        return Some((
-            "no_geometry",
-            "some frames do not say where they lie: stored order",
-        ));
-    };
-    let parallel = |item: &Item<'_>| Plane::new(item).is_some_and(|other| plane.is_like(&other));
-    if !items.iter().all(parallel) {
-        return Some((
-            "no_geometry",
-            "frames differ in orientation or pixel spacing: stored order",
-        ));
-    }
-    let segment = |item: &Item<'_>| item.get(|a| a.segment_number);
-    let first_segment = segment(first);
-    if items.iter().any(|item| segment(item) != first_segment) {
-        return Some((
-            "segments_not_split",
-            "frames belong to several segments: stored order",
-        ));
-    }
-    None
-}
-
-/// Makes a volume of a layout, or says for each of its files why not.
-fn volume(name: String, layout: Layout<'_>) -> Result<Volume, Vec<(PathBuf, Finding)>> {
-    let mut findings = layout.findings;
-    let records = records(&layout.items);
-    let slices = match layout.leading.last() {
-        Some((_, slices)) if layout.is_stack => *slices as usize,
-        _ => 0,
-    };
-    let geometry = geometry(
-        layout.items.get(..slices).unwrap_or_default(),
-        &mut findings,
-    );
-    let ruled = rule(&layout.items, &mut findings);
-    report_headers(&records, &mut findings);
-    let refuse = |code: &'static str, detail: &str| {
-        let finding = Finding {
-            code,
-            detail: detail.to_owned(),
-        };
-        let paths = records.iter().map(|record| record.path.clone());
-        paths.map(|path| (path, finding.clone())).collect()
-    };
-    let (Some(ruled), Some(first)) = (ruled, layout.items.first()) else {
-        return Err(refuse("malformed_header", "no dtype holds these samples"));
-    };
-    let volume = Volume {
-        name,
-        frames: frames(&layout.items, &records, &ruled, layout.is_placed),
-        shape: shape(&layout.leading, first, &ruled),
-        axes: axes(&layout.leading, first, &ruled),
-        values: ruled.values,
-        stored_dtype: ruled.stored_dtype,
-        geometry,
-        steps: None,
-        slice_times_s: Vec::new(),
-        segments: Vec::new(),
-        status: findings.status,
-        findings: findings.list,
-        records: records.clone(),
-    };
-    let is_too_large = |variant: Variant| {
-        volume.frame_len_bytes(variant) > FRAME_BYTES_MAX
-            || volume.len_bytes(variant) > VOLUME_BYTES_MAX
-    };
-    if [Variant::Values, Variant::Stored]
-        .into_iter()
-        .any(is_too_large)
-    {
-        return Err(refuse(
-            "too_large",
-            "the volume, or a frame of it, is over the limit of size",
-        ));
-    }
-    Ok(volume)
-}
-
-fn frames(
-    items: &[Item<'_>],
-    records: &[Arc<Record>],
-    ruled: &Ruled,
-    is_placed: bool,
-) -> Vec<Frame> {
-    let index: HashMap<usize, usize> = records.iter().map(identity).zip(0..).collect();
-    let rescale = ruled.rescale.iter();
-    items
-        .iter()
-        .zip(rescale)
-        .map(|(item, (slope, intercept))| Frame {
-            stored: Some(StoredFrame {
-                record: index.get(&identity(item.record)).copied().unwrap_or(0),
-                frame_index: item.frame_index,
-                tile: None,
-            }),
-            position_lps_mm: item.position().filter(|_| is_placed),
-            slope: *slope,
-            intercept: *intercept,
-        })
-        .collect()
-}
-
-/// Samples of a pixel of the values shown.
-fn channels(first: &Item<'_>, ruled: &Ruled) -> u16 {
-    match ruled.values.transform {
-        super::Transform::Palette => 3,
-        _ => first.image.samples_per_pixel,
-    }
-}
-
-fn shape(leading: &[(char, u64)], first: &Item<'_>, ruled: &Ruled) -> Vec<u64> {
-    let mut shape: Vec<u64> = leading.iter().map(|axis| axis.1).collect();
-    shape.push(first.image.rows.into());
-    shape.push(first.image.columns.into());
-    if channels(first, ruled) > 1 {
-        shape.push(channels(first, ruled).into());
-    }
-    shape
-}
-
-fn axes(leading: &[(char, u64)], first: &Item<'_>, ruled: &Ruled) -> String {
-    let mut axes: String = leading.iter().map(|axis| axis.0).collect();
-    axes.push_str("yx");
-    if channels(first, ruled) > 1 {
-        axes.push('c');
-    }
-    axes
+    layout
 }
 
 /// Tells each volume of a split series of the others.

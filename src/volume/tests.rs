@@ -2,9 +2,12 @@
 
 mod admit;
 mod data;
+mod expand;
 mod fixture;
 mod geometry;
 mod order;
 mod property;
+mod repeats;
+mod segments;
 mod series;
 mod values;

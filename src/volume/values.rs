@@ -3,11 +3,12 @@
 //! Decides, and computes no sample. All frames handed in look alike (`split` saw to that): same
 //! element, Bits Allocated, sign, samples and kind of Photometric Interpretation.
 
+use super::expand::RT_DOSE;
 use super::finding::Findings;
 use super::item::Item;
-use super::{Dtype, Transform, Values};
+use super::{Dtype, Transform, ValueKind, Values};
 use crate::archive::Record;
-use crate::dicom::{ImagePixel, Photometric, PixelElement};
+use crate::dicom::{ImagePixel, Photometric, PixelElement, Value};
 
 /// JPEG XL JPEG Recompression: the codec undoes the JPEG's own colour transform.
 const JPEG_XL_RECOMPRESSION: &str = "1.2.840.10008.1.2.4.111";
@@ -137,91 +138,149 @@ pub(super) struct Ruled {
 pub(super) fn rule(items: &[Item<'_>], findings: &mut Findings) -> Option<Ruled> {
     let first = items.first()?;
     let stored = stored_dtype(first.image)?;
-    let plain = |dtype, transform, units| Ruled {
+    let plain = |dtype, transform, kind| Ruled {
         values: Values {
             dtype,
             transform,
-            units,
+            units: None,
+            kind,
         },
         stored_dtype: stored,
         rescale: vec![(1.0, 0.0); items.len()],
     };
+    let as_stored = || plain(stored, Transform::Identity, ValueKind::Stored);
+    let rgb = |dtype, transform| Some(plain(dtype, transform, ValueKind::Rgb));
     match look(first.record, first.image) {
-        Look::Rgb => return Some(plain(stored, Transform::Identity, None)),
-        Look::Ybr => return Some(plain(stored, Transform::YbrFullToRgb, None)),
-        Look::Palette(Some(8)) => return Some(plain(Dtype::U8, Transform::Palette, None)),
-        Look::Palette(Some(_)) => return Some(plain(Dtype::U16, Transform::Palette, None)),
+        Look::Rgb => return rgb(stored, Transform::Identity),
+        Look::Ybr => return rgb(stored, Transform::YbrFullToRgb),
+        Look::Palette(Some(8)) => return rgb(Dtype::U8, Transform::Palette),
+        Look::Palette(Some(_)) => return rgb(Dtype::U16, Transform::Palette),
         Look::Palette(None) => {
             findings.push(
                 "malformed_palette",
                 "the descriptor is absent or not of 8 or 16 bits: indices are shown",
             );
-            return Some(plain(stored, Transform::Identity, None));
+            return Some(as_stored());
         }
         Look::Other(term) => {
             findings.push(
                 "unsupported_photometric",
                 format!("{term}: stored samples are shown"),
             );
-            return Some(plain(stored, Transform::Identity, None));
+            return Some(as_stored());
         }
         Look::Monochrome1 | Look::Monochrome2 => {}
     }
     if is_segmentation(&first.record.instance.sop_class_uid) {
-        return Some(plain(stored, Transform::Identity, None));
+        return Some(plain(stored, Transform::Identity, ValueKind::Segmentation));
     }
+    let table = |dtype| {
+        let mut ruled = plain(dtype, Transform::ModalityLut, ValueKind::Modality);
+        ruled.values.units = units(first, ValueKind::Modality);
+        Some(ruled)
+    };
     match modality_lut_bits(first) {
-        Some(8) => return Some(plain(Dtype::U8, Transform::ModalityLut, units(first))),
-        Some(9..=16) => return Some(plain(Dtype::U16, Transform::ModalityLut, units(first))),
+        Some(8) => return table(Dtype::U8),
+        Some(9..=16) => return table(Dtype::U16),
         Some(bits) => {
             findings.push(
                 "malformed_rescale",
                 format!("the Modality LUT has {bits} bits an entry: stored values are shown"),
             );
-            return Some(plain(stored, Transform::Identity, None));
+            return Some(as_stored());
         }
         None => {}
     }
-    if let Some(detail) = malformed_rescale(items) {
+    let kind = kind(items);
+    if let Some(detail) = malformed_rescale(items, kind) {
         findings.push("malformed_rescale", detail);
-        return Some(plain(stored, Transform::Identity, None));
+        return Some(as_stored());
     }
-    Some(linear(items, stored, findings))
+    let has_table = |item: &Item<'_>| item.get(|a| a.real_world_value_is_lut.then_some(()));
+    if kind == ValueKind::Modality && !items.iter().any(is_rescaled) {
+        if items.iter().any(|item| has_table(item).is_some()) {
+            findings.push(
+                "nonlinear_real_world_value",
+                "the Real World Value Mapping is a table, which is not applied",
+            );
+        } else if items
+            .iter()
+            .any(|item| item.get(|a| a.real_world_value).is_some())
+        {
+            findings.push(
+                "partial_real_world_value",
+                "not all frames have a Real World Value Mapping: none is applied",
+            );
+        }
+    }
+    Some(linear(items, stored, kind, findings))
+}
+
+/// Whether a frame states a Rescale (PS3.3 C.11.1).
+fn is_rescaled(item: &Item<'_>) -> bool {
+    item.get(|a| a.rescale_slope.or(a.rescale_intercept))
+        .is_some()
+}
+
+/// Where slope and intercept of these frames come from. A Real World Value Mapping is used where
+/// no frame has a Rescale and all have a mapping: it maps stored values too.
+fn kind(items: &[Item<'_>]) -> ValueKind {
+    let is_dose = |item: &Item<'_>| item.record.instance.sop_class_uid == RT_DOSE;
+    if items.iter().all(is_dose) {
+        ValueKind::Dose
+    } else if !items.iter().any(is_rescaled)
+        && items
+            .iter()
+            .all(|item| item.get(|a| a.real_world_value).is_some())
+    {
+        ValueKind::RealWorld
+    } else {
+        ValueKind::Modality
+    }
 }
 
 /// Why the frames' Rescale cannot be used, if so.
-fn malformed_rescale(items: &[Item<'_>]) -> Option<String> {
+fn malformed_rescale(items: &[Item<'_>], kind: ValueKind) -> Option<String> {
     let bad_number = items.iter().find_map(|item| {
-        let (slope, intercept) = stated_rescale(item);
+        let (slope, intercept) = stated_rescale(item, kind);
         (slope == 0.0 || !slope.is_finite() || !intercept.is_finite())
             .then(|| format!("slope {slope}, intercept {intercept}: stored values are shown"))
     });
+    const KEYWORDS: [&str; 3] = ["RescaleSlope", "RescaleIntercept", "DoseGridScaling"];
     bad_number.or_else(|| {
-        let bad_text =
-            |item: &&Item<'_>| {
-                item.record.instance.issues.iter().any(|issue| {
-                    matches!(issue.keyword.as_str(), "RescaleSlope" | "RescaleIntercept")
-                })
-            };
-        items
-            .iter()
-            .find(bad_text)
-            .map(|_| "Rescale Slope or Intercept is not a number: stored values are shown".into())
+        let bad_text = |item: &&Item<'_>| {
+            let mut issues = item.record.instance.issues.iter();
+            issues.any(|issue| KEYWORDS.contains(&issue.keyword.as_str()))
+        };
+        let bad = items.iter().find(bad_text);
+        bad.map(|_| "a slope or intercept is not a number: stored values are shown".into())
     })
 }
 
 /// Slope and intercept of a frame, 1 and 0 where absent.
-fn stated_rescale(item: &Item<'_>) -> (f64, f64) {
-    (
-        item.get(|a| a.rescale_slope).unwrap_or(1.0),
-        // -0 would be shown as such.
-        item.get(|a| a.rescale_intercept).unwrap_or(0.0) + 0.0,
-    )
+fn stated_rescale(item: &Item<'_>, kind: ValueKind) -> (f64, f64) {
+    match kind {
+        ValueKind::RealWorld => {
+            let [slope, intercept] = item.get(|a| a.real_world_value).unwrap_or([1.0, 0.0]);
+            (slope, intercept + 0.0)
+        }
+        ValueKind::Dose => {
+            let scaling = item.numbers("DoseGridScaling");
+            let scaling = scaling.and_then(|numbers| numbers.first().copied());
+            (scaling.unwrap_or(1.0), 0.0)
+        }
+        _ => (
+            item.get(|a| a.rescale_slope).unwrap_or(1.0),
+            // -0 would be shown as such.
+            item.get(|a| a.rescale_intercept).unwrap_or(0.0) + 0.0,
+        ),
+    }
 }
 
 /// Rules 1 to 3, for usable slopes and intercepts.
-fn linear(items: &[Item<'_>], stored: Dtype, findings: &mut Findings) -> Ruled {
-    let rescale: Vec<(f64, f64)> = items.iter().map(stated_rescale).collect();
+fn linear(items: &[Item<'_>], stored: Dtype, kind: ValueKind, findings: &mut Findings) -> Ruled {
+    let stated = |item| stated_rescale(item, kind);
+    let rescale: Vec<(f64, f64)> = items.iter().map(stated).collect();
     if rescale.windows(2).any(|pair| pair[0] != pair[1]) {
         findings.push(
             "mixed_rescale",
@@ -244,7 +303,8 @@ fn linear(items: &[Item<'_>], stored: Dtype, findings: &mut Findings) -> Ruled {
         values: Values {
             dtype,
             transform,
-            units: items.first().and_then(units),
+            units: items.first().and_then(|item| units(item, kind)),
+            kind,
         },
         stored_dtype: stored,
         rescale,
@@ -274,16 +334,32 @@ fn offset_dtype(items: &[Item<'_>], rescale: &[(f64, f64)], stored: Dtype) -> Op
     }
 }
 
-/// Units of the values, where the header states them. CT whose Rescale Type is absent is in
-/// Hounsfield Units (PS3.3 C.8.2.1.1.2, C.11.1.1.2).
-fn units(item: &Item<'_>) -> Option<String> {
-    let stated = item
-        .get(|a| a.units.clone())
-        .or_else(|| item.get(|a| a.rescale_type.clone()))
+/// Units of the values, where the header states them: those of the mapping that was used, PET's
+/// Units (0054,1001), or Rescale Type. CT whose Rescale Type is absent is in Hounsfield Units
+/// (PS3.3 C.8.2.1.1.2, C.11.1.1.2).
+fn units(item: &Item<'_>, kind: ValueKind) -> Option<String> {
+    let text = |keyword| match item.record.instance.attributes.get(keyword) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    };
+    let mapped = || {
+        // The units of a mapping are those of the rescaled values only if it is the same mapping.
+        let mapping = item.get(|a| a.real_world_value);
+        let rescale = stated_rescale(item, ValueKind::Modality);
+        let is_same = mapping.is_none_or(|[slope, intercept]| (slope, intercept) == rescale);
+        item.get(|a| a.units.clone()).filter(|_| is_same)
+    };
+    let stated = match kind {
+        ValueKind::Dose => text("DoseUnits"),
+        ValueKind::RealWorld => item.get(|a| a.units.clone()),
+        _ => text("Units")
+            .or_else(mapped)
+            .or_else(|| item.get(|a| a.rescale_type.clone())),
+    };
+    let stated = stated
         .map(|units| units.trim().to_owned())
         .filter(|units| !units.is_empty() && units != "US");
-    let is_ct = item.record.instance.modality == "CT";
-    let has_rescale = item.get(|a| a.rescale_slope.or(a.rescale_intercept));
+    let is_ct = item.record.instance.modality == "CT" && kind == ValueKind::Modality;
     let type_absent = item.get(|a| a.rescale_type.as_ref()).is_none();
-    stated.or_else(|| (is_ct && type_absent && has_rescale.is_some()).then(|| "HU".to_owned()))
+    stated.or_else(|| (is_ct && type_absent && is_rescaled(item)).then(|| "HU".to_owned()))
 }

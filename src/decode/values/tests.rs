@@ -3,12 +3,14 @@
 use super::*;
 use crate::decode::cpu::tests::gray;
 use crate::dicom::{ModalityLut, PaletteLut, Photometric};
+use crate::volume::ValueKind;
 
 fn values(transform: Transform, dtype: Dtype) -> Values {
     Values {
         dtype,
         transform,
         units: None,
+        kind: ValueKind::Modality,
     }
 }
 

@@ -85,7 +85,7 @@ type Expected = (
     &'static [&'static str],
 );
 /// Folders that hold one volume each.
-const KNOWN: [(&str, Expected); 9] = [
+const KNOWN: [(&str, Expected); 8] = [
     (
         "ct_8bit_150",
         (&[150, 150, 150], "|u1", Some([0.313; 3]), Status::Ok, &[]),
@@ -145,16 +145,6 @@ const KNOWN: [(&str, Expected); 9] = [
         ),
     ),
     (
-        "mr_philips_enhanced_fieldmap_64f",
-        (
-            &[64, 64, 64],
-            "<f4",
-            None,
-            Status::Bad,
-            &["duplicate_positions", "mixed_rescale"],
-        ),
-    ),
-    (
         "mr_t1_96_j2k_multifrag",
         (&[96, 128, 128], "<u2", Some([2.0; 3]), Status::Ok, &[]),
     ),
@@ -186,6 +176,32 @@ fn known_series() {
         assert_eq!(actual.is_some(), spacing_mm.is_some(), "{folder}");
         for (actual, expected) in actual.iter().flatten().zip(spacing_mm.iter().flatten()) {
             assert!((actual - expected).abs() < 1e-4, "{folder}: {actual} mm");
+        }
+    }
+}
+
+/// Philips puts magnitude and field map into one enhanced instance, each with a rescale of its own.
+#[test]
+fn a_field_map_is_beside_its_magnitude() {
+    let records = records_under("volumes/mr_philips_enhanced_fieldmap_64f/dicom");
+    let Built { volumes, .. } = build(&records);
+    let Some(first) = volumes.first() else {
+        return;
+    };
+    let second = format!("{}_real", first.name);
+    assert_eq!(
+        volumes.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(),
+        [first.name.as_str(), second.as_str()]
+    );
+    for (volume, (start, intercept)) in volumes.iter().zip([(0, 0.0), (32, -500.0)]) {
+        assert_eq!(volume.shape, [32, 64, 64]);
+        assert_eq!(
+            (volume.status, codes(volume)),
+            (Status::Ok, vec!["split_from"])
+        );
+        for (z, frame) in (start..).zip(&volume.frames) {
+            assert_eq!(frame.stored.map(|stored| stored.frame_index), Some(z));
+            assert_eq!(frame.intercept, intercept);
         }
     }
 }

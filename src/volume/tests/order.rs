@@ -117,18 +117,6 @@ fn parallel_stacks_side_by_side_are_not_one() {
     assert_eq!(volumes[0].status, Status::Bad);
 }
 
-#[test]
-fn mosaics_have_no_affine() {
-    let volume = only(repeated(2, |a, t, _| {
-        a.temporal_position = Some(t);
-        a.image_type = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
-            .map(String::from)
-            .to_vec();
-    }));
-    check(&volume, Status::Bad, &["time_axis", "mosaic_not_split"]);
-    assert_eq!(volume.geometry, None);
-}
-
 fn frame_at(z: f64, change: impl FnOnce(&mut FrameAttributes)) -> FrameAttributes {
     let mut frame = FrameAttributes {
         image_position: Some([0.0, 0.0, z]),
@@ -171,20 +159,10 @@ fn multi_frame_in_planes() {
 
 #[test]
 fn multi_frame_in_stored_order() {
-    let turned = frame_at(1.0, |frame| {
-        frame.image_orientation = Some([0.0, 1.0, 0.0, 0.0, 0.0, -1.0]);
-    });
-    let segment = |z, number| frame_at(z, |frame| frame.segment_number = Some(number));
     let plain = |z| frame_at(z, |_| {});
     let nowhere = frame_at(1.0, |frame| frame.image_position = None);
     let cases = [
-        (vec![plain(2.0), turned], Status::Warn, "no_geometry"),
         (vec![plain(2.0), nowhere], Status::Warn, "no_geometry"),
-        (
-            vec![segment(2.0, 1), segment(1.0, 2)],
-            Status::Warn,
-            "segments_not_split",
-        ),
         (
             vec![plain(2.0), plain(2.0), plain(1.0)],
             Status::Bad,
@@ -224,31 +202,6 @@ fn cine_has_no_geometry() {
     fit(&mut record);
     let volume = only(vec![record]);
     check(&volume, Status::Bad, &["no_geometry", "malformed_header"]);
-}
-
-#[test]
-fn dose_grids_have_offsets() {
-    let grid = |offsets: Vec<f64>| {
-        slice_with(1, 5.0, |record| {
-            image(record).number_of_frames = 3;
-            let value = Value::Floats(offsets);
-            let attributes = &mut record.instance.attributes;
-            attributes
-                .insert("GridFrameOffsetVector", &value)
-                .expect("known");
-        })
-    };
-    let volume = only(vec![grid(vec![0.0, -2.0, -4.0])]);
-    check(&volume, Status::Ok, &[]);
-    assert_eq!(indices(&volume), [2, 1, 0]);
-    assert_eq!(volume.axes, "zyx");
-    assert_eq!(volume.geometry.unwrap().affine_lps[2], [0.0, 0.0, 2.0, 1.0]);
-    // Absolute offsets, or not one a frame, are no offsets.
-    for offsets in [vec![5.0, 7.0, 9.0], vec![0.0, 2.0]] {
-        let volume = only(vec![grid(offsets)]);
-        check(&volume, Status::Warn, &["no_geometry"]);
-        assert_eq!(volume.axes, "fyx");
-    }
 }
 
 #[test]

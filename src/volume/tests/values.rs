@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::archive::Record;
 use crate::dicom::{HeaderIssue, Photometric, PixelElement};
-use crate::volume::{Dtype, Status, Transform, Variant, Volume};
+use crate::volume::{Dtype, Status, Transform, ValueKind, Variant, Volume};
 
 /// A slice of this sample format and rescale, "-" standing for absent.
 fn rescaled(
@@ -396,4 +396,43 @@ fn units() {
         let volume = only(vec![slice_with(1, 0.0, set)]);
         assert_eq!(volume.values.units.as_deref(), expected);
     }
+}
+
+#[test]
+fn real_world_values_where_there_is_no_rescale() {
+    let mapped = |rescale: Option<f64>, mapping: Option<[f64; 2]>, is_lut: bool| {
+        only(vec![slice_with(1, 0.0, |record| {
+            record.instance.modality = "MR".into();
+            let shared = &mut record.instance.shared;
+            shared.slice_thickness = Some(1.0);
+            shared.rescale_slope = rescale;
+            shared.real_world_value = mapping;
+            shared.real_world_value_is_lut = is_lut;
+            shared.units = Some("um2/s".into());
+        })])
+    };
+    let volume = mapped(None, Some([0.5, 3.0]), false);
+    check(&volume, Status::Ok, &[]);
+    assert_eq!(volume.values.kind, ValueKind::RealWorld);
+    assert_eq!(volume.values.units.as_deref(), Some("um2/s"));
+    assert_eq!(
+        (volume.frames[0].slope, volume.frames[0].intercept),
+        (0.5, 3.0)
+    );
+    // A rescale wins, and has the units only of a mapping that is the same.
+    for (mapping, units) in [([0.5, 3.0], None), ([2.0, 0.0], Some("um2/s"))] {
+        let volume = mapped(Some(2.0), Some(mapping), false);
+        assert_eq!(volume.values.kind, ValueKind::Modality);
+        assert_eq!(volume.frames[0].slope, 2.0);
+        assert_eq!(volume.values.units.as_deref(), units);
+    }
+    let volume = mapped(None, None, true);
+    check(&volume, Status::Warn, &["nonlinear_real_world_value"]);
+    let volume = only(vec![
+        slice_with(1, 0.0, |r| {
+            r.instance.shared.real_world_value = Some([2.0, 0.0])
+        }),
+        slice(2, 1.0),
+    ]);
+    check(&volume, Status::Warn, &["partial_real_world_value"]);
 }
