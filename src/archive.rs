@@ -1,9 +1,10 @@
 //! The archive: files found, their headers read once, and remembered in an index.
 //!
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
-//! read-only and never follows Pixel Data.
+//! read-only and never decodes: pixels are read only to compare files that may be copies.
 
 mod advise;
+pub mod digest;
 mod error;
 pub mod index;
 mod read;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dicom::Instance;
 
+pub use digest::pixel_digests;
 pub use error::Error;
 pub use index::Index;
 pub use scan::{Catalog, Counts, FileFinding, Options, Progress, scan};

@@ -34,10 +34,11 @@ mod vector;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use build::build;
+pub use build::{build, build_with};
 pub use dtype::Dtype;
 pub use variant::Variant;
 
@@ -52,7 +53,13 @@ pub struct Built {
     pub volumes: Vec<Volume>,
     /// Files that are in no volume and why, by path.
     pub findings: Vec<(PathBuf, Finding)>,
+    /// Files whose slices lie at one position with nothing in their headers to tell them apart, by
+    /// path: [`build_with`] the digests of their pixels can say whether they are copies.
+    pub undecided: Vec<Arc<Record>>,
 }
+
+/// Digests of the pixel elements of files, by path: equal for copies, and only for those.
+pub type PixelDigests = HashMap<PathBuf, [u8; 32]>;
 
 /// One array: what a directory under `series/` shows.
 #[derive(Debug, Clone)]

@@ -264,3 +264,28 @@ fn the_index_is_for_its_owner_only() {
         assert_eq!(found & 0o777, mode, "{}", path.display());
     }
 }
+
+#[test]
+fn digests_are_of_the_pixels_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, number: u16, pixel: u8| {
+        let dataset = ct(Encoding::EXPLICIT_LITTLE).text(0x0028_4000, "LT", &number.to_string());
+        let dataset = dataset.raw(0x7FE0_0010, "OW", &[pixel; 12]);
+        let bytes = file(EXPLICIT_VR_LITTLE_ENDIAN, &dataset.bytes);
+        fs::write(dir.path().join(name), bytes).expect("written");
+    };
+    write("1", 1, 0);
+    write("2", 22, 0);
+    write("3", 1, 9);
+    let catalog = scan_with(dir.path(), None);
+    let source = Source::new(dir.path());
+    let digest = |bytes_max| pixel_digests(&source, &catalog.records, bytes_max);
+    let (digests, skipped) = digest(36);
+    assert_eq!((digests.len(), skipped), (3, 0));
+    assert_eq!(digests[Path::new("1")], digests[Path::new("2")]);
+    assert_ne!(digests[Path::new("1")], digests[Path::new("3")]);
+    let (digests, skipped) = digest(30);
+    assert_eq!((digests.len(), skipped), (2, 1));
+    fs::write(dir.path().join("2"), b"changed").expect("written");
+    assert_eq!(digest(36).0.len(), 2);
+}

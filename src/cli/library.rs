@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::archive::digest::DIGESTED_BYTES_MAX;
 use crate::archive::scan::Options as ScanOptions;
 use crate::archive::{self, Counts, Index, Source};
 use crate::config::ArchiveConfig;
@@ -47,7 +48,16 @@ pub fn open(config: &ArchiveConfig) -> Result<Library> {
     )
     .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     progress.0.finish_and_clear();
+    let source = Arc::new(Source::new(catalog.root));
     let mut built = volume::build(&catalog.records);
+    if !built.undecided.is_empty() {
+        let undecided = &built.undecided;
+        let (digests, skipped) = archive::pixel_digests(&source, undecided, DIGESTED_BYTES_MAX);
+        if skipped > 0 {
+            tracing::warn!("{skipped} slices at repeated positions were not compared by pixels");
+        }
+        built = volume::build_with(&catalog.records, &digests);
+    }
     decode::report_unsupported(&mut built.volumes);
     built
         .findings
@@ -60,7 +70,6 @@ pub fn open(config: &ArchiveConfig) -> Result<Library> {
                 },
             )
         }));
-    let source = Arc::new(Source::new(catalog.root));
     Ok(Library {
         built,
         counts: catalog.counts,

@@ -28,6 +28,8 @@ pub(super) struct Layout<'a> {
     pub(super) slice_times_s: Vec<f64>,
     pub(super) segments: Vec<Segment>,
     pub(super) findings: Findings,
+    /// Files of slices that nothing tells apart.
+    pub(super) undecided: Vec<Arc<Record>>,
 }
 
 impl<'a> Layout<'a> {
@@ -43,6 +45,7 @@ impl<'a> Layout<'a> {
             slice_times_s: Vec::new(),
             segments: Vec::new(),
             findings: Findings::default(),
+            undecided: Vec::new(),
         }
     }
 }

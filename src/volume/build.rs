@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Built;
 use super::admit::{admit, carried_issues};
 use super::item::Item;
 use super::name::{no_series_name, series_name};
 use super::series::{Images, build_series};
+use super::{Built, PixelDigests};
 use crate::archive::Record;
 
 /// Groups records into volumes (DESIGN 1.1 to 1.4). The outcome does not depend on the order of
 /// `records`. Every frame of every record is in exactly one volume, or its path is in the findings.
 pub fn build(records: &[Arc<Record>]) -> Built {
+    build_with(records, &PixelDigests::new())
+}
+
+/// The same, where the pixels of some files are known by their digests: of single-frame images of
+/// a series that are equal in pixels, encoding and position one is kept.
+pub fn build_with(records: &[Arc<Record>], digests: &PixelDigests) -> Built {
     let mut sorted: Vec<&Arc<Record>> = records.iter().collect();
     // Paths are unique in an archive; the rest is for callers that hand in what is not one.
     sorted.sort_by_cached_key(|record| {
@@ -41,9 +47,11 @@ pub fn build(records: &[Arc<Record>]) -> Built {
         }
     }
     for (name, (has_uid, items)) in series {
-        build_series(&name, items, has_uid, &mut built);
+        build_series(&name, items, has_uid, digests, &mut built);
     }
     built.findings.sort_by(|a, b| a.0.cmp(&b.0));
+    built.undecided.sort_by(|a, b| a.path.cmp(&b.path));
+    built.undecided.dedup_by(|a, b| a.path == b.path);
     built
 }
 

@@ -1,14 +1,15 @@
 //! The same SOP Instance UID more than once: copies are dropped, versions are kept apart.
 //!
 //! Sees headers only, so "the same" means: same encoding, as many bytes of Pixel Data, same
-//! attributes of the frames. Another transfer syntax is another version: lossy or lossless, its
+//! attributes of the frames. Where the pixels of files are known by their digests, copies under
+//! other UIDs are found as well. Another transfer syntax is another version: lossy or lossless, its
 //! samples may differ, and silently preferring one would be a guess.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use super::Finding;
 use super::item::Item;
+use super::{Finding, PixelDigests};
 
 /// With how many versions of its instance a file is compared. A UID that stands for more is no UID;
 /// what is a copy of a later version is then shown as a version itself.
@@ -58,12 +59,13 @@ fn are_copies(a: &Item<'_>, b: &Item<'_>) -> bool {
 
 /// Sorts out repeated SOP Instance UIDs. `items` holds the first frame of every image of a series,
 /// sorted by path; an instance without a UID never repeats.
-pub(super) fn resolve<'a>(items: Vec<Item<'a>>) -> Resolved<'a> {
+pub(super) fn resolve<'a>(items: Vec<Item<'a>>, digests: &PixelDigests) -> Resolved<'a> {
     let mut resolved = Resolved {
         sets: Vec::new(),
         dropped: Vec::new(),
         notes: HashMap::new(),
     };
+    let items = drop_same_pixels(items, digests, &mut resolved);
     let mut by_uid: BTreeMap<&'a str, Vec<Item<'a>>> = BTreeMap::new();
     let mut primary = Vec::new();
     for item in items {
@@ -115,6 +117,51 @@ pub(super) fn resolve<'a>(items: Vec<Item<'a>>) -> Resolved<'a> {
     resolved.sets.push(primary);
     resolved.sets.extend(alternates.into_values());
     resolved
+}
+
+/// Drops slices that are equal to another in pixels, encoding and place; the one with the lowest
+/// Instance Number stays.
+fn drop_same_pixels<'a>(
+    items: Vec<Item<'a>>,
+    digests: &PixelDigests,
+    resolved: &mut Resolved<'a>,
+) -> Vec<Item<'a>> {
+    if digests.is_empty() {
+        return items;
+    }
+    let mut known: Vec<(String, Item<'a>)> = Vec::new();
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items {
+        match digests.get(&item.record.path) {
+            Some(digest) if item.image.number_of_frames == 1 => {
+                let place = (item.position(), item.get(|a| a.image_orientation));
+                let same = format!("{digest:?} {:?} {place:?}", encoding(&item));
+                known.push((same, item));
+            }
+            _ => kept.push(item),
+        }
+    }
+    known.sort_by(|a, b| (&a.0, a.1.tie_key()).cmp(&(&b.0, b.1.tie_key())));
+    for group in known.chunk_by(|a, b| a.0 == b.0) {
+        let Some(((_, original), copies)) = group.split_first() else {
+            continue;
+        };
+        kept.push(*original);
+        for (_, copy) in copies {
+            let record: &'a crate::archive::Record = original.record;
+            let uid = record.instance.sop_instance_uid.as_str();
+            let (copy, original) = (&copy.record.path, original.record.path.display());
+            let note = format!("{} has the pixels of {original}: left out", copy.display());
+            resolved.notes.entry(uid).or_default().push(note);
+            let finding = Finding {
+                code: "duplicate_instance",
+                detail: format!("a copy of {original} by its pixels and position: left out"),
+            };
+            resolved.dropped.push((copy.clone(), finding));
+        }
+    }
+    kept.sort_by(|a, b| a.record.path.cmp(&b.record.path));
+    kept
 }
 
 fn drop_copies<'a>(uid: &'a str, versions: &mut Vec<Item<'a>>, resolved: &mut Resolved<'a>) {

@@ -78,6 +78,16 @@ pub(super) fn positions_repeat(items: &[Item<'_>]) -> bool {
         .any(|slot| slot.len() > 1)
 }
 
+/// The frames that share their position with another.
+pub(super) fn repeated<'a>(items: &[Item<'a>]) -> Vec<Item<'a>> {
+    let Some(orientation) = items.first().and_then(Item::orientation) else {
+        return Vec::new();
+    };
+    let slots = slots(items.to_vec(), &orientation);
+    let repeated = slots.into_iter().filter(|slot| slot.len() > 1);
+    repeated.flatten().collect()
+}
+
 /// Whether `part` has a frame at each of the positions of `whole`.
 pub(super) fn covers_all_slots(whole: &[Item<'_>], part: &[Item<'_>]) -> bool {
     let Some(orientation) = whole.first().and_then(Item::orientation) else {

@@ -9,11 +9,11 @@ use super::contrast::contrasts;
 use super::duplicates::{Resolved, resolve};
 use super::expand::is_mosaic;
 use super::item::Item;
-use super::order::{Arrangement, arrange};
+use super::order::{Arrangement, arrange, repeated};
 use super::segments::{self, has_segment_axis};
 use super::split::{Kind, groups};
 use super::timing::slice_times_s;
-use super::{Built, Finding, Volume};
+use super::{Built, Finding, PixelDigests, Volume};
 
 /// How many siblings a `split_from` finding names.
 const SIBLINGS_NAMED: usize = 8;
@@ -22,7 +22,13 @@ const SIBLINGS_NAMED: usize = 8;
 pub(super) type Images<'a> = Vec<(Item<'a>, Vec<Finding>)>;
 
 /// Builds the volumes of one series. `items` is sorted by path.
-pub(super) fn build_series<'a>(name: &str, items: Images<'a>, has_uid: bool, built: &mut Built) {
+pub(super) fn build_series<'a>(
+    name: &str,
+    items: Images<'a>,
+    has_uid: bool,
+    digests: &PixelDigests,
+    built: &mut Built,
+) {
     let mut odd: HashMap<usize, Vec<Finding>> = HashMap::new();
     let mut images = Vec::with_capacity(items.len());
     for (item, findings) in items {
@@ -35,7 +41,7 @@ pub(super) fn build_series<'a>(name: &str, items: Images<'a>, has_uid: bool, bui
         sets,
         dropped,
         notes,
-    } = resolve(images);
+    } = resolve(images, digests);
     built.findings.extend(dropped);
     let first_volume = built.volumes.len();
     for mut layout in layouts(sets) {
@@ -58,6 +64,7 @@ pub(super) fn build_series<'a>(name: &str, items: Images<'a>, has_uid: bool, bui
             })
             .collect();
         layout.findings.push_of_files(of_files);
+        built.undecided.append(&mut layout.undecided);
         let volume_name = format!("{name}{}", layout.suffix);
         match volume(volume_name, layout) {
             Ok(volume) => built.volumes.push(volume),
@@ -122,7 +129,11 @@ fn arranged(items: Vec<Item<'_>>) -> Vec<Layout<'_>> {
     let is_arbitrary = arrangements.iter().any(|a| a.is_arbitrary);
     let is_multi_frame = items.iter().any(|item| item.image.number_of_frames > 1);
     if !is_arbitrary || !is_multi_frame {
-        return arrangements.into_iter().map(placed).collect();
+        let mut layouts: Vec<Layout<'_>> = arrangements.into_iter().map(placed).collect();
+        if let Some(first) = layouts.first_mut().filter(|_| is_arbitrary) {
+            first.undecided = records(&repeated(&items));
+        }
+        return layouts;
     }
     let mut instances: BTreeMap<usize, Vec<Item<'_>>> = BTreeMap::new();
     let mut order = Vec::new();

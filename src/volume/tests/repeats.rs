@@ -1,9 +1,11 @@
 //! Frames that repeat positions: reconstructions, dimensions, incomplete time points.
 
+use std::sync::Arc;
+
 use super::fixture::*;
 use crate::archive::Record;
 use crate::dicom::{FrameAttributes, Value};
-use crate::volume::Status;
+use crate::volume::{PixelDigests, Status, build_with};
 
 /// `times` slices at each of three heights.
 fn repeated(times: i64, change: impl Fn(&mut Record, i64)) -> Vec<Record> {
@@ -152,4 +154,32 @@ fn intervals_and_slice_times() {
     // Longer than the interval: not within one time point.
     let volume = only(records(150.0));
     assert!(volume.slice_times_s.is_empty());
+}
+
+#[test]
+fn pixels_tell_copies_under_other_uids() {
+    let records: Vec<Arc<Record>> = [(1, 0.0), (2, 1.0), (3, 1.0), (4, 2.0)]
+        .map(|(number, z)| Arc::new(slice(number, z)))
+        .to_vec();
+    let built = crate::volume::build(&records);
+    assert_eq!(outline(&built.volumes), [("", 3), ("_a2", 1)]);
+    let undecided: Vec<&str> = built
+        .undecided
+        .iter()
+        .map(|r| r.path.to_str().unwrap())
+        .collect();
+    assert_eq!(undecided, ["s/0002.dcm", "s/0003.dcm"]);
+    let digests = |second: u8| {
+        let of = |record: &Arc<Record>, byte: u8| (record.path.clone(), [byte; 32]);
+        PixelDigests::from([of(&records[1], 7), of(&records[2], second)])
+    };
+    let built = build_with(&records, &digests(7));
+    assert_eq!(outline(&built.volumes), [("", 3)]);
+    check(&built.volumes[0], Status::Warn, &["duplicate_instance"]);
+    assert_eq!(numbers(&built.volumes[0]), [1, 2, 4]);
+    assert_eq!(built.findings.len(), 1);
+    assert_eq!(built.findings[0].0.to_str(), Some("s/0003.dcm"));
+    assert!(built.undecided.is_empty());
+    let built = build_with(&records, &digests(8));
+    assert_eq!(outline(&built.volumes), [("", 3), ("_a2", 1)]);
 }
