@@ -4,6 +4,7 @@
 //! positioned read handed in by the caller ([`ReadAt`]).
 
 mod attributes;
+mod csa;
 pub mod deflate;
 mod dictionary;
 pub mod encapsulation;

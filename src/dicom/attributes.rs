@@ -16,8 +16,8 @@ use super::dictionary::{self, ATTRIBUTES, Attribute};
 #[cfg(test)]
 mod tests;
 
-/// Attributes with their values, by PS3.6 keyword, in the order of their tags. Only keywords that
-/// the header parser shows have a place here.
+/// Attributes with their values, by PS3.6 keyword (the few private ones by one of our own), in the
+/// order of their tags. Only keywords that the header parser shows have a place here.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Entries that [`is_sound`] holds for.

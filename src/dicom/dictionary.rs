@@ -11,7 +11,7 @@ use super::tags::Tag;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attribute {
     pub(crate) tag: Tag,
-    /// Keyword in PS3.6.
+    /// Keyword in PS3.6; for private attributes one of our own.
     pub(crate) keyword: &'static str,
     /// Representation in PS3.6; the first where there are alternatives.
     pub(crate) vr: Vr,
@@ -21,6 +21,9 @@ pub(crate) struct Attribute {
     pub(crate) shown: bool,
     /// Has a value for every frame, and so as many as no other attribute has.
     pub(crate) each_frame: bool,
+    /// Private Creator (PS3.5 7.8.1); empty for attributes of PS3.6. The element of a private
+    /// attribute's tag is without the block that the creator reserves: (2005,xx0E) is (2005,000E).
+    pub(crate) creator: &'static str,
 }
 
 /// What the values of a representation are (PS3.5 6.2).
@@ -67,6 +70,7 @@ const fn inner(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
         kind: kind(vr),
         shown: false,
         each_frame: false,
+        creator: "",
     }
 }
 
@@ -81,6 +85,15 @@ const fn vector(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
     attribute.each_frame = true;
     attribute
 }
+
+const fn private(attribute: Attribute, creator: &'static str) -> Attribute {
+    let mut attribute = attribute;
+    attribute.creator = creator;
+    attribute
+}
+
+const SIEMENS: &str = "SIEMENS MR HEADER";
+const PHILIPS: &str = "Philips MR Imaging DD 001";
 
 /// All attributes that are read, by tag.
 pub(crate) static ATTRIBUTES: &[Attribute] = &[
@@ -190,6 +203,31 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     inner(Tag(0x0018, 0x9089), "DiffusionGradientOrientation", b"FD"),
     shown(Tag(0x0018, 0x9311), "SpiralPitchFactor", b"FD"),
     shown(Tag(0x0018, 0x9345), "CTDIvol", b"FD"),
+    private(
+        inner(Tag(0x0019, 0x000A), "SiemensNumberOfImagesInMosaic", b"US"),
+        SIEMENS,
+    ),
+    private(inner(Tag(0x0019, 0x000C), "SiemensBValue", b"IS"), SIEMENS),
+    private(
+        inner(
+            Tag(0x0019, 0x000E),
+            "SiemensDiffusionGradientDirection",
+            b"FD",
+        ),
+        SIEMENS,
+    ),
+    private(
+        inner(
+            Tag(0x0019, 0x0028),
+            "SiemensBandwidthPerPixelPhaseEncode",
+            b"FD",
+        ),
+        SIEMENS,
+    ),
+    private(
+        inner(Tag(0x0019, 0x0029), "SiemensMosaicRefAcqTimes", b"FD"),
+        SIEMENS,
+    ),
     inner(Tag(0x0020, 0x000D), "StudyInstanceUID", b"UI"),
     inner(Tag(0x0020, 0x000E), "SeriesInstanceUID", b"UI"),
     shown(Tag(0x0020, 0x0010), "StudyID", b"SH"),
@@ -248,8 +286,16 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0028, 0x2114), "LossyImageCompressionMethod", b"CS"),
     inner(Tag(0x0028, 0x3002), "LUTDescriptor", b"US"),
     shown(Tag(0x0028, 0x3004), "ModalityLUTType", b"LO"),
+    private(
+        inner(Tag(0x0029, 0x0010), "SiemensCsaImageHeader", b"OB"),
+        "SIEMENS CSA HEADER",
+    ),
     inner(Tag(0x0040, 0x9224), "RealWorldValueIntercept", b"FD"),
     inner(Tag(0x0040, 0x9225), "RealWorldValueSlope", b"FD"),
+    private(
+        inner(Tag(0x0043, 0x0039), "GeBValue", b"IS"),
+        "GEMS_PARM_01",
+    ),
     shown(Tag(0x0048, 0x0001), "ImagedVolumeWidth", b"FL"),
     shown(Tag(0x0048, 0x0002), "ImagedVolumeHeight", b"FL"),
     shown(Tag(0x0048, 0x0003), "ImagedVolumeDepth", b"FL"),
@@ -297,6 +343,26 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0062, 0x000E), "MaximumFractionalValue", b"US"),
     shown(Tag(0x0062, 0x0010), "SegmentationFractionalType", b"CS"),
     shown(Tag(0x0062, 0x0013), "SegmentsOverlap", b"CS"),
+    private(
+        inner(Tag(0x0065, 0x0009), "UihBValue", b"FD"),
+        "Image Private Header",
+    ),
+    private(
+        inner(Tag(0x2001, 0x0003), "PhilipsBValue", b"FL"),
+        "Philips Imaging DD 001",
+    ),
+    private(
+        shown(Tag(0x2005, 0x000D), "PhilipsScaleIntercept", b"FL"),
+        PHILIPS,
+    ),
+    private(
+        shown(Tag(0x2005, 0x000E), "PhilipsScaleSlope", b"FL"),
+        PHILIPS,
+    ),
+    private(
+        inner(Tag(0x2005, 0x000F), "PhilipsFrameSequence", b"SQ"),
+        "Philips MR Imaging DD 005",
+    ),
     shown(Tag(0x3004, 0x0002), "DoseUnits", b"CS"),
     shown(Tag(0x3004, 0x0004), "DoseType", b"CS"),
     shown(Tag(0x3004, 0x000A), "DoseSummationType", b"CS"),
@@ -305,10 +371,20 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x3004, 0x0014), "TissueHeterogeneityCorrection", b"CS"),
 ];
 
-/// The place in the table of the attribute with this tag, if it is read.
+/// The place in the table of the attribute with this tag, if it is read. That of a private one is
+/// as in [`Attribute::creator`].
 pub(crate) fn place_of_tag(tag: Tag) -> Option<u8> {
     let place = ATTRIBUTES.binary_search_by_key(&tag, |attribute| attribute.tag);
     place.ok().map(|place| place as u8)
+}
+
+/// The creator with this name, if attributes of its are read in this group.
+pub(crate) fn private_creator(group: u16, name: &[u8]) -> Option<&'static str> {
+    let from = ATTRIBUTES.partition_point(|attribute| attribute.tag.0 < group);
+    let of_group = ATTRIBUTES.iter().skip(from);
+    let mut of_group = of_group.take_while(|attribute| attribute.tag.0 == group);
+    let found = of_group.find(|attribute| attribute.creator.as_bytes() == name);
+    found.map(|attribute| attribute.creator)
 }
 
 /// For each attribute, its place in the order of keywords.
@@ -361,7 +437,8 @@ mod tests {
                 pair[1].keyword
             );
         }
-        for attribute in ATTRIBUTES {
+        let public = ATTRIBUTES.iter().filter(|a| a.creator.is_empty());
+        for attribute in public {
             let entry = StandardDataDictionary
                 .by_tag(attribute.tag)
                 .expect("in PS3.6");
@@ -377,6 +454,8 @@ mod tests {
                 }
                 _ => assert_eq!(&attribute.vr, b"US", "{}", attribute.keyword),
             }
+        }
+        for attribute in ATTRIBUTES {
             let place = place_of_tag(attribute.tag).expect("in the table");
             assert_eq!(&ATTRIBUTES[usize::from(place)], attribute);
             let place = place_of(attribute.keyword).expect("in the table");
@@ -386,8 +465,24 @@ mod tests {
     }
 
     #[test]
-    fn nothing_private_and_no_bulk() {
-        assert!(ATTRIBUTES.iter().all(|attribute| attribute.tag.0 % 2 == 0));
+    fn private_attributes_have_a_creator_and_no_block() {
+        for attribute in ATTRIBUTES {
+            let Attribute { tag, creator, .. } = attribute;
+            let is_private = tag.0 % 2 == 1;
+            assert_eq!(is_private, !creator.is_empty(), "{}", attribute.keyword);
+            assert!(!is_private || tag.1 <= 0xFF, "{}", attribute.keyword);
+            let public = StandardDataDictionary.by_name(attribute.keyword);
+            assert_eq!(is_private, public.is_none(), "{}", attribute.keyword);
+            let known = private_creator(tag.0, creator.as_bytes());
+            assert_eq!(known, Some(*creator));
+        }
+        assert_eq!(private_creator(0x0019, b"GEMS_PARM_01"), None);
+        assert_eq!(private_creator(0x0019, b"SIEMENS MR HEADER "), None);
+        assert_eq!(private_creator(0x7FE1, b"SIEMENS MR HEADER"), None);
+    }
+
+    #[test]
+    fn no_bulk() {
         assert_eq!(place_of_tag(Tag(0x7FE0, 0x0010)), None);
     }
 }

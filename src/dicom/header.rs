@@ -17,6 +17,8 @@ mod data_tests;
 #[cfg(test)]
 mod nested_tests;
 #[cfg(test)]
+mod private_tests;
+#[cfg(test)]
 mod tests;
 
 use super::deflate::InflateStream;

@@ -249,9 +249,11 @@ pub struct FrameAttributes {
     pub echo_number: Option<i64>,
     /// Echo Time (0018,0081) or Effective Echo Time (0018,9082), ms.
     pub echo_time_ms: Option<f64>,
-    /// Diffusion b-value (0018,9087), s/mm2.
+    /// Diffusion b-value (0018,9087), s/mm2; where it is absent, the private one of Siemens, GE,
+    /// Philips or United Imaging, which some write for images without diffusion too, as 0.
     pub diffusion_b_value: Option<f64>,
-    /// Diffusion Gradient Orientation (0018,9089): unit vector, LPS; zeros or absent without one.
+    /// Diffusion Gradient Orientation (0018,9089), or where it is absent that of Siemens
+    /// (0019,xx0E): unit vector, LPS; zeros or absent without one.
     pub diffusion_gradient: Option<[f64; 3]>,
     /// Inversion Time (0018,0082) or the first of Inversion Times (0018,9079), ms.
     pub inversion_time_ms: Option<f64>,

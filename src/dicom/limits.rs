@@ -33,6 +33,17 @@ pub const FRAME_VALUES_MAX: usize = 32_767;
 /// Longest value of such an attribute, for the same reason.
 pub const FRAME_VALUES_BYTES_MAX: u32 = 0xFFFE;
 
+/// Longest CSA image header of Siemens MR that is read: real ones take 10 to 100 KiB. They are
+/// read for mosaics only.
+pub const CSA_BYTES_MAX: u32 = 256 << 10;
+
+/// Most tiles of a mosaic: the count is a US where it has an element of its own.
+pub const MOSAIC_TILES_MAX: u16 = u16::MAX;
+
+/// Longest private creator that is looked at: it is an LO (PS3.5 7.8.1, 6.2), of up to four bytes
+/// a character.
+pub const PRIVATE_CREATOR_BYTES_MAX: u32 = 256;
+
 /// Most items kept of the Segment Sequence (0062,0002): Segment Number is a US and begins at 1.
 pub const SEGMENTS_MAX: usize = 65_535;
 

@@ -21,12 +21,15 @@ use crate::dicom::{
 };
 
 mod frame;
+mod groups;
 mod image;
 mod nested;
+mod private;
 mod show;
 
 use image::RawImage;
 use nested::Nested;
+use private::Private;
 
 /// Whose attributes those of a functional group are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,49 +65,9 @@ pub(crate) enum Place {
     SegmentCategory,
     /// Its Segmented Property Type Code Sequence (0062,000F).
     SegmentType,
+    /// An item of the private sequence that Philips has in the functional groups of a frame.
+    PhilipsFrame,
 }
-
-/// The functional group macros whose attributes are read (PS3.3 C.7.6.16.2 and the macros of the
-/// enhanced CT, MR, PET, XA, X-Ray 3D, slide and segmentation objects).
-const MACROS: &[Tag] = &[
-    Tag(0x0018, 0x9112), // MR Timing and Related Parameters
-    Tag(0x0018, 0x9114), // MR Echo
-    Tag(0x0018, 0x9115), // MR Modifier
-    Tag(0x0018, 0x9117), // MR Diffusion
-    Tag(0x0018, 0x9118), // Cardiac Synchronization
-    Tag(0x0018, 0x9226), // MR Image Frame Type
-    Tag(0x0018, 0x9227), // MR Spectroscopy Frame Type
-    Tag(0x0018, 0x9329), // CT Image Frame Type
-    Tag(0x0018, 0x9412), // XA/XRF Frame Characteristics
-    Tag(0x0018, 0x9504), // X-Ray 3D Frame Type
-    Tag(0x0018, 0x9751), // PET Frame Type
-    Tag(0x0018, 0x9806), // US Image Description
-    Tag(0x0020, 0x9111), // Frame Content
-    Tag(0x0020, 0x9113), // Plane Position
-    Tag(0x0020, 0x9116), // Plane Orientation
-    Tag(0x0020, 0x9310), // Temporal Position
-    Tag(0x0028, 0x9110), // Pixel Measures
-    Tag(0x0028, 0x9145), // Pixel Value Transformation
-    Tag(0x0040, 0x0710), // Whole Slide Microscopy Image Frame Type
-    Tag(0x0040, 0x9092), // Parametric Map Frame Type
-    Tag(0x0048, 0x021A), // Plane Position (Slide)
-    Tag(0x0062, 0x000A), // Segment Identification
-];
-
-/// The macros that are of use for what they show only, and so in the shared groups alone.
-const SHOWN_MACROS: &[Tag] = &[
-    Tag(0x0018, 0x9006), // MR Imaging Modifier
-    Tag(0x0018, 0x9042), // MR Receive Coil
-    Tag(0x0018, 0x9119), // MR Averages
-    Tag(0x0018, 0x9125), // MR FOV/Geometry
-    Tag(0x0018, 0x9304), // CT Acquisition Details
-    Tag(0x0018, 0x9308), // CT Table Dynamics
-    Tag(0x0018, 0x9312), // CT Geometry
-    Tag(0x0018, 0x9314), // CT Reconstruction
-    Tag(0x0018, 0x9321), // CT Exposure
-    Tag(0x0018, 0x9325), // CT X-Ray Details
-    Tag(0x0028, 0x9132), // Frame VOI LUT
-];
 
 const DIFFUSION_GRADIENT_DIRECTION_SEQUENCE: Tag = Tag(0x0018, 0x9076);
 const DIMENSION_INDEX_SEQUENCE: Tag = Tag(0x0020, 0x9222);
@@ -138,6 +101,7 @@ pub(crate) struct Collector {
     /// Where in the table the elements of the top level have got to: tags ascend.
     cursor: usize,
     nested: Nested,
+    private: Private,
     extended_offsets: [Option<(u64, u64)>; 2],
 }
 
@@ -209,6 +173,7 @@ impl Collector {
             self.issue(code, keyword, &detail);
             None
         });
+        self.finish_private();
         let table = match self.extended_offsets {
             [Some(offsets), Some(lengths)] => Some([offsets, lengths]),
             _ => None,
@@ -264,16 +229,6 @@ impl Collector {
                 };
                 self.want_value()
             }
-        }
-    }
-
-    fn want_group(&mut self, target: Target, tag: Tag) -> Want<Place> {
-        let is_wanted =
-            MACROS.contains(&tag) || (target == Target::Shared && SHOWN_MACROS.contains(&tag));
-        match tag {
-            REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
-            _ if is_wanted => Want::Enter(Place::Macro(target)),
-            _ => Want::Skip,
         }
     }
 
@@ -422,11 +377,16 @@ impl Sink for Collector {
 
     fn want(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
         if !header.tag.0.is_multiple_of(2) {
-            return Want::Skip;
+            return self.want_private(place, header);
         }
         match place {
             Place::Top => self.want_top(header),
-            Place::Groups(target) => self.want_group(target, header.tag),
+            Place::Groups(target) => match header.tag {
+                REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
+                tag if groups::is_read(tag, target) => Want::Enter(Place::Macro(target)),
+                _ => Want::Skip,
+            },
+            Place::PhilipsFrame => Want::Skip,
             Place::Macro(target) if header.tag == DIFFUSION_GRADIENT_DIRECTION_SEQUENCE => {
                 Want::Enter(Place::Macro(target))
             }
@@ -452,12 +412,16 @@ impl Sink for Collector {
     }
 
     fn value(&mut self, place: Place, header: &ElementHeader, value: &[u8], enc: Encoding) {
+        if private::is_creator(header.tag) {
+            return self.private_creator(place, header.tag, value);
+        }
         let Some(entry) = self.place else {
             return;
         };
         let attribute = &ATTRIBUTES[usize::from(entry)];
         let result = match attribute.kind {
             _ if place == Place::Dimension => self.dimension(header.tag, value, enc),
+            _ if !attribute.creator.is_empty() => self.private_value(entry, header.vr, value, enc),
             Kind::Whole | Kind::Number => self.number_value(place, entry, header, value, enc),
             _ => self.text_value(place, entry, value),
         };
@@ -470,6 +434,7 @@ impl Sink for Collector {
     }
 
     fn item(&mut self, place: Place) -> Result<bool, Error> {
+        self.private.item(place);
         match place {
             Place::Groups(Target::Frame) => {
                 if self.instance.per_frame.len() == PER_FRAME_ITEMS_MAX {
@@ -490,8 +455,8 @@ impl Sink for Collector {
         self.extended_offsets[index] = Some((offset_bytes, length_bytes));
     }
 
-    fn oversized(&mut self, header: &ElementHeader) {
-        if let Some(entry) = dictionary::place_of_tag(header.tag) {
+    fn oversized(&mut self, _header: &ElementHeader) {
+        if let Some(entry) = self.place {
             let attribute = &ATTRIBUTES[usize::from(entry)];
             self.image.set_malformed(attribute.tag);
             self.malformed(attribute.keyword);

@@ -63,6 +63,7 @@ impl Collector {
     /// An item of a sequence that is no functional group begins; false skips it.
     pub(super) fn nested_item(&mut self, place: Place) -> bool {
         match place {
+            Place::PhilipsFrame => return self.private.enters_philips_frame(),
             Place::RealWorld(_) => self.nested.real_world = RealWorldItem::default(),
             Place::Macro(_) => self.nested.matrix_column = None,
             Place::Detector => return !std::mem::replace(&mut self.nested.has_detector, true),

@@ -9,7 +9,10 @@ use crate::dicom::limits::VALUES_MAX;
 pub(super) fn shows(place: Place) -> bool {
     matches!(
         place,
-        Place::Top | Place::Macro(Target::Shared) | Place::Radiopharmaceutical
+        Place::Top
+            | Place::Macro(Target::Shared)
+            | Place::Radiopharmaceutical
+            | Place::PhilipsFrame
     )
 }
 

@@ -1,0 +1,251 @@
+//! Private attributes of MR: blocks by their creator (PS3.5 7.8.1), and what their elements mean.
+//!
+//! Only what vendors have documented or what is written alike everywhere: b-values and directions
+//! of diffusion where the standard attributes are absent, the tiles of a Siemens MOSAIC, and the
+//! scale of Philips, which is shown and never applied.
+
+use dicom_core::Tag;
+
+use super::super::element::{ElementHeader, Encoding, NO_VR, Vr};
+use super::super::value::{self, Malformed};
+use super::super::walk::Want;
+use super::{Collector, Place, frame, show};
+use crate::dicom::dictionary::{self, ATTRIBUTES};
+use crate::dicom::limits::{CSA_BYTES_MAX, PRIVATE_CREATOR_BYTES_MAX};
+use crate::dicom::{Mosaic, csa};
+
+const SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC: Tag = Tag(0x0019, 0x000A);
+const SIEMENS_B_VALUE: Tag = Tag(0x0019, 0x000C);
+const SIEMENS_DIFFUSION_GRADIENT_DIRECTION: Tag = Tag(0x0019, 0x000E);
+const SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE: Tag = Tag(0x0019, 0x0028);
+const SIEMENS_MOSAIC_REF_ACQ_TIMES: Tag = Tag(0x0019, 0x0029);
+const SIEMENS_CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x0010);
+const GE_B_VALUE: Tag = Tag(0x0043, 0x0039);
+const UIH_B_VALUE: Tag = Tag(0x0065, 0x0009);
+const PHILIPS_B_VALUE: Tag = Tag(0x2001, 0x0003);
+const PHILIPS_SCALE_INTERCEPT: Tag = Tag(0x2005, 0x000D);
+const PHILIPS_SCALE_SLOPE: Tag = Tag(0x2005, 0x000E);
+const PHILIPS_FRAME_SEQUENCE: Tag = Tag(0x2005, 0x000F);
+
+/// What GE adds to the b-value of some series, all frames or some.
+const GE_B_VALUE_BIAS: f64 = 1e9;
+
+/// Most known creators kept of one dataset: there are eight, and each has one block.
+const BLOCKS_MAX: usize = 16;
+
+/// The blocks of one dataset that have a known creator: group, upper byte of the element, creator.
+#[derive(Debug, Default)]
+struct Blocks(Vec<(u16, u16, &'static str)>);
+
+impl Blocks {
+    /// The creator that has reserved the block of this element.
+    fn creator(&self, tag: Tag) -> Option<&'static str> {
+        let of = |block: &&(u16, u16, &str)| block.0 == tag.0 && block.1 == tag.1 >> 8;
+        self.0.iter().find(of).map(|block| block.2)
+    }
+}
+
+/// What private attributes have said.
+#[derive(Debug, Default)]
+pub(super) struct Private {
+    /// Of the dataset itself, of an item of functional groups, of an item of Philips' sequence
+    /// there: creators count in their own dataset only.
+    blocks: [Blocks; 3],
+    b_value: Option<f64>,
+    gradient: Option<[f64; 3]>,
+    mosaic: Mosaic,
+    has_scale: bool,
+    has_philips_frame: bool,
+}
+
+/// Is this an element that reserves a block?
+pub(super) fn is_creator(tag: Tag) -> bool {
+    !tag.0.is_multiple_of(2) && (0x10..=0xFF).contains(&tag.1)
+}
+
+/// Which of the datasets with blocks a place is in.
+fn level(place: Place) -> Option<usize> {
+    match place {
+        Place::Top => Some(0),
+        Place::Groups(_) => Some(1),
+        Place::PhilipsFrame => Some(2),
+        _ => None,
+    }
+}
+
+impl Private {
+    /// An item of the sequence whose items have this place begins, and with it a dataset.
+    pub(super) fn item(&mut self, place: Place) {
+        if let Some(level) = level(place) {
+            self.blocks[level].0.clear();
+        }
+    }
+
+    /// Of Philips' sequence the first item of the first frame is read: of the hundreds of elements
+    /// that every frame has there, two are of use, and shown once.
+    pub(super) fn enters_philips_frame(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_philips_frame, true)
+    }
+
+    fn set(&mut self, tag: Tag, numbers: &[f64]) -> Result<(), Malformed> {
+        let first = numbers[0];
+        let mosaic = &mut self.mosaic;
+        match tag {
+            SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC => {
+                mosaic.tiles = csa::tiles(first).ok_or(Malformed)?;
+            }
+            SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE => {
+                mosaic.bandwidth_per_pixel_phase_encode_hz = Some(first);
+            }
+            SIEMENS_MOSAIC_REF_ACQ_TIMES => mosaic.slice_times_ms = numbers.to_vec(),
+            SIEMENS_DIFFUSION_GRADIENT_DIRECTION => {
+                // Zeros are no direction.
+                let direction: [f64; 3] = frame::exactly(numbers)?;
+                self.gradient = direction
+                    .iter()
+                    .any(|part| *part != 0.0)
+                    .then_some(direction);
+            }
+            SIEMENS_B_VALUE | UIH_B_VALUE | PHILIPS_B_VALUE | GE_B_VALUE if first < 0.0 => {
+                return Err(Malformed);
+            }
+            GE_B_VALUE => self.b_value = Some(first % GE_B_VALUE_BIAS),
+            SIEMENS_B_VALUE | UIH_B_VALUE | PHILIPS_B_VALUE => self.b_value = Some(first),
+            PHILIPS_SCALE_INTERCEPT | PHILIPS_SCALE_SLOPE => self.has_scale = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Collector {
+    /// What is wanted of an element of an odd group. All that is read is of MR: other headers, with
+    /// as many private elements, pass by at once.
+    pub(super) fn want_private(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
+        self.place = None;
+        let Some(level) = level(place) else {
+            return Want::Skip;
+        };
+        if self.instance.modality != "MR" || (level == 1 && self.private.has_philips_frame) {
+            return Want::Skip;
+        }
+        let tag = header.tag;
+        if is_creator(tag) {
+            return Want::Value {
+                max_bytes: PRIVATE_CREATOR_BYTES_MAX,
+            };
+        }
+        let Some(creator) = self.private.blocks[level].creator(tag) else {
+            return Want::Skip;
+        };
+        let tag = Tag(tag.0, tag.1 & 0xFF);
+        let entry = dictionary::place_of_tag(tag);
+        let Some(entry) = entry.filter(|e| ATTRIBUTES[usize::from(*e)].creator == creator) else {
+            return Want::Skip;
+        };
+        let want = match (tag, place) {
+            (PHILIPS_FRAME_SEQUENCE, Place::Groups(_)) => {
+                // Some programs write it as UN and in an encoding that UN does not have.
+                if matches!(&header.vr, b"SQ" | &NO_VR) && !self.private.has_scale {
+                    return Want::Enter(Place::PhilipsFrame);
+                }
+                Want::Skip
+            }
+            (PHILIPS_SCALE_INTERCEPT | PHILIPS_SCALE_SLOPE, Place::Top | Place::PhilipsFrame) => {
+                Want::VALUE
+            }
+            (SIEMENS_CSA_IMAGE_HEADER, Place::Top) if self.is_mosaic() => Want::Value {
+                max_bytes: CSA_BYTES_MAX,
+            },
+            (
+                SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC
+                | SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE
+                | SIEMENS_MOSAIC_REF_ACQ_TIMES,
+                Place::Top,
+            ) if self.is_mosaic() => Want::VALUE,
+            (
+                SIEMENS_B_VALUE
+                | SIEMENS_DIFFUSION_GRADIENT_DIRECTION
+                | GE_B_VALUE
+                | UIH_B_VALUE
+                | PHILIPS_B_VALUE,
+                Place::Top,
+            ) => Want::VALUE,
+            _ => Want::Skip,
+        };
+        if matches!(want, Want::Value { .. }) {
+            self.place = Some(entry);
+        }
+        want
+    }
+
+    fn is_mosaic(&self) -> bool {
+        let terms = &self.instance.shared.image_type;
+        terms.iter().any(|term| term == "MOSAIC")
+    }
+
+    /// Takes a private creator: the element (gggg,00bb) reserves (gggg,bb00) to (gggg,bbFF).
+    pub(super) fn private_creator(&mut self, place: Place, tag: Tag, value: &[u8]) {
+        let known = dictionary::private_creator(tag.0, value::trim(value));
+        if let (Some(creator), Some(level)) = (known, level(place)) {
+            let blocks = &mut self.private.blocks[level].0;
+            if blocks.len() < BLOCKS_MAX {
+                blocks.push((tag.0, tag.1, creator));
+            }
+        }
+    }
+
+    /// Takes the value of the private attribute at `entry` of the table.
+    pub(super) fn private_value(
+        &mut self,
+        entry: u8,
+        written: Vr,
+        value: &[u8],
+        enc: Encoding,
+    ) -> Result<(), Malformed> {
+        let attribute = &ATTRIBUTES[usize::from(entry)];
+        if attribute.tag == SIEMENS_CSA_IMAGE_HEADER {
+            return csa::read_mosaic(value, &mut self.private.mosaic).map_err(|_| Malformed);
+        }
+        let value = match &attribute.effective_vr(written) {
+            // GE has other things behind the b-value, some of them empty.
+            b"IS" => value
+                .split(|byte| *byte == b'\\')
+                .next()
+                .unwrap_or_default(),
+            _ => value,
+        };
+        self.read_numbers(attribute, written, value, enc)?;
+        if self.numbers.is_empty() {
+            return Ok(());
+        }
+        self.private.set(attribute.tag, &self.numbers)?;
+        if attribute.shown {
+            show::numbers(&mut self.shown, entry, attribute.kind, &self.numbers);
+        }
+        Ok(())
+    }
+
+    /// Puts what private attributes have said where it counts.
+    pub(super) fn finish_private(&mut self) {
+        let is_mosaic = self.instance.modality == "MR" && self.is_mosaic();
+        let shared = &mut self.instance.shared;
+        shared.diffusion_b_value = shared.diffusion_b_value.or(self.private.b_value);
+        shared.diffusion_gradient = shared.diffusion_gradient.or(self.private.gradient);
+        if !is_mosaic {
+            return;
+        }
+        let mut mosaic = std::mem::take(&mut self.private.mosaic);
+        if mosaic.tiles == 0 {
+            let detail = "the image is a mosaic, of how many slices is not said";
+            return self.issue("missing_attribute", "NumberOfImagesInMosaic", detail);
+        }
+        let times = mosaic.slice_times_ms.len();
+        if times != 0 && times != mosaic.tiles as usize {
+            mosaic.slice_times_ms.clear();
+            let detail = "there is not one time for each slice";
+            self.attribute_issue("MosaicRefAcqTimes", detail);
+        }
+        self.instance.mosaic = Some(mosaic);
+    }
+}
