@@ -129,11 +129,11 @@ const KNOWN: [(&str, Expected); 8] = [
     (
         "mr_siemens_mosaic_2",
         (
-            &[2, 1, 216, 216],
+            &[2, 5, 72, 72],
             "<u2",
-            None,
-            Status::Bad,
-            &["time_axis", "mosaic_not_split"],
+            Some([12.0, 3.0, 3.0]),
+            Status::Ok,
+            &["time_axis"],
         ),
     ),
     (
