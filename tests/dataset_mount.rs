@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -10,45 +10,71 @@ use common::{Mount, can_mount, data_dir};
 use md5::{Digest, Md5};
 use serde_json::Value;
 
-/// Where a source file's frames are in a mounted volume: directory, then for each frame of the
-/// volume the file and its 1-based frame number.
-type Frames = Vec<(String, u64)>;
-
 fn read_json(path: &Path) -> Value {
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn frames_of(json: &Value) -> Frames {
+/// The files a volume's frames come from; frames that are not stored have none.
+fn files_of(json: &Value) -> BTreeSet<String> {
     let frames = json["frames"].as_array().expect("frames");
-    let text = |frame: &Value| frame["file"].as_str().expect("file").to_string();
-    frames
-        .iter()
-        .map(|f| (text(f), f["frame_number"].as_u64().expect("frame_number")))
-        .collect()
+    let files = frames.iter().filter_map(|frame| frame["file"].as_str());
+    files.map(str::to_string).collect()
 }
 
-/// md5 of each file's frames in stored order, from one volume's `volume.stored.npy`.
+/// md5 of each file's frames in stored order, from one volume's `volume.stored.npy`. Tiles are put
+/// back into the frame that they were cut from.
 fn digests(volume: &Path) -> Result<HashMap<String, String>, String> {
     let json = read_json(&volume.join("volume.json"));
-    let frames = frames_of(&json);
+    let frames = json["frames"].as_array().expect("frames");
     let npy = fs::read(volume.join("volume.stored.npy")).map_err(|e| e.to_string())?;
     let slab = &npy[4096..];
     let frame_len = slab.len() / frames.len();
-    let mut by_file: BTreeMap<&str, Vec<(u64, &[u8])>> = BTreeMap::new();
-    for ((file, number), bytes) in frames.iter().zip(slab.chunks(frame_len)) {
-        by_file.entry(file).or_default().push((*number, bytes));
+    let size = |keyword: &str| json["dicom"][keyword].as_u64().expect("a size") as usize;
+    let shape = json["shape"].as_array().expect("a shape");
+    let columns = shape.last().and_then(Value::as_u64).expect("columns") as usize;
+    let mut by_file: BTreeMap<&str, BTreeMap<u64, Vec<u8>>> = BTreeMap::new();
+    for (frame, bytes) in frames.iter().zip(slab.chunks(frame_len)) {
+        let Some(file) = frame["file"].as_str() else {
+            assert!(bytes.iter().all(|byte| *byte == 0), "not stored, not zeros");
+            continue;
+        };
+        let number = frame["frame_number"].as_u64().expect("frame_number");
+        let stored = by_file.entry(file).or_default().entry(number).or_default();
+        let Some(tile) = frame["tile"].as_array() else {
+            stored.extend_from_slice(bytes);
+            continue;
+        };
+        let at = |axis: usize| tile[axis].as_u64().expect("a number") as usize;
+        let line_len = frame_len / (shape[shape.len() - 2].as_u64().expect("rows") as usize);
+        let sample_len = line_len / columns;
+        stored.resize(size("Rows") * size("Columns") * sample_len, 0);
+        for (row, line) in bytes.chunks(line_len).enumerate() {
+            let start = ((at(0) + row) * size("Columns") + at(1)) * sample_len;
+            stored[start..start + line_len].copy_from_slice(line);
+        }
     }
-    let digest = |mut frames: Vec<(u64, &[u8])>| {
-        frames.sort_by_key(|(number, _)| *number);
+    let digest = |frames: BTreeMap<u64, Vec<u8>>| {
         let mut md5 = Md5::new();
-        frames.iter().for_each(|(_, bytes)| md5.update(bytes));
+        frames.values().for_each(|bytes| md5.update(bytes));
         format!("{:x}", md5.finalize())
     };
     Ok(by_file
         .into_iter()
         .map(|(file, frames)| (file.to_string(), digest(frames)))
         .collect())
+}
+
+/// Files that were left out as copies, and which file each is a copy of.
+fn copies(root: &Path) -> HashMap<String, String> {
+    let findings = fs::read_to_string(root.join(".dicomfs/findings.jsonl")).expect("findings");
+    let copies = findings.lines().filter_map(|line| {
+        let finding: Value = serde_json::from_str(line).expect("a JSON object a line");
+        let detail = finding["detail"].as_str()?.strip_prefix("a copy of ")?;
+        let (original, _) = detail.split_once(" by its ")?;
+        Some((finding["file"].as_str()?.to_string(), original.to_string()))
+    });
+    copies.collect()
 }
 
 #[test]
@@ -67,9 +93,14 @@ fn stored_values_equal_the_oracles() {
         match digests(&volume) {
             Ok(digests) => seen.extend(digests.into_iter().map(|(file, md5)| (file, Ok(md5)))),
             Err(why) => {
-                let frames = frames_of(&read_json(&volume.join("volume.json")));
-                seen.extend(frames.into_iter().map(|(file, _)| (file, Err(why.clone()))));
+                let files = files_of(&read_json(&volume.join("volume.json")));
+                seen.extend(files.into_iter().map(|file| (file, Err(why.clone()))));
             }
+        }
+    }
+    for (copy, original) in copies(&mount.root) {
+        if let Some(of_original) = seen.get(&original).cloned() {
+            seen.entry(copy).or_insert(of_original);
         }
     }
     let manifest = read_json(&data.join("MANIFEST.json"));

@@ -148,6 +148,10 @@ pub(super) fn rule(items: &[Item<'_>], findings: &mut Findings) -> Option<Ruled>
         stored_dtype: stored,
         rescale: vec![(1.0, 0.0); items.len()],
     };
+    // A label map may have a palette to paint its labels with: they stay labels.
+    if is_segmentation(&first.record.instance.sop_class_uid) {
+        return Some(plain(stored, Transform::Identity, ValueKind::Segmentation));
+    }
     let as_stored = || plain(stored, Transform::Identity, ValueKind::Stored);
     let rgb = |dtype, transform| Some(plain(dtype, transform, ValueKind::Rgb));
     match look(first.record, first.image) {
@@ -170,9 +174,6 @@ pub(super) fn rule(items: &[Item<'_>], findings: &mut Findings) -> Option<Ruled>
             return Some(as_stored());
         }
         Look::Monochrome1 | Look::Monochrome2 => {}
-    }
-    if is_segmentation(&first.record.instance.sop_class_uid) {
-        return Some(plain(stored, Transform::Identity, ValueKind::Segmentation));
     }
     let table = |dtype| {
         let mut ruled = plain(dtype, Transform::ModalityLut, ValueKind::Modality);

@@ -357,7 +357,16 @@ fn palette() {
 fn segmentations_are_labels() {
     let mut record = rescaled((8, 8, false), Some(2.0), None, 1);
     record.instance.sop_class_uid = "1.2.840.10008.5.1.4.1.1.66.4".into();
-    assert_eq!(rule(&only(vec![record])).0, Transform::Identity);
+    assert_eq!(rule(&only(vec![record.clone()])).0, Transform::Identity);
+    // A palette says how to paint them, not what they are.
+    image(&mut record).photometric = Photometric::PaletteColor;
+    record.instance.shared.palette_descriptor = Some([256, 0, 16]);
+    let volume = only(vec![record]);
+    assert_eq!(rule(&volume).0, Transform::Identity);
+    assert_eq!(
+        (volume.axes.as_str(), volume.values.kind),
+        ("zyx", ValueKind::Segmentation)
+    );
 }
 
 #[test]
