@@ -5,6 +5,8 @@
 
 pub mod json;
 pub mod npy;
+pub mod png;
+pub mod preview;
 pub mod table;
 
 #[cfg(test)]
