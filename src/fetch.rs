@@ -197,25 +197,22 @@ impl Fetcher {
         range: std::ops::Range<u64>,
         reply: Reply,
     ) {
-        let counters = &self.shared.counters;
-        counters.reads.fetch_add(1, Ordering::Relaxed);
-        counters
-            .read_bytes
-            .fetch_add(range.end - range.start, Ordering::Relaxed);
-        let frames = stream.slab().frames_of(&range);
-        let wanted = stream.demand(range.clone(), reply);
-        if wanted.is_empty() {
-            counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.shared.queue.push_urgent(stream, &wanted);
-        }
+        self.shared.read(stream, range.clone(), reply);
         if stream.slab().is_complete() {
             return;
         }
+        let frames = stream.slab().frames_of(&range);
         let ahead = pattern.observe(&range, &frames, self.thread_count);
         let window = self.window_frames(stream);
         if ahead > 0 && stream.ask_sweep(frames.end, ahead.min(window)) {
             self.shared.queue.push_sweep(stream);
+        }
+    }
+
+    /// Who reads from the same workers, for what outlives a call: a reply that asks for more.
+    pub fn reader(&self) -> Reader {
+        Reader {
+            shared: Arc::downgrade(&self.shared),
         }
     }
 
@@ -285,7 +282,39 @@ impl Drop for Fetcher {
     }
 }
 
+/// Reads ranges of streams and nothing ahead of them.
+#[derive(Clone)]
+pub struct Reader {
+    /// Weak: what waits for frames in the queue must not keep the queue alive.
+    shared: Weak<Shared>,
+}
+
+impl Reader {
+    /// Reads a byte range of a stream's slab and answers through `reply`, at once or later. The
+    /// range must lie within the slab. Without the workers the answer is [`Error::ShuttingDown`].
+    pub fn read(&self, stream: &Arc<Stream>, range: std::ops::Range<u64>, reply: Reply) {
+        match self.shared.upgrade() {
+            Some(shared) => shared.read(stream, range, reply),
+            None => reply(Err(Error::ShuttingDown)),
+        }
+    }
+}
+
 impl Shared {
+    fn read(&self, stream: &Arc<Stream>, range: std::ops::Range<u64>, reply: Reply) {
+        let counters = &self.counters;
+        counters.reads.fetch_add(1, Ordering::Relaxed);
+        counters
+            .read_bytes
+            .fetch_add(range.end - range.start, Ordering::Relaxed);
+        let wanted = stream.demand(range, reply);
+        if wanted.is_empty() {
+            counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.queue.push_urgent(stream, &wanted);
+        }
+    }
+
     fn work(&self) {
         while let Some(task) = self.queue.next() {
             // Whatever is wrong with one frame or one reply, the worker is there for the next.

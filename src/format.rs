@@ -3,8 +3,11 @@
 //! Pure: everything here returns bytes and follows from headers alone, so that `stat` is final
 //! before any Pixel Data is read. Knows no file system and no decoder.
 
+mod bids;
 pub mod json;
 pub mod npy;
+pub mod png;
+pub mod preview;
 pub mod table;
 
 #[cfg(test)]

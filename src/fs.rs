@@ -8,6 +8,7 @@ mod content;
 mod control;
 mod error;
 mod modes;
+pub mod preview;
 mod types;
 
 use std::collections::HashMap;

@@ -3,11 +3,17 @@
 //! Keys come in a fixed order, so that equal volumes are equal in bytes. Numbers that are not
 //! finite are `null`: JSON has no others.
 
+mod segment;
+mod slide;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use segment::JsonSegment;
+
 use super::Error;
+use super::bids::{self, Sidecar};
 use crate::dicom::Value;
 use crate::volume::{Finding, Frame, Status, ValueKind, Variant, Volume};
 
@@ -34,8 +40,17 @@ struct Document<'a> {
     findings: Vec<JsonFinding<'a>>,
     values: JsonValues<'a>,
     photometric_interpretation: &'a str,
+    /// What tells the entries of the t axis apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    t: Option<JsonSteps<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    segments: Vec<JsonSegment<'a>>,
+    /// Rows and columns of the image that the frames are tiles of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_pixel_matrix: Option<[u64; 2]>,
     frames: Vec<JsonFrame<'a>>,
     transfer_syntax: OneOrMore<'a>,
+    bids: Sidecar,
     dicom: BTreeMap<&'static str, JsonValue>,
 }
 
@@ -79,6 +94,14 @@ struct JsonValues<'a> {
     units: Option<&'a str>,
 }
 
+/// The entries of the t axis, in the unit of their attribute.
+#[derive(Serialize)]
+struct JsonSteps<'a> {
+    attribute: &'static str,
+    values: &'a [f64],
+    interval_s: Option<f64>,
+}
+
 #[derive(Serialize)]
 struct JsonFrame<'a> {
     file: Option<String>,
@@ -86,6 +109,9 @@ struct JsonFrame<'a> {
     /// First row and column of the frame in a stored frame that holds several.
     #[serde(skip_serializing_if = "Option::is_none")]
     tile: Option<[u32; 2]>,
+    /// First row and column, 0-based, of the frame in the total pixel matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matrix_position: Option<[i64; 2]>,
     sop_instance_uid: Option<&'a str>,
     position_lps_mm: Option<[f64; 3]>,
     slope: f64,
@@ -156,12 +182,20 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
             units: volume.values.units.as_deref(),
         },
         photometric_interpretation: image.map_or("", |i| i.photometric.term()),
+        t: volume.steps.as_ref().map(|steps| JsonSteps {
+            attribute: steps.keyword,
+            values: &steps.values,
+            interval_s: steps.interval_s,
+        }),
+        segments: volume.segments.iter().map(JsonSegment::from).collect(),
+        total_pixel_matrix: first.and_then(slide::total_pixel_matrix),
         frames: volume.frames.iter().map(|f| frame(volume, f)).collect(),
         transfer_syntax: match transfer_syntaxes(volume).as_slice() {
             [] => OneOrMore::One(""),
             [one] => OneOrMore::One(one),
             several => OneOrMore::More(several.to_vec()),
         },
+        bids: bids::sidecar(volume),
         dicom: attributes
             .into_iter()
             .flat_map(|attributes| attributes.iter())
@@ -190,6 +224,9 @@ fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
         tile: stored
             .and_then(|stored| stored.tile)
             .map(|tile| [tile.row, tile.column]),
+        matrix_position: record
+            .zip(stored)
+            .and_then(|(r, stored)| slide::matrix_position(&r.instance, stored.frame_index)),
         sop_instance_uid: record.map(|r| r.instance.sop_instance_uid.as_str()),
         position_lps_mm: frame.position_lps_mm,
         slope: frame.slope,

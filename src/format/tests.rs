@@ -9,9 +9,9 @@ use super::{json, table};
 use crate::archive::{Record, SourceIdentity};
 use crate::dicom::{
     Attributes, FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation,
-    PixelElement, Value,
+    PixelElement, Segment, Value,
 };
-use crate::volume::{Finding, Volume, build};
+use crate::volume::{Finding, Steps, Volume, build};
 
 /// A CT slice with a name that must not leave `volume.json`.
 fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
@@ -131,6 +131,11 @@ fn volume_json_says_it_all() {
                  "position_lps_mm": [-10.0, -20.0, 4.0], "slope": 1.0, "intercept": -1024.0}
             ],
             "transfer_syntax": NATIVE,
+            "bids": {
+                "ImageType": ["ORIGINAL", "\"A\""], "KVP": 120.0, "SeriesNumber": 3,
+                "ConversionSoftware": "dicomfs",
+                "ConversionSoftwareVersion": env!("CARGO_PKG_VERSION")
+            },
             "dicom": {
                 "PatientName": "Doe^Jane", "KVP": 120.0, "EchoTime": null,
                 "WindowCenter": [1.5, null], "SeriesNumber": 3, "AcquisitionMatrix": [1, 2],
@@ -150,6 +155,31 @@ fn volume_json_says_it_all() {
     ];
     let places: Vec<_> = keys.iter().map(|key| text.find(key).unwrap()).collect();
     assert!(places.is_sorted());
+}
+
+#[test]
+fn what_some_volumes_have_is_there_only_for_them() {
+    let mut volume = volume([NATIVE, NATIVE]);
+    volume.steps = Some(Steps {
+        keyword: "TriggerTime",
+        values: vec![0.0, 40.5],
+        interval_s: Some(0.0405),
+    });
+    volume.segments = vec![Segment {
+        number: 7,
+        label: "Liver".into(),
+        ..Segment::default()
+    }];
+    let mut second = volume.records[1].as_ref().clone();
+    second.instance.shared.total_matrix_position = Some([513, 257]);
+    volume.records[1] = Arc::new(second);
+    let document: Json = serde_json::from_slice(&json::volume_json(&volume).unwrap()).unwrap();
+    let t = json!({"attribute": "TriggerTime", "values": [0.0, 40.5], "interval_s": 0.0405});
+    assert_eq!(document["t"], t);
+    assert_eq!(document["segments"][0]["label"], "Liver");
+    assert_eq!(document["frames"][1]["matrix_position"], json!([256, 512]));
+    assert_eq!(document["frames"][0].get("matrix_position"), None);
+    assert_eq!(document.get("total_pixel_matrix"), None);
 }
 
 #[test]

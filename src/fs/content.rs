@@ -104,7 +104,7 @@ pub(super) fn frame(
 }
 
 /// The stream over the slab of a variant; variants that are the same bytes share one.
-fn stream(
+pub(super) fn stream(
     fetcher: &Fetcher,
     source: &Arc<Source>,
     volume: &Arc<Volume>,
@@ -185,7 +185,7 @@ impl Fs {
 }
 
 /// The part of `offset..offset + size` that lies in a file of `len_bytes`.
-fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) {
+pub(super) fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) {
     let start = offset.min(len_bytes);
     (start, start.saturating_add(size_bytes).min(len_bytes))
 }
