@@ -10,7 +10,7 @@ use crate::archive::{Record, SourceIdentity};
 use crate::dicom::{
     Attributes, FrameAttributes, ImagePixel, Instance, Photometric, PixelElement, Segment, Value,
 };
-use crate::volume::{Dtype, Frame, Geometry, Status, StoredFrame, Transform, Values};
+use crate::volume::{Dtype, Frame, Geometry, Status, StoredFrame, Transform, ValueKind, Values};
 
 /// A volume of this kind with its frames in one file.
 pub(crate) fn volume(
@@ -64,6 +64,7 @@ pub(crate) fn volume(
             dtype,
             transform: Transform::Identity,
             units: None,
+            kind: ValueKind::Modality,
         },
         stored_dtype: dtype,
         geometry: spacing_mm.map(|spacing_mm| Geometry {
