@@ -217,7 +217,7 @@ pub(super) fn status_name(status: Status) -> &'static str {
 
 /// What the values are: `modality` (what the Modality LUT yields), `rgb`, or `stored` where no rule
 /// could be applied.
-fn values_kind(volume: &Volume) -> &'static str {
+pub(super) fn values_kind(volume: &Volume) -> &'static str {
     let raw = [
         "malformed_rescale",
         "malformed_palette",
