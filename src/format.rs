@@ -4,11 +4,16 @@
 //! before any Pixel Data is read. Knows no file system and no decoder.
 
 mod bids;
+mod grid;
 pub mod json;
+pub mod metaimage;
+pub mod nifti;
 pub mod npy;
+pub mod nrrd;
 pub mod png;
 pub mod preview;
 pub mod table;
+pub mod zarr;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +21,14 @@ mod tests;
 /// Why a format cannot show an array.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// The format has no way to say what the array is. Such an array has no file of this format.
+    #[error("{format} cannot express it: {why}")]
+    NotExpressible {
+        /// Name of the format.
+        format: &'static str,
+        /// What it lacks.
+        why: &'static str,
+    },
     /// The header does not fit the fixed space it has.
     #[error("the {format} header of {shape:?} is longer than {limit_bytes} bytes")]
     HeaderTooLong {

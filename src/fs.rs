@@ -24,7 +24,6 @@ pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, Stat
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
-use crate::format;
 use crate::tree::{Node, Part, Tree};
 use crate::volume::{Variant, Volume};
 use content::Content;
@@ -334,7 +333,9 @@ impl Fs {
         match part {
             Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
             Part::Frame(n) => content::frame(&self.fetcher, &self.source, volume, n),
-            Part::Json => format::json::volume_json(volume)
+            Part::Chunk(n) => content::chunk(&self.fetcher, &self.source, volume, n),
+            Part::Text(text) => text
+                .bytes(volume)
                 .map(Content::fixed)
                 .map_err(|why| Error::Malformed(why.to_string())),
             Part::DicomFile(n) => {
@@ -344,7 +345,7 @@ impl Fs {
                     record: record.clone(),
                 })
             }
-            Part::Frames | Part::Dicom => Err(Error::IsDirectory),
+            Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }
     }
 }

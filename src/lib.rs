@@ -15,7 +15,7 @@
 //! | [`fetch`] | byte range to frames: single flight, urgent queue, sweep ahead |
 //! | [`cache`] | slabs (one backing file per volume variant), byte-weighted LRU |
 //! | [`decode`] | one registry keyed by Transfer Syntax UID: bytes in, samples out |
-//! | [`mod@format`] | npy, json, csv: header bytes and size laws (pure) |
+//! | [`mod@format`] | npy, nifti, nrrd, metaimage, zarr, json, csv: header bytes and size laws (pure) |
 //! | [`volume`] | grouping, order, geometry, value rule, verdict (pure) |
 //! | [`archive`] | sources, scan, index |
 //! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |

@@ -4,23 +4,26 @@
 //! are a function of identity alone, so they are the same after a remount. Knows what is listed
 //! and what it is called; knows nothing of open files, and touches no source.
 
+mod contents;
 mod ino;
 mod name;
+mod part;
 mod variant;
 mod views;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use name::{numbered, safe};
+pub use part::{Part, Text};
 pub use variant::{ArrayFile, ArrayFormat};
 
-use crate::decode;
 use crate::format;
-use crate::volume::{Built, Variant, Volume};
+use crate::volume::{Built, Volume};
+use contents::Contents;
 use views::Views;
 
 /// A thing in the tree.
@@ -42,23 +45,6 @@ pub enum Node {
     Volume(u32),
     /// Something below a volume's directory.
     Part(u32, Part),
-}
-
-/// Something below a volume's directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// `volume[.<op>].<npy|raw>`
-    Array(ArrayFile),
-    /// `volume.json`
-    Json,
-    /// `frames/`
-    Frames,
-    /// `frames/NNNN.npy`, 0-based.
-    Frame(u32),
-    /// `dicom/`
-    Dicom,
-    /// `dicom/NNNN.dcm`, 0-based.
-    DicomFile(u32),
 }
 
 /// The tables at the root.
@@ -101,7 +87,7 @@ const ROOT: [(&str, Node); 5] = [
 
 /// One generation of the tree.
 pub struct Tree {
-    volumes: Vec<VolumeNode>,
+    volumes: Vec<Contents>,
     by_name: HashMap<String, u32>,
     by_key: HashMap<u64, u32>,
     views: Views,
@@ -109,16 +95,6 @@ pub struct Tree {
     index_jsonl: Arc<[u8]>,
     findings: Vec<u8>,
     built: SystemTime,
-}
-
-struct VolumeNode {
-    volume: Arc<Volume>,
-    key: u64,
-    mtime: SystemTime,
-    /// Somebody here decodes at least one of its files; else it shows no arrays.
-    decodable: bool,
-    /// Length of `volume.json`, found out when first asked for.
-    json_len_bytes: OnceLock<u64>,
 }
 
 impl Tree {
@@ -141,13 +117,7 @@ impl Tree {
             let key = ino::free_key(&volume.name, |key| by_key.contains_key(&key));
             by_key.insert(key, position);
             by_name.insert(volume.name.clone(), position);
-            nodes.push(VolumeNode {
-                mtime: newest(&volume).unwrap_or(built),
-                decodable: is_decodable(&volume),
-                json_len_bytes: OnceLock::new(),
-                volume: Arc::new(volume),
-                key,
-            });
+            nodes.push(Contents::new(volume, key, built));
         }
         Ok(Tree {
             volumes: nodes,
@@ -223,8 +193,8 @@ impl Tree {
                 Some(Node::ControlFile(found.0))
             }
             Node::View(ino) => self.views.child(ino, name).map(Node::View),
-            Node::Volume(position) => self.volume_child(position, name.to_str()?),
-            Node::Part(position, part) => self.numbered_child(position, part, name.to_str()?),
+            Node::Volume(position) => self.part_child(position, None, name.to_str()?),
+            Node::Part(position, part) => self.part_child(position, Some(part), name.to_str()?),
             _ => None,
         }
     }
@@ -245,19 +215,8 @@ impl Tree {
                 .views
                 .child_at(ino, n)
                 .map(|(name, ino)| (name.into(), Node::View(ino))),
-            Node::Volume(position) => {
-                let part = *self.listed_parts(position).get(n)?;
-                Some((part_name(part).into(), Node::Part(position, part)))
-            }
-            Node::Part(position, part) => {
-                let (count, width, extension) = self.numbering(position, part)?;
-                let number = u32::try_from(n).ok().filter(|&n| n < count)?;
-                let name = numbered(number, width, extension);
-                Some((
-                    name.into(),
-                    Node::Part(position, numbered_part(part, number)?),
-                ))
-            }
+            Node::Volume(position) => self.part_at(position, None, n),
+            Node::Part(position, part) => self.part_at(position, Some(part), n),
             _ => None,
         }
     }
@@ -268,9 +227,10 @@ impl Tree {
             Node::View(ino) => self.views.parent(ino).map_or(Node::Root, Node::View),
             Node::Volume(_) => Node::Series,
             Node::ControlFile(_) => Node::Control,
-            Node::Part(position, Part::Frame(_)) => Node::Part(position, Part::Frames),
-            Node::Part(position, Part::DicomFile(_)) => Node::Part(position, Part::Dicom),
-            Node::Part(position, _) => Node::Volume(position),
+            Node::Part(position, part) => match part.parent() {
+                Some(directory) => Node::Part(position, directory),
+                None => Node::Volume(position),
+            },
             _ => Node::Root,
         }
     }
@@ -280,7 +240,7 @@ impl Tree {
         match node {
             Node::Root | Node::Series | Node::Control | Node::Volume(_) => true,
             Node::View(ino) => self.views.link(ino).is_none(),
-            Node::Part(_, part) => matches!(part, Part::Frames | Part::Dicom),
+            Node::Part(_, part) => part.is_directory(),
             _ => false,
         }
     }
@@ -303,9 +263,7 @@ impl Tree {
             Node::View(_) => self
                 .link_target(node)
                 .map_or(0, |target| target.as_os_str().len() as u64),
-            Node::Part(position, part) => {
-                self.part_len_bytes(&self.volumes[position as usize], part)
-            }
+            Node::Part(position, part) => self.volumes[position as usize].len_bytes(part),
             _ => 0,
         }
     }
@@ -322,138 +280,36 @@ impl Tree {
 
     /// Number of inodes, for statfs.
     pub fn node_count(&self) -> u64 {
-        let files = |node: &VolumeNode| node.volume.frames.len() + node.volume.records.len() + 6;
-        self.volumes
-            .iter()
-            .map(|node| files(node) as u64)
-            .sum::<u64>()
-            + self.views.len() as u64
-    }
-
-    fn part_len_bytes(&self, node: &VolumeNode, part: Part) -> u64 {
-        let volume = &node.volume;
-        match part {
-            Part::Array(file) => file.len_bytes(volume),
-            Part::Json => *node.json_len_bytes.get_or_init(|| {
-                format::json::volume_json(volume).map_or(0, |json| json.len() as u64)
-            }),
-            Part::Frame(_) => {
-                let header = format::npy::HEADER_LEN_BYTES as u64;
-                header + volume.frame_len_bytes(Variant::Values)
-            }
-            Part::DicomFile(record) => volume
-                .records
-                .get(record as usize)
-                .map_or(0, |r| r.identity.size_bytes),
-            Part::Frames | Part::Dicom => 0,
-        }
+        let in_series: u64 = self.volumes.iter().map(Contents::count).sum();
+        in_series + self.views.len() as u64
     }
 
     fn exists(&self, node: Node) -> bool {
         let Node::Part(position, part) = node else {
             return true;
         };
-        let Some(node) = self.volumes.get(position as usize) else {
-            return false;
-        };
-        match part {
-            Part::Frame(n) => (n as usize) < node.volume.frames.len() && node.decodable,
-            Part::DicomFile(n) => (n as usize) < node.volume.records.len(),
-            Part::Array(_) | Part::Frames => node.decodable,
-            Part::Json | Part::Dicom => true,
-        }
+        let contents = self.volumes.get(position as usize);
+        contents.is_some_and(|contents| contents.has(part))
     }
 
-    fn volume_child(&self, position: u32, name: &str) -> Option<Node> {
-        let part = match name {
-            "volume.json" => Part::Json,
-            "frames" => Part::Frames,
-            "dicom" => Part::Dicom,
-            _ => Part::Array(ArrayFile::parse(name)?),
-        };
-        let node = Node::Part(position, part);
-        self.exists(node).then_some(node)
-    }
-
-    fn numbered_child(&self, position: u32, part: Part, name: &str) -> Option<Node> {
-        let (count, width, extension) = self.numbering(position, part)?;
-        let number: u32 = name.strip_suffix(extension)?.parse().ok()?;
-        let n = number.checked_sub(1).filter(|&n| n < count)?;
-        // Only the name that readdir lists, not `1.npy` beside `0001.npy`.
-        (numbered(n, width, extension) == name)
-            .then_some(Node::Part(position, numbered_part(part, n)?))
-    }
-
-    /// How the files of `frames/` and `dicom/` are numbered: count, digits and extension.
-    fn numbering(&self, position: u32, part: Part) -> Option<(u32, usize, &'static str)> {
-        let volume = self.volume(position)?;
-        let (count, extension) = match part {
-            Part::Frames => (volume.frames.len(), ".npy"),
-            Part::Dicom => (volume.records.len(), ".dcm"),
-            _ => return None,
-        };
-        let count = count.min(ino::NUMBERED_MAX as usize);
-        Some((count as u32, name::digits(count), extension))
-    }
-
-    /// A volume nobody here can decode shows its original files and what is known of it.
-    fn listed_parts(&self, position: u32) -> &'static [Part] {
-        const ALL: [Part; 5] = [
-            Part::Array(ArrayFile {
-                variant: Variant::Values,
-                format: ArrayFormat::Npy,
-            }),
-            Part::Array(ArrayFile {
-                variant: Variant::Values,
-                format: ArrayFormat::Raw,
-            }),
-            Part::Frames,
-            Part::Json,
-            Part::Dicom,
-        ];
-        match self
+    fn part_child(&self, position: u32, directory: Option<Part>, name: &str) -> Option<Node> {
+        let part = self
             .volumes
-            .get(position as usize)
-            .is_some_and(|node| node.decodable)
-        {
-            true => &ALL,
-            false => &ALL[3..],
-        }
+            .get(position as usize)?
+            .child(directory, name)?;
+        Some(Node::Part(position, part))
     }
-}
 
-fn part_name(part: Part) -> String {
-    match part {
-        Part::Array(file) => file.name(),
-        Part::Json => "volume.json".to_string(),
-        Part::Frames => "frames".to_string(),
-        Part::Dicom => "dicom".to_string(),
-        Part::Frame(n) | Part::DicomFile(n) => n.to_string(),
+    fn part_at(
+        &self,
+        position: u32,
+        directory: Option<Part>,
+        n: usize,
+    ) -> Option<(OsString, Node)> {
+        let (name, part) = self
+            .volumes
+            .get(position as usize)?
+            .child_at(directory, n)?;
+        Some((name.into(), Node::Part(position, part)))
     }
-}
-
-fn numbered_part(directory: Part, n: u32) -> Option<Part> {
-    match directory {
-        Part::Frames => Some(Part::Frame(n)),
-        Part::Dicom => Some(Part::DicomFile(n)),
-        _ => None,
-    }
-}
-
-fn is_decodable(volume: &Volume) -> bool {
-    let served = |uid: &str| decode::decoder_for(uid).is_ok();
-    volume
-        .records
-        .iter()
-        .any(|record| served(&record.instance.transfer_syntax_uid))
-}
-
-fn newest(volume: &Volume) -> Option<SystemTime> {
-    let ns = volume
-        .records
-        .iter()
-        .map(|record| record.identity.mtime_ns)
-        .max()?;
-    let since = std::time::Duration::from_nanos(u64::try_from(ns).ok()?);
-    SystemTime::UNIX_EPOCH.checked_add(since)
 }

@@ -17,10 +17,10 @@ use dicomfs::archive::{self, Source};
 use dicomfs::cache::Cache;
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::fetch::Fetcher;
-use dicomfs::format::npy;
+use dicomfs::format::{json, metaimage, nifti, npy, nrrd, zarr};
 use dicomfs::fs::{Attr, Error, Fs, Kind, OpenMode, Parts, ReadReply};
 use dicomfs::tree::Tree;
-use dicomfs::volume::{self, Dtype};
+use dicomfs::volume::{self, Dtype, Variant, Volume};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -67,21 +67,27 @@ fn series() -> impl Strategy<Value = Series> {
 
 fn world(all: &[Series], budget_bytes: u64) -> World {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (mut model, mut sources, mut names) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut model, mut sources, mut written) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (n, template) in all.iter().enumerate() {
         let series = Series {
             uid: format!("2.25.{}", 900 + n),
             ..template.clone()
         };
-        let written = series
+        let paths = series
             .write(&dir.path().join(format!("s{n}")))
             .expect("files written");
-        sources.push(describe(&series, &written, &mut model));
-        names.push(series.uid.clone());
+        written.push((series, paths));
     }
     let catalog =
         archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
-    let tree = Tree::new(volume::build(&catalog.records), SystemTime::now()).expect("a tree");
+    let built = volume::build(&catalog.records);
+    for (series, paths) in &written {
+        let volume = built.volumes.iter().find(|v| v.name == series.uid);
+        dialects(series, volume.expect("one a series"), &mut model);
+        sources.push(describe(series, paths, &mut model));
+    }
+    let names = written.into_iter().map(|(series, _)| series.uid).collect();
+    let tree = Tree::new(built, SystemTime::now()).expect("a tree");
     let cache = Arc::new(Cache::new(budget_bytes, 64).expect("a cache"));
     let fs = Fs::new(Parts {
         tree,
@@ -160,6 +166,37 @@ fn describe(
         model.insert(at(&format!("dicom/{:04}.dcm", k + 1)), bytes);
     }
     by_z
+}
+
+/// Adds the files of other formats. Their headers are those of `format`, which has tests of its
+/// own; the bytes behind them are the slab's.
+fn dialects(series: &Series, volume: &Volume, model: &mut BTreeMap<String, Vec<u8>>) {
+    let at = |rest: &str| format!("series/{}/{rest}", series.uid);
+    let slab = expected_slab(series);
+    let nii = |variant, slab: &[u8]| {
+        let header = nifti::header(volume, variant).expect("a header");
+        [header, slab.to_vec()].concat()
+    };
+    model.insert(at("volume.nii"), nii(Variant::Values, &slab));
+    let shown = values(series, volume.dtype(Variant::Values));
+    let f32s: Vec<u8> = shown.flat_map(|v| (v as f32).to_le_bytes()).collect();
+    model.insert(at("volume.f32.nii"), nii(Variant::Cast(Dtype::F32), &f32s));
+    let stored: Vec<u8> = series.stored.iter().flat_map(|v| v.to_le_bytes()).collect();
+    model.insert(at("volume.stored.nii"), nii(Variant::Stored, &stored));
+    for (k, frame) in slab.chunks(slab.len() / series.shape[0]).enumerate() {
+        let chunk = at(&format!("volume.zarr/0/c.{k}.0.0"));
+        model.insert(chunk, frame.to_vec());
+    }
+    let texts = [
+        ("volume.json", json::volume_json(volume)),
+        ("volume.nhdr", nrrd::header(volume)),
+        ("volume.mhd", metaimage::header(volume)),
+        ("volume.zarr/zarr.json", zarr::group_json(volume)),
+        ("volume.zarr/0/zarr.json", zarr::array_json(volume)),
+    ];
+    for (name, text) in texts {
+        model.insert(at(name), text.expect("a text"));
+    }
 }
 
 /// The values shown, in C order; float32 ones are rounded once.
@@ -332,7 +369,7 @@ fn check_listing(world: &World, path: &str, step: usize) {
             *attr,
             "{name}"
         );
-        if attr.kind == Kind::File && name != "volume.json" {
+        if attr.kind == Kind::File {
             let truth = &world.model[&format!("{directory}/{name}")];
             assert_eq!(attr.size_bytes, truth.len() as u64, "{directory}/{name}");
         }
@@ -375,6 +412,48 @@ proptest! {
         run(&world, ops);
         world.fs.shutdown();
         world.dir.close().expect("cleaned up");
+    }
+}
+
+#[test]
+fn a_volume_lists_its_dialects_in_order() {
+    let ct = Series::ct("2.25.0", uids::EXPLICIT_VR_LITTLE_ENDIAN, [2, 8, 8]);
+    let world = world(&[ct], 1 << 20);
+    let table = [
+        (
+            "",
+            "volume.npy volume.raw volume.nii volume.nhdr volume.mhd volume.zarr volume.json \
+             frames dicom",
+        ),
+        ("/volume.zarr", "zarr.json 0"),
+        ("/volume.zarr/0", "zarr.json c.0.0.0 c.1.0.0"),
+        ("/frames", "0001.npy 0002.npy"),
+    ];
+    for (directory, names) in table {
+        let path = format!("series/{}{directory}", world.uids[0]);
+        let attr = world.lookup(&path).expect("a directory");
+        let listed = world.list(attr.ino, usize::MAX);
+        let listed: Vec<&str> = listed.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            listed,
+            [". ..", names].join(" ").split(' ').collect::<Vec<_>>()
+        );
+    }
+    // NIfTI has no float16; chunks have one name each.
+    for name in [
+        "volume.f16.nii",
+        "volume.zarr/0/c.2.0.0",
+        "volume.zarr/0/c.00.0.0",
+        "volume.zarr/0/c.+1.0.0",
+        "volume.zarr/0/c.0.0",
+        "volume.zarr/0/c.0.0.0.0",
+        "volume.zarr/0/c.0.0.1",
+        "volume.zarr/0/c/0/0/0",
+        "volume.zarr/.zarray",
+    ] {
+        let path = format!("series/{}/{name}", world.uids[0]);
+        let missing = world.lookup(&path);
+        assert!(matches!(missing, Err(Error::Absent)), "{name}: {missing:?}");
     }
 }
 

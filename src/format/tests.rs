@@ -1,5 +1,8 @@
 //! The texts, of volumes built from headers made in code.
 
+mod nifti;
+mod texts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use crate::dicom::{
     Attributes, FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation,
     PixelElement, Segment, Value,
 };
-use crate::volume::{Finding, Steps, Volume, build};
+use crate::volume::{Dtype, Finding, Geometry, Steps, Transform, Volume, build};
 
 /// A CT slice with a name that must not leave `volume.json`.
 fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
@@ -85,6 +88,41 @@ fn volume(transfer_syntaxes: [&str; 2]) -> Volume {
     let mut built = build(&[slice(2, second), slice(1, first)]);
     assert_eq!(built.volumes.len(), 1);
     built.volumes.remove(0)
+}
+
+/// A volume of these axes and lengths, along the axes of the patient where it has `z`.
+fn array(axes: &str, shape: &[u64], dtype: Dtype) -> Volume {
+    let mut volume = volume([NATIVE, NATIVE]);
+    volume.axes = axes.to_owned();
+    volume.shape = shape.to_vec();
+    volume.values.dtype = dtype;
+    volume.values.transform = Transform::Identity;
+    let leading = &shape[..axes.find('y').unwrap()];
+    let count = leading.iter().product::<u64>() as usize;
+    volume.frames = vec![volume.frames[0].clone(); count];
+    volume
+}
+
+/// A time axis of steps of 2.5 s.
+fn in_time() -> Option<Steps> {
+    Some(Steps {
+        keyword: "TriggerTime",
+        values: vec![0.0, 2500.0],
+        interval_s: Some(2.5),
+    })
+}
+
+/// Slices 2 mm apart along the normal and 0.5 mm aside: a tilted gantry.
+fn sheared() -> Option<Geometry> {
+    Some(Geometry {
+        affine_lps: [
+            [0.75, 0.0, 0.0, -10.1],
+            [0.0, 0.5, 0.5, -20.0],
+            [0.0, 0.0, 2.0, 1.0 / 3.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ],
+        spacing_mm: [4.25_f64.sqrt(), 0.5, 0.75],
+    })
 }
 
 #[test]

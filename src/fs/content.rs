@@ -7,7 +7,7 @@ use super::{Error, Fs, Handle, ReadReply};
 use crate::archive::{Record, Source};
 use crate::cache::{Layout, SlabKey};
 use crate::fetch::{self, Fetcher, FrameSource, Pattern, Stream};
-use crate::format::npy;
+use crate::format::{nifti, npy};
 use crate::tree::{ArrayFile, ArrayFormat};
 use crate::volume::{Variant, Volume};
 
@@ -66,18 +66,24 @@ pub(super) fn array(
     file: ArrayFile,
 ) -> Result<Content, Error> {
     let stream = stream(fetcher, source, volume, file.variant)?;
-    let slab_offset_bytes = match file.format {
-        ArrayFormat::Npy => 0,
-        ArrayFormat::Raw => npy::HEADER_LEN_BYTES as u64,
+    let past_header = npy::HEADER_LEN_BYTES as u64;
+    let (header, slab_offset_bytes) = match file.format {
+        ArrayFormat::Npy => (Vec::new(), 0),
+        ArrayFormat::Raw => (Vec::new(), past_header),
+        ArrayFormat::Nii => (nii_header(volume, file.variant)?, past_header),
     };
-    let (pattern, header, len_bytes) = (Pattern::default(), Vec::new(), file.len_bytes(volume));
     Ok(Content::Slab(SlabView {
         stream,
-        pattern,
+        pattern: Pattern::default(),
         header,
         slab_offset_bytes,
-        len_bytes,
+        len_bytes: file.len_bytes(volume),
     }))
+}
+
+/// The tree has no name for what NIfTI cannot express.
+fn nii_header(volume: &Volume, variant: Variant) -> Result<Vec<u8>, Error> {
+    nifti::header(volume, variant).map_err(|why| Error::TooLarge(why.to_string()))
 }
 
 /// `frames/NNNN.npy`.
@@ -87,12 +93,32 @@ pub(super) fn frame(
     volume: &Arc<Volume>,
     n: u32,
 ) -> Result<Content, Error> {
-    let stream = stream(fetcher, source, volume, Variant::Values)?;
     let header = npy::header(
         volume.dtype(Variant::Values),
         volume.frame_shape(Variant::Values),
     )
     .map_err(|why| Error::TooLarge(why.to_string()))?;
+    one_frame(fetcher, source, volume, n, header)
+}
+
+/// `volume.zarr/0/c.<...>`: the frame and nothing else.
+pub(super) fn chunk(
+    fetcher: &Fetcher,
+    source: &Arc<Source>,
+    volume: &Arc<Volume>,
+    n: u32,
+) -> Result<Content, Error> {
+    one_frame(fetcher, source, volume, n, Vec::new())
+}
+
+fn one_frame(
+    fetcher: &Fetcher,
+    source: &Arc<Source>,
+    volume: &Arc<Volume>,
+    n: u32,
+    header: Vec<u8>,
+) -> Result<Content, Error> {
+    let stream = stream(fetcher, source, volume, Variant::Values)?;
     let frame_len_bytes = volume.frame_len_bytes(Variant::Values);
     Ok(Content::Slab(SlabView {
         stream,

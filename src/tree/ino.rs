@@ -4,12 +4,12 @@
 //! - bit 63 set: directories and links of the views, by a hash of their path;
 //! - otherwise: 39 bits of a hash of the volume's name, then 24 bits for what is in its directory.
 
-use super::{ArrayFile, ControlFile, IndexFile, Node, Part};
+use super::{ArrayFile, ControlFile, IndexFile, Node, Part, Text};
 
 pub(super) const STUDIES: u64 = 3;
 pub(super) const PATIENTS: u64 = 4;
 
-/// Files of `frames/` and `dicom/` that have a number: 4 million.
+/// Files of `frames/`, `dicom/` and `volume.zarr/0/` that have a number: 4 million.
 pub(super) const NUMBERED_MAX: u32 = 1 << 22;
 
 const LOCAL_BITS: u32 = 24;
@@ -17,13 +17,23 @@ const LOCAL_MASK: u64 = (1 << LOCAL_BITS) - 1;
 const KEY_MASK: u64 = (1 << 39) - 1;
 const VIEW_BIT: u64 = 1 << 63;
 
-const LOCAL_FRAMES: u32 = 1;
-const LOCAL_DICOM: u32 = 2;
-const LOCAL_JSON: u32 = 3;
+/// The things with names of their own; new ones take the next number.
+const NAMED: [(u32, Part); 9] = [
+    (1, Part::Frames),
+    (2, Part::Dicom),
+    (3, Part::Text(Text::Json)),
+    (4, Part::Text(Text::Nrrd)),
+    (5, Part::Text(Text::MetaImage)),
+    (6, Part::Zarr),
+    (7, Part::Text(Text::ZarrGroup)),
+    (8, Part::ZarrArray),
+    (9, Part::Text(Text::ZarrArray)),
+];
 /// Array files: 0x100 and the code of variant and format.
 const LOCAL_ARRAY: u32 = 0x100;
 const LOCAL_FRAME: u32 = 1 << 22;
 const LOCAL_DICOM_FILE: u32 = 2 << 22;
+const LOCAL_CHUNK: u32 = 3 << 22;
 
 const FIXED: [(u64, Node); 11] = [
     (1, Node::Root),
@@ -78,27 +88,27 @@ pub(super) fn free_view(path: &str, taken: impl Fn(u64) -> bool) -> u64 {
 
 pub(super) fn local(part: Part) -> u32 {
     match part {
-        Part::Frames => LOCAL_FRAMES,
-        Part::Dicom => LOCAL_DICOM,
-        Part::Json => LOCAL_JSON,
         Part::Array(file) => LOCAL_ARRAY + file.code(),
         Part::Frame(n) => LOCAL_FRAME | n,
         Part::DicomFile(n) => LOCAL_DICOM_FILE | n,
+        Part::Chunk(n) => LOCAL_CHUNK | n,
+        named => NAMED
+            .iter()
+            .find(|(_, part)| *part == named)
+            .map_or(0, |(local, _)| *local),
     }
 }
 
 /// What a local number stands for: `Some(None)` is the volume's directory itself.
 pub(super) fn part(local: u32) -> Option<Option<Part>> {
     let n = local & (NUMBERED_MAX - 1);
-    let part = match local {
-        0 => return Some(None),
-        LOCAL_FRAMES => Part::Frames,
-        LOCAL_DICOM => Part::Dicom,
-        LOCAL_JSON => Part::Json,
-        LOCAL_DICOM_FILE.. if local >> 22 == LOCAL_DICOM_FILE >> 22 => Part::DicomFile(n),
-        LOCAL_FRAME.. if local >> 22 == LOCAL_FRAME >> 22 => Part::Frame(n),
-        LOCAL_ARRAY.. => Part::Array(ArrayFile::from_code(local - LOCAL_ARRAY)?),
-        _ => return None,
+    let part = match local & !(NUMBERED_MAX - 1) {
+        LOCAL_FRAME => Part::Frame(n),
+        LOCAL_DICOM_FILE => Part::DicomFile(n),
+        LOCAL_CHUNK => Part::Chunk(n),
+        _ if local == 0 => return Some(None),
+        _ if local >= LOCAL_ARRAY => Part::Array(ArrayFile::from_code(local - LOCAL_ARRAY)?),
+        _ => NAMED.iter().find(|(number, _)| *number == local)?.1,
     };
     Some(Some(part))
 }
@@ -134,6 +144,27 @@ mod tests {
     }
 
     #[test]
+    fn local_numbers_never_change() {
+        let array = |name| Part::Array(ArrayFile::parse(name).unwrap());
+        let table = [
+            (Part::Frames, 1),
+            (Part::Dicom, 2),
+            (Part::Text(Text::Json), 3),
+            (array("volume.npy"), 0x100),
+            (array("volume.raw"), 0x101),
+            (array("volume.nii"), 0x102),
+            (array("volume.stored.npy"), 0x110),
+            (array("volume.i32.raw"), 0x151),
+            (Part::Frame(7), 0x40_0007),
+            (Part::DicomFile(7), 0x80_0007),
+            (Part::Chunk(7), 0xC0_0007),
+        ];
+        for (part, number) in table {
+            assert_eq!(local(part), number, "{part:?}");
+        }
+    }
+
+    #[test]
     fn a_collision_takes_the_next() {
         let first = free_key("1.2.3", |_| false);
         assert_eq!(
@@ -145,17 +176,9 @@ mod tests {
     #[test]
     fn local_numbers_round_trip() {
         let last = NUMBERED_MAX - 1;
-        let parts = [
-            Part::Frames,
-            Part::Dicom,
-            Part::Json,
-            Part::Frame(0),
-            Part::Frame(last),
-        ];
-        for p in parts
-            .into_iter()
-            .chain([Part::DicomFile(0), Part::DicomFile(last)])
-        {
+        let numbered = [Part::Frame, Part::DicomFile, Part::Chunk];
+        let numbered = numbered.iter().flat_map(|of| [of(0), of(last)]);
+        for p in NAMED.into_iter().map(|(_, p)| p).chain(numbered) {
             assert_eq!(part(local(p)), Some(Some(p)), "{p:?}");
         }
         for file in ArrayFile::all() {
@@ -164,6 +187,6 @@ mod tests {
         }
         assert_eq!(part(0), Some(None));
         assert_eq!(part(0xff), None);
-        assert_eq!(part(3 << 22), None);
+        assert_eq!(part(4 << 22), None);
     }
 }

@@ -10,9 +10,16 @@ pub enum ArrayFormat {
     Npy,
     /// The slab alone.
     Raw,
+    /// The slab with a NIfTI header of 4096 bytes.
+    Nii,
 }
 
-const FORMATS: [(ArrayFormat, &str); 2] = [(ArrayFormat::Npy, "npy"), (ArrayFormat::Raw, "raw")];
+/// Their order is part of inode numbers: new ones go to the end.
+const FORMATS: [(ArrayFormat, &str); 3] = [
+    (ArrayFormat::Npy, "npy"),
+    (ArrayFormat::Raw, "raw"),
+    (ArrayFormat::Nii, "nii"),
+];
 
 /// One array file of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,7 @@ impl ArrayFile {
         match self.format {
             ArrayFormat::Npy => format::npy::HEADER_LEN_BYTES as u64 + slab,
             ArrayFormat::Raw => slab,
+            ArrayFormat::Nii => format::nifti::HEADER_LEN_BYTES as u64 + slab,
         }
     }
 
@@ -82,8 +90,13 @@ mod tests {
     fn names_round_trip() {
         let names: Vec<String> = ArrayFile::all().map(ArrayFile::name).collect();
         assert_eq!(
-            names[..3],
-            ["volume.npy", "volume.raw", "volume.stored.npy"]
+            names[..4],
+            [
+                "volume.npy",
+                "volume.raw",
+                "volume.nii",
+                "volume.stored.npy"
+            ]
         );
         for cast in ["f32", "f16", "i16", "i32"] {
             assert!(names.contains(&format!("volume.{cast}.npy")), "{cast}");
