@@ -8,7 +8,7 @@ mod content;
 mod control;
 mod error;
 mod modes;
-pub mod preview;
+mod preview;
 mod types;
 
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ use crate::tree::{Node, Part, Tree};
 use crate::volume::{Variant, Volume};
 use content::Content;
 use modes::{Mode, Modes};
+use preview::Preview;
 
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
 /// the kernel is told.
@@ -334,6 +335,9 @@ impl Fs {
             Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
             Part::Frame(n) => content::frame(&self.fetcher, &self.source, volume, n),
             Part::Chunk(n) => content::chunk(&self.fetcher, &self.source, volume, n),
+            Part::Preview => {
+                Preview::open(&self.fetcher, &self.source, volume).map(Content::Preview)
+            }
             Part::Text(text) => text
                 .bytes(volume)
                 .map(Content::fixed)

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::preview::Preview;
 use super::{Error, Fs, Handle, ReadReply};
 use crate::archive::{Record, Source};
 use crate::cache::{Layout, SlabKey};
@@ -17,6 +18,8 @@ pub(super) enum Content {
     Bytes { bytes: Arc<[u8]>, volatile: bool },
     /// Bytes of a slab.
     Slab(SlabView),
+    /// A picture made from some frames of a slab.
+    Preview(Preview),
     /// An original file.
     Source {
         source: Arc<Source>,
@@ -168,6 +171,7 @@ impl Fs {
                 reply.send(Ok(&bytes[start as usize..end as usize]));
             }
             Content::Slab(view) => self.read_slab(view, offset, size_bytes, reply),
+            Content::Preview(preview) => preview.read(&self.fetcher, offset, size_bytes, reply),
             Content::Source { source, record } => {
                 let (source, record) = (source.clone(), record.clone());
                 let (start, end) = clamp(offset, size_bytes, record.identity.size_bytes);

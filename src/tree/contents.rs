@@ -11,7 +11,7 @@ use super::name::{digits, numbered};
 use super::part::{Part, Text, named};
 use super::{ArrayFile, ArrayFormat};
 use crate::decode;
-use crate::format::{metaimage, nifti, npy, nrrd, zarr};
+use crate::format::{metaimage, nifti, npy, nrrd, preview, zarr};
 use crate::volume::{Variant, Volume};
 
 /// A volume and what follows from it.
@@ -52,7 +52,7 @@ impl Contents {
             },
             Part::Text(Text::Nrrd) => nrrd::check(volume).is_ok(),
             Part::Text(Text::MetaImage) => metaimage::check(volume).is_ok(),
-            Part::Frames => true,
+            Part::Frames | Part::Preview => true,
             Part::Frame(n) => (n as usize) < volume.frames.len(),
             Part::Chunk(n) => self.is_zarr() && (n as usize) < volume.frames.len(),
             Part::Zarr | Part::ZarrArray | Part::Text(Text::ZarrGroup | Text::ZarrArray) => {
@@ -98,6 +98,7 @@ impl Contents {
             Part::Array(file) => file.len_bytes(volume),
             Part::Text(Text::Json) => *self.json_len_bytes.get_or_init(|| len(Text::Json)),
             Part::Text(text) => len(text),
+            Part::Preview => preview::Layout::of(volume).len_bytes(),
             Part::Chunk(_) => volume.frame_len_bytes(Variant::Values),
             Part::Frame(_) => {
                 npy::HEADER_LEN_BYTES as u64 + volume.frame_len_bytes(Variant::Values)

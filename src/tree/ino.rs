@@ -18,7 +18,7 @@ const KEY_MASK: u64 = (1 << 39) - 1;
 const VIEW_BIT: u64 = 1 << 63;
 
 /// The things with names of their own; new ones take the next number.
-const NAMED: [(u32, Part); 9] = [
+const NAMED: [(u32, Part); 10] = [
     (1, Part::Frames),
     (2, Part::Dicom),
     (3, Part::Text(Text::Json)),
@@ -28,6 +28,7 @@ const NAMED: [(u32, Part); 9] = [
     (7, Part::Text(Text::ZarrGroup)),
     (8, Part::ZarrArray),
     (9, Part::Text(Text::ZarrArray)),
+    (10, Part::Preview),
 ];
 /// Array files: 0x100 and the code of variant and format.
 const LOCAL_ARRAY: u32 = 0x100;

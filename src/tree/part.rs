@@ -14,6 +14,8 @@ pub enum Part {
     Array(ArrayFile),
     /// A file whose bytes follow from the headers.
     Text(Text),
+    /// `preview.png`
+    Preview,
     /// `volume.zarr/`
     Zarr,
     /// `volume.zarr/0/`
@@ -69,7 +71,7 @@ const fn plain(format: ArrayFormat) -> Part {
 }
 
 /// A volume's own directory, in the order of DESIGN 1.1.
-const OF_VOLUME: [(&str, Part); 9] = [
+const OF_VOLUME: [(&str, Part); 10] = [
     ("volume.npy", plain(ArrayFormat::Npy)),
     ("volume.raw", plain(ArrayFormat::Raw)),
     ("volume.nii", plain(ArrayFormat::Nii)),
@@ -77,6 +79,7 @@ const OF_VOLUME: [(&str, Part); 9] = [
     ("volume.mhd", Part::Text(Text::MetaImage)),
     ("volume.zarr", Part::Zarr),
     ("volume.json", Part::Text(Text::Json)),
+    ("preview.png", Part::Preview),
     ("frames", Part::Frames),
     ("dicom", Part::Dicom),
 ];
@@ -113,7 +116,8 @@ impl Part {
             Part::DicomFile(_) => Some(Part::Dicom),
             Part::Chunk(_) | Part::Text(Text::ZarrArray) => Some(Part::ZarrArray),
             Part::ZarrArray | Part::Text(Text::ZarrGroup) => Some(Part::Zarr),
-            Part::Array(_) | Part::Text(_) | Part::Zarr | Part::Frames | Part::Dicom => None,
+            Part::Array(_) | Part::Text(_) | Part::Preview => None,
+            Part::Zarr | Part::Frames | Part::Dicom => None,
         }
     }
 }

@@ -3,9 +3,10 @@
 //! A qform has no words for shear; [`Qform::of`] gives none where it would say something else than
 //! the sform.
 
-/// How far the qform may put a corner of the volume from where the affine puts it: rounding of the
-/// direction cosines in the header, not a tilt. As near as positions are told apart.
-const CORNER_TOLERANCE_MM: f64 = 1e-3;
+/// How far the qform may put a corner of the volume from where the affine puts it: rounding of
+/// positions to 0.01 mm and of direction cosines, which is no tilt. Readers that refuse a sform
+/// with the least shear (ITK) would refuse most oblique series without it; the sform is exact.
+const CORNER_TOLERANCE_MM: f64 = 0.02;
 
 /// `quatern_b..d`, `qoffset_x..z` and `qfac` (`pixdim[0]`).
 #[derive(Debug, Clone, Copy, PartialEq)]
