@@ -65,16 +65,12 @@ def segmentation(name, sop_class, kind, segments):
     return ds
 
 
-def masks(planes):
-    """A mask a plane that tells flips, turns and planes apart; None gives an empty one."""
+def masks(sizes):
+    """Masks that tell flips, turns and each other apart."""
     y, x = np.mgrid[:ROWS, :COLUMNS]
     return np.stack(
-        [
-            np.zeros((ROWS, COLUMNS), int) if k is None else
-            ((y >= 2 + k) & (y < 14 + k // 2) & (x >= 4 + y // 3 + k) & (x < 25)).astype(int)
-            for k in planes
-        ]
-    )
+        [(y >= 2 + k) & (y < 14 + k // 2) & (x >= 4 + y // 3 + k) & (x < 25) for k in sizes]
+    ).astype(int)
 
 
 @case("SEG, binary, two segments, empty frames left out",
@@ -82,17 +78,17 @@ def masks(planes):
 def seg_binary(folder):
     stack = Stack(count=6)
     ds = segmentation("seg_binary", SEGMENTATION, "BINARY", 2)
-    # Segment 1 is in planes 0 to 3, segment 2 in 2 to 5; one of 21 columns to cross bytes.
-    one_, two_ = masks([0, 1, 2, 3])[:, :, :21], masks([7, 6, 5, 4])[:, :, :21]
+    # Segment 1 is in planes 0 to 3, segment 2 in 2 to 5. A frame of 23 x 21 bits ends inside a byte.
+    low, high = masks([0, 1, 2, 3])[:, :23, :21], masks([7, 6, 5, 4])[:, :23, :21]
     planes, numbers = [3, 2, 1, 0, 2, 3, 4, 5], [1] * 4 + [2] * 4
-    stored = np.concatenate([one_[::-1], two_])
+    stored = np.concatenate([low[::-1], high])
     set_pixels(ds, stored, "u1")
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 1, 1, 0
     put_bytes(ds, np.packbits(stored.astype("u1").ravel(), bitorder="little").tobytes())
     functional(ds, stack, planes, numbers)
     save(folder, [ds])
-    truth = np.zeros((2, 6, ROWS, 21))
-    truth[0, 0:4], truth[1, 2:6] = one_, two_
+    truth = np.zeros((2, 6, 23, 21))
+    truth[0, 0:4], truth[1, 2:6] = low, high
     return stack.expected(truth, "|u1", axes="szyx")
 
 
@@ -109,19 +105,37 @@ def seg_fractional(folder):
     return stack.expected(values.reshape(2, 4, ROWS, COLUMNS), "|u1", axes="szyx")
 
 
-@case("SEG, label map, frames in no order",
-      "PS3.3 C.8.20.2: the value of a pixel is the number of its segment")
-def seg_label_map(folder):
+def label_map(folder, name, palette):
+    """Labels 0 to 4, shown by a palette if there is one: the pixels are labels all the same."""
     stack = Stack(count=6)
-    ds = segmentation("seg_label_map", LABEL_MAP, "LABELMAP", 4)
+    ds = segmentation(name, LABEL_MAP, "LABELMAP", 4)
     ds.PixelPaddingValue = 0
     ds["PixelPaddingValue"].VR = "US"
     labels = np.stack([(ramp(k) // (5 + k)) % 5 for k in range(6)])
     order = [3, 0, 5, 1, 4, 2]
     set_pixels(ds, labels[order], "u1")
+    if palette:
+        ds.PhotometricInterpretation = "PALETTE COLOR"
+        for colour, factor in (("Red", 40), ("Green", 50), ("Blue", 63)):
+            table = (np.arange(256) * factor % 256).astype("u1")
+            setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 8])
+            ds[f"{colour}PaletteColorLookupTableDescriptor"].VR = "US"
+            setattr(ds, f"{colour}PaletteColorLookupTableData", table.tobytes())
     functional(ds, stack, order)
     save(folder, [ds])
     return stack.expected(labels, "|u1")
+
+
+@case("SEG, label map, frames in no order",
+      "PS3.3 C.8.20.2.3: the value of a pixel is the number of its segment")
+def seg_label_map(folder):
+    return label_map(folder, "seg_label_map", False)
+
+
+@case("SEG, label map with a palette",
+      "PS3.3 C.8.20.2: Photometric Interpretation may be PALETTE COLOR; values are labels still")
+def seg_label_map_palette(folder):
+    return label_map(folder, "seg_label_map_palette", True)
 
 
 def real_world(slope, intercept, first, last, is_float):
@@ -158,7 +172,6 @@ def parametric_map_float(folder):
     set_pixels(ds, np.zeros(values.shape), "<f4")
     for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
         delattr(ds, keyword)
-    ds.FloatPixelData = values.tobytes()
     order = [4, 0, 3, 1, 2]
     ds.FloatPixelData = values[order].tobytes()
     functional(ds, stack, order)
@@ -184,8 +197,7 @@ def parametric_map_integer(folder):
 def dose(name, stack, offsets, stored, dtype, scaling, **attributes):
     ds = blank(name, "RTDOSE", RT_DOSE)
     set_pixels(ds, stored, dtype)
-    stack_first = stack.at(0)
-    ds.ImagePositionPatient = [float(v) for v in stack_first.position(0)]
+    ds.ImagePositionPatient = [float(v) for v in stack.position(0)]
     ds.ImageOrientationPatient = list(stack.orientation)
     ds.PixelSpacing, ds.SliceThickness = list(stack.spacing), ""
     ds.DoseUnits, ds.DoseType, ds.DoseSummationType = "GY", "PHYSICAL", "PLAN"
@@ -197,7 +209,9 @@ def dose(name, stack, offsets, stored, dtype, scaling, **attributes):
     return ds
 
 
-DOSE = "PS3.3 C.8.8.3: dose = stored * Dose Grid Scaling; C.8.8.3.2: planes by Grid Frame Offset Vector"
+DOSE = (
+    "PS3.3 C.8.8.3: dose = stored * Dose Grid Scaling; C.8.8.3.2: planes by Grid Frame Offset Vector"
+)
 
 
 @case("dose of 12 bits in 32", DOSE)

@@ -148,7 +148,7 @@ def enhanced_functional(folder):
 
 
 @case("one time point an enhanced object, three objects of one series",
-      "PS3.3 A.36.2: the frames of a series may be in several instances")
+      "PS3.3 C.7.6.16.2.2.4, as above; Temporal Position Index tells the objects apart")
 def enhanced_object_a_time_point(folder):
     stack, found = Stack(count=5), []
     shared = item(PixelMeasuresSequence=measures(stack))
@@ -166,7 +166,7 @@ def enhanced_object_a_time_point(folder):
 
 
 @case("one series in two enhanced objects of four slices each",
-      "PS3.3 A.38.1: concatenations and partial objects hold parts of one acquisition")
+      "PS3.3 C.7.6.16.2.2.4: a stack is one by Stack ID and Dimension Organization, not by object")
 def enhanced_in_two_objects(folder):
     stack, found = Stack(count=8), []
     shared = item(PixelMeasuresSequence=measures(stack))

@@ -45,7 +45,7 @@ def points(stack, count, times, **more):
     return stack.expected(frames, "<i2", axes="tzyx", **({"codes": TIME} | more))
 
 
-@case("two echoes, numbered", "PS3.3 C.8.3.1: Echo Numbers tells the echoes of a series apart")
+@case("two echoes, numbered", "PS3.3 C.8.3.1: Echo Number(s) tells the echoes of a series apart")
 def echoes_by_number(folder):
     stack, a, b = two("echoes_by_number")
     set_all(a, EchoNumbers=1, EchoTime=4.92)
@@ -82,7 +82,7 @@ def real_and_imaginary(folder):
 
 
 @case("cardiac phases by TriggerTime, which differs a little from slice to slice",
-      "PS3.3 C.7.6.18.1.1.1: Trigger Time orders the phases of a position")
+      "PS3.3 C.8.3.1: Trigger Time runs from the R wave; it orders the phases of a position")
 def phases_by_trigger_time(folder):
     stack, a, b = two("phases_by_trigger_time")
     for k, (early, late) in enumerate(zip(a, b)):
@@ -103,7 +103,8 @@ def phases_by_acquisition_time(folder):
     return points(stack, 6, 2)
 
 
-@case("a functional series by TemporalPositionIdentifier", "PS3.3 C.8.3.1? Temporal Position Identifier (0020,0100)")
+@case("a functional series by TemporalPositionIdentifier",
+      "PS3.3 C.8.3.1: Temporal Position Identifier is the order in time")
 def temporal_positions(folder):
     stack = Stack(count=5)
     found = []

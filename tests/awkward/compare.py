@@ -12,7 +12,7 @@ import numpy as np
 
 # A reader's arithmetic and file formats are of 32 bits.
 VALUE_TOLERANCE = 1e-4
-PLACE_TOLERANCE_MM = 0.02
+PLACE_TOLERANCE_MM = 0.05
 
 
 @dataclass
@@ -33,12 +33,22 @@ class Part:
     index: int
     array: np.ndarray
     expected: object
+    # z of the first slice.
+    first: int = 0
+
+    @property
+    def is_trimmed(self):
+        return len(self.array) < self.expected.parts().shape[1]
+
+    def whole(self):
+        return Part(self.volume, self.index, self.expected.parts()[self.index], self.expected)
 
     def corners(self):
         """LPS mm of the first and last voxels of each slice's first and last row; None without place."""
         origins = self.expected.slice_positions()
         if origins is None:
             return None
+        origins = origins[self.first :]
         nz, ny, nx = self.array.shape[:3]
         affine = self.expected.affine
         picks = [(z, y, x) for z in range(nz) for y in (0, ny - 1) for x in (0, nx - 1)]
@@ -52,14 +62,14 @@ def equal(a, b, tolerance):
     return bool((np.abs(a - b) <= limit).all())
 
 
-def views(block, fixed_first):
-    """The block with its axes in every order and direction: (axes, flips, view)."""
-    orders = [(0, 1, 2), (0, 2, 1)] if fixed_first else itertools.permutations(range(3))
-    for axes in orders:
+def views(block, in_order):
+    """The block with its axes in every order and direction, the slices' own alone where their
+    order must be kept: (axes, flips, view)."""
+    for axes in itertools.permutations(range(3)):
         rest = tuple(range(3, block.ndim))
         turned = block.transpose(axes + rest)
         for flips in itertools.product((1, -1), repeat=3):
-            if fixed_first and flips[0] < 0:
+            if in_order and flips[0] < 0:
                 continue
             yield axes, flips, turned[tuple(slice(None, None, f) for f in flips)]
 
@@ -150,13 +160,23 @@ def diagnose(block, parts):
 def parts_of(truth):
     for number, expected in enumerate(truth.volumes):
         for index, array in enumerate(expected.parts()):
-            yield Part(number, index, array, expected)
+            first = 0
+            if "s" in expected.axes:
+                # Empty slices around a segment need not be there.
+                held = np.flatnonzero(array.any(axis=(1, 2)))
+                first, array = held[0], array[held[0] : held[-1] + 1]
+            yield Part(number, index, array, expected, first)
 
 
-def blocks_of(volume):
-    """3-D blocks of an array over (..., k, j, i[, c])."""
-    inner = 4 if volume.is_colour else 3
+def blocks_of(volume, has_colour):
+    """3-D blocks of an array over (..., k, j, i) or, with channels, (..., k, j, i, c)."""
     array = np.asarray(volume.array, np.float64)
+    inner = 3
+    if volume.has_channels and has_colour:
+        inner = 4
+    elif volume.has_channels:
+        # What a reader calls channels are times, segments or parts of the signal.
+        array = np.moveaxis(array, -1, 0)
     while array.ndim < inner:
         array = array[None]
     return array.reshape((-1,) + array.shape[-inner:])
@@ -168,14 +188,20 @@ def compare(truth, volumes, error):
         return Verdict("refused", error or "no image")
     parts = list(parts_of(truth))
     seen, faults = set(), []
+    has_colour = any("c" in expected.axes for expected in truth.volumes)
+    lone = all(len(part.array) == 1 and not part.expected.is_placed for part in parts)
     for volume in volumes:
         order = []
-        for block in blocks_of(volume):
+        blocks = blocks_of(volume, has_colour)
+        # Single images without a place may as well be in one array.
+        for block in (plane[None] for b in blocks for plane in b) if lone else blocks:
             fault, taken = place(block, volume.affine, parts, seen)
             if fault:
                 faults.append(fault)
             if taken is not None:
                 order.append((parts[taken].volume, parts[taken].index))
+        if lone and order != sorted(order):
+            faults.append(Verdict("misplaced", "images in another order"))
         for _, times in itertools.groupby(sorted(order), key=lambda pair: pair[0]):
             times = list(times)
             if [pair for pair in order if pair in times] != times:
@@ -194,7 +220,11 @@ def place(block, affine, parts, seen):
     """Finds the part that a block is: what is wrong with it, and the number of the part."""
     nearest = None
     for number, part in enumerate(parts):
-        off = None if number in seen else match(block, affine, part)
+        if number in seen:
+            continue
+        off = match(block, affine, part)
+        if off is None and part.is_trimmed:
+            off = match(block, affine, part.whole())
         if off is not None and (nearest is None or off < nearest[0]):
             nearest = (off, number)
     if nearest is None:

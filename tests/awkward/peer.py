@@ -46,30 +46,26 @@ def simpleitk(folder):
         direction = np.array(image.GetDirection()).reshape(rank, rank)
         affine[:rank, :rank] = direction @ np.diag(image.GetSpacing())
         affine[:rank, rank] = image.GetOrigin()
-        is_colour = image.GetNumberOfComponentsPerPixel() > 1
-        volumes.append((sitk.GetArrayFromImage(image), spatial(affine, rank), is_colour))
+        has_channels = image.GetNumberOfComponentsPerPixel() > 1
+        volumes.append((sitk.GetArrayFromImage(image), spatial(affine, rank), has_channels))
     return volumes, "; ".join(errors)
 
 
 def monai(folder, reader):
-    """LoadImage on the directory, nothing else set."""
+    """LoadImage on the directory, nothing else set; it tries its other readers after this one."""
     from monai.transforms import LoadImage
 
     image = LoadImage(reader=reader)(folder)
     affine = RAS @ np.asarray(image.affine, float)
     array = np.asarray(image)
     channel = image.meta.get("original_channel_dim", float("nan"))
-    has_channel = isinstance(channel, (int, np.integer)) or channel == channel
-    has_channel = has_channel and channel != "no_channel"
-    if has_channel:
+    # "no channel" is a NaN or a word.
+    has_channels = not isinstance(channel, str) and channel == channel
+    if has_channels:
         array = np.moveaxis(array, int(channel), -1)
-    is_colour = has_channel and array.shape[-1] == 3
-    if has_channel and not is_colour:
-        array = np.moveaxis(array, -1, 0)
-        return [(np.moveaxis(array, 0, -1).T, affine, False)], ""
-    lead = array.ndim - int(is_colour)
-    axes = tuple(reversed(range(lead))) + ((lead,) if is_colour else ())
-    return [(array.transpose(axes), affine, is_colour)], ""
+    space = array.ndim - int(has_channels)
+    axes = tuple(reversed(range(space))) + tuple(range(space, array.ndim))
+    return [(array.transpose(axes), affine, has_channels)], ""
 
 
 READERS = {
@@ -87,13 +83,14 @@ def answer(reader, request):
             volumes, error = READERS[reader](request["dir"])
     except Exception as why:  # noqa: BLE001
         text = str(why).strip().splitlines() or [""]
-        return {"count": 0, "error": f"{type(why).__name__}: {text[-1][:160]}", "warned": ""}
+        return {"count": 0, "error": f"{type(why).__name__}: {text[-1]}", "warned": False}
     arrays = {}
-    for n, (array, affine, is_colour) in enumerate(volumes):
-        arrays |= {f"array{n}": array, f"affine{n}": affine, f"colour{n}": is_colour}
+    for n, (array, affine, has_channels) in enumerate(volumes):
+        arrays |= {f"array{n}": array, f"affine{n}": affine, f"channels{n}": has_channels}
     np.savez(request["out"], **arrays)
-    warned = "; ".join(str(w.message).splitlines()[0] for w in said if w.category is UserWarning)
-    return {"count": len(volumes), "error": error, "warned": warned[:160]}
+    texts = (str(w.message) for w in said if w.category is UserWarning)
+    warned = any("NvImgCodec" not in text for text in texts)
+    return {"count": len(volumes), "error": error, "warned": warned}
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import selectors
 import shutil
 import subprocess
@@ -18,11 +19,18 @@ PEER = Path(__file__).with_name("peer.py")
 
 @dataclass
 class Volume:
-    """An array over (..., k, j, i[, c]) and the affine from (i, j, k) to LPS mm."""
+    """An array over (..., k, j, i[, channels]) and the affine from (i, j, k) to LPS mm."""
 
     array: np.ndarray
     affine: np.ndarray
-    is_colour: bool
+    has_channels: bool
+
+
+def plain(text):
+    """One line without paths and addresses, which differ from run to run."""
+    text = re.sub(r"/\S*/", "", text)
+    text = re.sub(r"\(0x[0-9a-f]+\)", "", text)
+    return " ".join(text.split())[:120]
 
 
 class Worker:
@@ -64,27 +72,27 @@ class Worker:
                 ready.register(self.process.stdout, selectors.EVENT_READ)
                 if not ready.select(TIMEOUT_S):
                     self.stop()
-                    return [], f"no answer in {TIMEOUT_S} s", ""
+                    return [], f"no answer in {TIMEOUT_S} s", False
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
             code = self.process.wait()
             self.stop()
-            return [], f"crashed (exit status {code})", ""
+            return [], f"crashed (exit status {code})", False
         reply = json.loads(line)
         with open(log, "rb") as text:
             text.seek(before)
             printed = text.read().decode(errors="replace")
-        warned = reply["warned"] or ("yes" if "warning" in printed.lower() else "")
+        warned = reply["warned"] or "WARNING: In " in printed
         volumes = []
         if reply["count"]:
             with np.load(out) as held:
                 for n in range(reply["count"]):
-                    parts = (held[f"{what}{n}"] for what in ("array", "affine", "colour"))
-                    array, affine, colour = parts
-                    volumes.append(Volume(array, affine, bool(colour)))
-        return volumes, reply["error"], warned
+                    parts = (held[f"{what}{n}"] for what in ("array", "affine", "channels"))
+                    array, affine, channels = parts
+                    volumes.append(Volume(array, affine, bool(channels)))
+        return volumes, plain(reply["error"]), warned
 
 
 class Dcm2niix:
@@ -108,27 +116,23 @@ class Dcm2niix:
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                return [], f"no answer in {TIMEOUT_S} s", ""
-            said = [line for line in done.stdout.splitlines() if "arning" in line or "rror" in line]
-            volumes = []
-            for path in sorted(Path(out).glob("*.nii")):
-                # Resampled copies that it writes beside the plain ones, named as such.
-                if path.stem.endswith(("_Eq", "_Tilt")) or "_Eq_" in path.stem:
-                    continue
-                volumes.append(self.volume(nibabel.load(path)))
-            error = said[-1][:160] if said else f"exit status {done.returncode}"
-            return volumes, error, said[-1][:160] if said else ""
+                return [], f"no answer in {TIMEOUT_S} s", False
+            lines = (done.stdout + done.stderr).splitlines()
+            # It says of every file whose maker it does not know that it does not.
+            told = [line for line in lines if "arning" in line and "manufacturer" not in line]
+            failed = [line for line in lines if "Error" in line]
+            error = (failed + told + [f"status {done.returncode}"])[0]
+            files = sorted(Path(out).glob("*.nii"))
+            # Beside the plain file it may write resampled ones, named as such.
+            files = [path for path in files if not re.search(r"_(Eq|Tilt)(_\d+)?$", path.stem)]
+            return [self.volume(nibabel.load(path)) for path in files], plain(error), bool(told)
 
     @staticmethod
     def volume(image):
         data = np.asarray(image.dataobj)
-        is_colour = bool(data.dtype.names)
-        if is_colour:
-            data = np.stack([data[name] for name in data.dtype.names], axis=0)
-            array = np.moveaxis(data.T, -1, -1)
-        else:
-            array = data.T
-        return Volume(array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, is_colour)
+        colours = data.dtype.names
+        array = np.stack([data[c].T for c in colours], axis=-1) if colours else data.T
+        return Volume(array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine, bool(colours))
 
 
 def version(*packages):

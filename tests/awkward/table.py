@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes awkward series, and shows what dicomfs and other readers make of each in the same run.
 
-    python tests/awkward/table.py [--dicomfs PROGRAM] [--only dicomfs] [--case NAME ...] [--keep DIR]
+    python tests/awkward/table.py [--dicomfs PROGRAM] [--only dicomfs] [--case NAME ...] [--keep DIR] [--list]
 
 Needs numpy and pydicom; each of SimpleITK, monai, itk, nibabel and dcm2niix adds a reader. The exit
 status is 1 if dicomfs is not right on every case.
@@ -88,6 +88,7 @@ def arguments():
     parser.add_argument("--dicomfs", default=str(ROOT / "target/release/dicomfs"))
     parser.add_argument("--only", choices=[OURS], help="leave the other readers out")
     parser.add_argument("--case", nargs="+", help="these cases alone")
+    parser.add_argument("--list", action="store_true", help="name the cases and their clauses")
     parser.add_argument("--keep", type=Path, help="write the archives here and keep them")
     return parser.parse_args()
 
@@ -98,6 +99,10 @@ def main():
     unknown = set(args.case or ()) - {case.name for case in cases}
     if unknown or not cases:
         sys.exit(f"no such case: {', '.join(sorted(unknown))}")
+    if args.list:
+        for case in cases:
+            print(f"{case.name}: {case.why} [{case.clause}]")
+        return 0
     peers, absent = ([], []) if args.only else readers.available()
     said = subprocess.run([args.dicomfs, "--version"], capture_output=True, text=True, check=True)
     names = [OURS] + [peer.name for peer in peers]

@@ -1,6 +1,6 @@
 """What a case must come to: arrays, where they lie, and what the verdict says. Knows no DICOM."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
@@ -66,7 +66,6 @@ class Case:
     why: str
     clause: str
     write: Callable[[Path], Truth]
-    tags: tuple = field(default=())
 
 
 CASES: list[Case] = []
