@@ -137,6 +137,10 @@ def recognise(block, parts, normalised):
 
 def diagnose(block, parts):
     """Why a block is none of the parts."""
+    sizes = {part.array.shape[1:] for part in parts}
+    planes = {np.moveaxis(block, axis, 0).shape[1:] for axis in range(3)}
+    if not sizes & (planes | {(x, y, *c) for y, x, *c in planes}):
+        return Verdict("mixed", f"planes of {shown({block.shape[1:]})}, slices are {shown(sizes)}")
     found = recognise(block, parts, False)
     if not any(found):
         if sum(f is not None for f in recognise(block, parts, True)) > len(block) // 2:
@@ -155,6 +159,10 @@ def diagnose(block, parts):
     if len(used) < whole:
         return Verdict("lost", f"{len(used)} of {whole} slices")
     return Verdict("misplaced", "slices in another order")
+
+
+def shown(shapes):
+    return " or ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
 
 
 def parts_of(truth):

@@ -47,8 +47,14 @@ def mount(binary, archive):
         try:
             yield root
         finally:
-            way = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
-            subprocess.run([*way, root], check=True, timeout=60)
+            unmount(root)
+
+
+def unmount(root):
+    """Takes a mount down; if someone still holds a file of it, as soon as they let go."""
+    way, lazily = (["umount"], "-l") if os.geteuid() == 0 else (["fusermount3", "-u"], "-z")
+    if subprocess.run([*way, root], timeout=60).returncode != 0:
+        subprocess.run([*way, lazily, root], check=True, timeout=60)
 
 
 def nifti(folder):
@@ -56,7 +62,8 @@ def nifti(folder):
     path = folder / "volume.nii"
     if nibabel is None or not path.exists():
         return None
-    image = nibabel.load(path)
+    # A map of the file would keep the mount busy.
+    image = nibabel.load(path, mmap=False)
     data = np.asarray(image.dataobj)
     if data.dtype.names:
         data = np.stack([data[name] for name in data.dtype.names], axis=-1)

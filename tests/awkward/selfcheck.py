@@ -56,6 +56,8 @@ def readers_verdicts():
     yield "times swapped", Truth([TIMES]), [volume(series[::-1], f)], "misplaced"
     yield "scaled", Truth([ONE]), [volume(a * 2, f)], "misscaled"
     yield "one slice scaled", Truth([ONE]), [volume(np.r_[a[:5], a[5:] + 7], f)], "misscaled"
+    tiled = a.reshape(2, 3, 24, 32).transpose(0, 2, 1, 3).reshape(1, 48, 96)
+    yield "tiles", Truth([ONE]), [volume(tiled, f)], "mixed"
     yield "merged", both, [volume(merged, f)], "mixed"
     yield "a slice twice", Truth([ONE]), [volume(a[[0, 1, 1, 2, 3, 4, 5]], f)], "mixed"
     yield "a slice short", Truth([ONE]), [volume(a[:5], f)], "lost"
