@@ -1,0 +1,69 @@
+//! Awkward series, written by `tests/awkward` with their truth: dicomfs is right on every one.
+//!
+//! `python tests/awkward/table.py` shows what other readers make of the same series.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{can_mount, skip};
+
+/// The Python of the clients' environment (`tests/clients/requirements.txt`), or the one in PATH,
+/// that has NumPy and pydicom; else the skip has been printed.
+fn python(test: &str) -> Option<PathBuf> {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-venv/bin/python");
+    for python in [venv, PathBuf::from("python3")] {
+        let probe = ["-c", "import numpy, pydicom"];
+        let found = Command::new(&python).args(probe).output();
+        if found.is_ok_and(|output| output.status.success()) {
+            return Some(python);
+        }
+    }
+    skip(
+        test,
+        "no Python with NumPy and pydicom (target/clients-venv)",
+        "DICOMFS_REQUIRE_CLIENTS",
+    );
+    None
+}
+
+/// Runs a program of `tests/awkward`.
+fn run(python: &Path, program: &str, args: &[&str]) -> Output {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/awkward");
+    Command::new(python)
+        // The tests leave nothing in the source tree.
+        .arg("-B")
+        .arg(dir.join(program))
+        .args(args)
+        .output()
+        .expect("Python starts")
+}
+
+#[test]
+fn the_comparison_tells_right_from_wrong() {
+    const NAME: &str = "the_comparison_tells_right_from_wrong";
+    let Some(python) = python(NAME) else { return };
+    let output = run(&python, "selfcheck.py", &[]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+}
+
+#[test]
+fn dicomfs_is_right_on_every_awkward_series() {
+    const NAME: &str = "dicomfs_is_right_on_every_awkward_series";
+    if !can_mount(NAME) {
+        return;
+    }
+    let Some(python) = python(NAME) else { return };
+    let dicomfs = env!("CARGO_BIN_EXE_dicomfs");
+    let args = ["--only", "dicomfs", "--dicomfs", dicomfs];
+    let output = run(&python, "table.py", &args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let told: Vec<&str> = stderr
+        .lines()
+        .filter(|line| !line.ends_with(": right"))
+        .collect();
+    println!("{}", told.join("\n"));
+    assert!(output.status.success(), "{}", told.join("\n"));
+}
