@@ -45,6 +45,18 @@ pub struct Instance {
     pub issues: Vec<HeaderIssue>,
 }
 
+impl Instance {
+    /// The value that holds for a frame, 0-based: its own, else the shared one.
+    pub fn of_frame<'a, T>(
+        &'a self,
+        frame_index: u32,
+        field: impl Fn(&'a FrameAttributes) -> Option<T>,
+    ) -> Option<T> {
+        let own = self.per_frame.get(frame_index as usize);
+        own.and_then(&field).or_else(|| field(&self.shared))
+    }
+}
+
 /// One item of the Segment Sequence (PS3.3 C.8.20.4).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {

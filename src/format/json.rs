@@ -112,6 +112,14 @@ struct JsonFrame<'a> {
     /// First row and column, 0-based, of the frame in the total pixel matrix.
     #[serde(skip_serializing_if = "Option::is_none")]
     matrix_position: Option<[i64; 2]>,
+    /// Referenced Segment Number of a segmentation's frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment_number: Option<u32>,
+    /// Diffusion b-value, s/mm2, and the direction of its gradient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b_value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gradient_lps: Option<[f64; 3]>,
     sop_instance_uid: Option<&'a str>,
     position_lps_mm: Option<[f64; 3]>,
     slope: f64,
@@ -218,15 +226,19 @@ pub(super) fn json_line<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
     let stored = frame.stored;
     let record = stored.and_then(|stored| volume.records.get(stored.record));
+    let source = record.map(|record| &record.instance).zip(stored);
     JsonFrame {
         file: record.map(|r| r.path.to_string_lossy().into_owned()),
         frame_number: stored.map(|stored| u64::from(stored.frame_index) + 1),
         tile: stored
             .and_then(|stored| stored.tile)
             .map(|tile| [tile.row, tile.column]),
-        matrix_position: record
-            .zip(stored)
-            .and_then(|(r, stored)| slide::matrix_position(&r.instance, stored.frame_index)),
+        matrix_position: source
+            .and_then(|(instance, stored)| slide::matrix_position(instance, stored.frame_index)),
+        segment_number: source.and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.segment_number)),
+        b_value: source.and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.diffusion_b_value)),
+        gradient_lps: source
+            .and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.diffusion_gradient)),
         sop_instance_uid: record.map(|r| r.instance.sop_instance_uid.as_str()),
         position_lps_mm: frame.position_lps_mm,
         slope: frame.slope,

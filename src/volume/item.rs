@@ -85,9 +85,7 @@ impl<'a> Item<'a> {
     /// The value that holds for this frame: its own, else the shared one.
     pub(super) fn get<T>(&self, field: impl Fn(&'a FrameAttributes) -> Option<T>) -> Option<T> {
         let record: &'a Record = self.record;
-        let instance = &record.instance;
-        let own = instance.per_frame.get(self.frame_index as usize);
-        own.and_then(&field).or_else(|| field(&instance.shared))
+        record.instance.of_frame(self.frame_index, field)
     }
 
     /// The numbers of a shown attribute of the instance, however many and whether whole or not.

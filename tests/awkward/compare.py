@@ -214,7 +214,7 @@ def compare(truth, volumes, error):
             times = list(times)
             if [pair for pair in order if pair in times] != times:
                 faults.append(Verdict("misplaced", "times in another order"))
-    unseen = [p for n, p in enumerate(parts) if n not in seen and not p.expected.is_copy]
+    unseen = [p for n, p in enumerate(parts) if n not in seen]
     if not unseen and not faults:
         return Verdict("right")
     if unseen and not faults:

@@ -26,8 +26,6 @@ class Expected:
     positions: np.ndarray | None = None
     tolerance: float = 0.0
     place_tolerance_mm: float = 1e-3
-    # The same voxels at the same places are in another volume: a reader may leave this one out.
-    is_copy: bool = False
 
     @property
     def is_placed(self):

@@ -17,9 +17,8 @@ pub(super) fn total_pixel_matrix(instance: &Instance) -> Option<[u64; 2]> {
 /// First row and column, 0-based, of a frame in the total pixel matrix: as the frame says, else by
 /// its number where the tiles are stored in order.
 pub(super) fn matrix_position(instance: &Instance, frame_index: u32) -> Option<[i64; 2]> {
-    let own = instance.per_frame.get(frame_index as usize);
-    let said = own.and_then(|own| own.total_matrix_position);
-    if let Some([column, row]) = said.or(instance.shared.total_matrix_position) {
+    let said = instance.of_frame(frame_index, |a| a.total_matrix_position);
+    if let Some([column, row]) = said {
         return Some([row.saturating_sub(1), column.saturating_sub(1)]);
     }
     let organization = instance.attributes.get("DimensionOrganizationType")?;
