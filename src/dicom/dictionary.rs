@@ -39,6 +39,10 @@ pub(crate) enum Kind {
     CharsetText,
     /// The same, and a backslash separates no values.
     SingleText,
+    /// A tag.
+    Pointer,
+    /// Whatever the private attribute is.
+    Private,
 }
 
 const fn kind(vr: &Vr) -> Kind {
@@ -47,6 +51,7 @@ const fn kind(vr: &Vr) -> Kind {
         b"DS" | b"FD" | b"FL" => Kind::Number,
         b"SH" | b"LO" | b"PN" => Kind::CharsetText,
         b"ST" | b"LT" | b"UT" => Kind::SingleText,
+        b"AT" => Kind::Pointer,
         _ => Kind::Text,
     }
 }
@@ -88,6 +93,7 @@ const fn vector(tag: Tag, keyword: &'static str, vr: &'static Vr) -> Attribute {
 
 const fn private(attribute: Attribute, creator: &'static str) -> Attribute {
     let mut attribute = attribute;
+    attribute.kind = Kind::Private;
     attribute.creator = creator;
     attribute
 }

@@ -102,6 +102,9 @@ pub(crate) struct Collector {
     cursor: usize,
     nested: Nested,
     private: Private,
+    /// Are private elements looked at? All that is read is of MR; other headers have as many,
+    /// which pass by at once.
+    reads_private: bool,
     extended_offsets: [Option<(u64, u64)>; 2],
 }
 
@@ -242,6 +245,39 @@ impl Collector {
         }
     }
 
+    /// What is wanted of an element of an item.
+    fn want_nested(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
+        match place {
+            Place::Groups(target) => match header.tag {
+                REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
+                tag if groups::is_read(tag, target) => Want::Enter(Place::Macro(target)),
+                _ => Want::Skip,
+            },
+            Place::PhilipsFrame => Want::Skip,
+            Place::Macro(target) if header.tag == DIFFUSION_GRADIENT_DIRECTION_SEQUENCE => {
+                Want::Enter(Place::Macro(target))
+            }
+            Place::RealWorld(_) if header.tag == MEASUREMENT_UNITS_CODE_SEQUENCE => {
+                Want::Enter(Place::RealWorldUnits)
+            }
+            Place::RealWorld(target) if header.tag == REAL_WORLD_VALUE_LUT_DATA => {
+                let frame = self.target(target);
+                frame.real_world_value_is_lut = frame.real_world_value.is_none();
+                Want::Skip
+            }
+            Place::Segment if header.tag == SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE => {
+                Want::Enter(Place::SegmentCategory)
+            }
+            Place::Segment if header.tag == SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE => {
+                Want::Enter(Place::SegmentType)
+            }
+            _ => {
+                self.place = dictionary::place_of_tag(header.tag);
+                self.want_value()
+            }
+        }
+    }
+
     /// Numbers of an attribute into `self.numbers`.
     fn read_numbers(
         &mut self,
@@ -352,7 +388,10 @@ impl Collector {
                     }
                     tags::SOP_CLASS_UID => self.instance.sop_class_uid = text.to_owned(),
                     tags::SOP_INSTANCE_UID => self.instance.sop_instance_uid = text.to_owned(),
-                    tags::MODALITY => self.instance.modality = text.to_owned(),
+                    tags::MODALITY => {
+                        self.instance.modality = text.to_owned();
+                        self.reads_private = text == "MR";
+                    }
                     tags::STUDY_INSTANCE_UID => self.instance.study_instance_uid = text.to_owned(),
                     tags::SERIES_INSTANCE_UID => {
                         self.instance.series_instance_uid = text.to_owned();
@@ -375,55 +414,34 @@ impl Collector {
 impl Sink for Collector {
     type Place = Place;
 
+    #[inline]
     fn want(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
         if !header.tag.0.is_multiple_of(2) {
-            return self.want_private(place, header);
+            return if self.reads_private {
+                self.want_private(place, header)
+            } else {
+                Want::Skip
+            };
         }
         match place {
             Place::Top => self.want_top(header),
-            Place::Groups(target) => match header.tag {
-                REAL_WORLD_VALUE_MAPPING_SEQUENCE => self.enter_real_world(target),
-                tag if groups::is_read(tag, target) => Want::Enter(Place::Macro(target)),
-                _ => Want::Skip,
-            },
-            Place::PhilipsFrame => Want::Skip,
-            Place::Macro(target) if header.tag == DIFFUSION_GRADIENT_DIRECTION_SEQUENCE => {
-                Want::Enter(Place::Macro(target))
-            }
-            Place::RealWorld(_) if header.tag == MEASUREMENT_UNITS_CODE_SEQUENCE => {
-                Want::Enter(Place::RealWorldUnits)
-            }
-            Place::RealWorld(target) if header.tag == REAL_WORLD_VALUE_LUT_DATA => {
-                let frame = self.target(target);
-                frame.real_world_value_is_lut = frame.real_world_value.is_none();
-                Want::Skip
-            }
-            Place::Segment if header.tag == SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE => {
-                Want::Enter(Place::SegmentCategory)
-            }
-            Place::Segment if header.tag == SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE => {
-                Want::Enter(Place::SegmentType)
-            }
-            _ => {
-                self.place = dictionary::place_of_tag(header.tag);
-                self.want_value()
-            }
+            _ => self.want_nested(place, header),
         }
     }
 
     fn value(&mut self, place: Place, header: &ElementHeader, value: &[u8], enc: Encoding) {
-        if private::is_creator(header.tag) {
-            return self.private_creator(place, header.tag, value);
-        }
         let Some(entry) = self.place else {
-            return;
+            // Nothing else is asked for that has no place in the table.
+            return self.private_creator(place, header.tag, value);
         };
         let attribute = &ATTRIBUTES[usize::from(entry)];
         let result = match attribute.kind {
-            _ if place == Place::Dimension => self.dimension(header.tag, value, enc),
-            _ if !attribute.creator.is_empty() => self.private_value(entry, header.vr, value, enc),
             Kind::Whole | Kind::Number => self.number_value(place, entry, header, value, enc),
-            _ => self.text_value(place, entry, value),
+            Kind::Private => self.private_value(entry, header.vr, value, enc),
+            Kind::Pointer => self.pointer(place, value, enc),
+            Kind::Text | Kind::CharsetText | Kind::SingleText => {
+                self.text_value(place, entry, value)
+            }
         };
         if result.is_err() {
             if place == Place::Top {

@@ -1,5 +1,7 @@
 //! Private attributes: blocks and creators, b-values, mosaics, the scale of Philips.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::dicom::limits::CSA_BYTES_MAX;
 use crate::dicom::testing::{Builder, data_dir};
@@ -302,5 +304,42 @@ fn real_files() {
         let expected = Some(Value::Float(f64::from(slope)));
         assert_eq!(shown.get("PhilipsScaleSlope"), expected, "{name}");
         assert_eq!(shown.get("PhilipsScaleIntercept"), Some(Value::Float(0.0)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn mutated_private_headers_do_not_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let segment = Builder::new(ENCODING)
+            .us(0x0062_0004, 1)
+            .words(0x0062_000D, &[1, 2, 3]);
+        let frame = Builder::new(ENCODING)
+            .text(0x2005_0014, "LO", "Philips MR Imaging DD 005")
+            .sequence(0x2005_140F, true, &[fl(Builder::new(ENCODING), 0x2005_100E, 1.0)]);
+        let mut bytes = start("MR", "ORIGINAL\\MOSAIC")
+            .text(0x0019_0010, "LO", "SIEMENS MR HEADER")
+            .us(0x0019_100A, 3)
+            .fd(0x0019_1029, &[0.0; 3])
+            .sequence(0x0020_9222, true, &[Builder::new(ENCODING).raw(0x0020_9165, "AT", &[0; 4])])
+            .text(0x0029_0010, "LO", "SIEMENS CSA HEADER")
+            .raw(0x0029_1010, "OB", &csa("3"))
+            .words(0x0054_0080, &[1; 40])
+            .sequence(0x0062_0002, false, &[segment])
+            .sequence(0x5200_9230, true, &[frame])
+            .bytes;
+        for (index, byte) in changes {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(Header::Instance(found)) = read_header(&bytes[..], bytes.len() as u64) {
+            prop_assert!(found.segments.len() <= bytes.len() / 8);
+            prop_assert!(found.mosaic.is_none_or(|mosaic| mosaic.slice_times_ms.len() <= 1024));
+        }
     }
 }

@@ -168,13 +168,13 @@ impl Collector {
     }
 
     /// Dimension Index Pointer: an AT is two US (PS3.5 6.2).
-    pub(super) fn dimension(
+    pub(super) fn pointer(
         &mut self,
-        tag: Tag,
+        place: Place,
         value: &[u8],
         enc: Encoding,
     ) -> Result<(), Malformed> {
-        if tag != Tag(0x0020, 0x9165) || value.is_empty() {
+        if place != Place::Dimension || value.is_empty() {
             return Ok(());
         }
         let (&[group, element], []) = value.as_chunks::<2>() else {

@@ -10,7 +10,7 @@ use super::super::element::{ElementHeader, Encoding, NO_VR, Vr};
 use super::super::value::{self, Malformed};
 use super::super::walk::Want;
 use super::{Collector, Place, frame, show};
-use crate::dicom::dictionary::{self, ATTRIBUTES};
+use crate::dicom::dictionary::{self, ATTRIBUTES, Kind};
 use crate::dicom::limits::{CSA_BYTES_MAX, PRIVATE_CREATOR_BYTES_MAX};
 use crate::dicom::{Mosaic, csa};
 
@@ -58,9 +58,9 @@ pub(super) struct Private {
     has_philips_frame: bool,
 }
 
-/// Is this an element that reserves a block?
-pub(super) fn is_creator(tag: Tag) -> bool {
-    !tag.0.is_multiple_of(2) && (0x10..=0xFF).contains(&tag.1)
+/// Is this element of an odd group one that reserves a block?
+fn is_creator(tag: Tag) -> bool {
+    (0x10..=0xFF).contains(&tag.1)
 }
 
 /// Which of the datasets with blocks a place is in.
@@ -119,14 +119,14 @@ impl Private {
 }
 
 impl Collector {
-    /// What is wanted of an element of an odd group. All that is read is of MR: other headers, with
-    /// as many private elements, pass by at once.
+    /// What is wanted of an element of an odd group.
+    #[inline(never)]
     pub(super) fn want_private(&mut self, place: Place, header: &ElementHeader) -> Want<Place> {
         self.place = None;
         let Some(level) = level(place) else {
             return Want::Skip;
         };
-        if self.instance.modality != "MR" || (level == 1 && self.private.has_philips_frame) {
+        if level == 1 && self.private.has_philips_frame {
             return Want::Skip;
         }
         let tag = header.tag;
@@ -221,14 +221,14 @@ impl Collector {
         }
         self.private.set(attribute.tag, &self.numbers)?;
         if attribute.shown {
-            show::numbers(&mut self.shown, entry, attribute.kind, &self.numbers);
+            show::numbers(&mut self.shown, entry, Kind::Number, &self.numbers);
         }
         Ok(())
     }
 
     /// Puts what private attributes have said where it counts.
     pub(super) fn finish_private(&mut self) {
-        let is_mosaic = self.instance.modality == "MR" && self.is_mosaic();
+        let is_mosaic = self.reads_private && self.is_mosaic();
         let shared = &mut self.instance.shared;
         shared.diffusion_b_value = shared.diffusion_b_value.or(self.private.b_value);
         shared.diffusion_gradient = shared.diffusion_gradient.or(self.private.gradient);
