@@ -197,7 +197,7 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
         }),
         segments: volume.segments.iter().map(JsonSegment::from).collect(),
         total_pixel_matrix: first.and_then(slide::total_pixel_matrix),
-        frames: volume.frames.iter().map(|f| frame(volume, f)).collect(),
+        frames: frames(volume),
         transfer_syntax: match transfer_syntaxes(volume).as_slice() {
             [] => OneOrMore::One(""),
             [one] => OneOrMore::One(one),
@@ -221,6 +221,20 @@ pub(super) fn json_line<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     })?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+fn frames(volume: &Volume) -> Vec<JsonFrame<'_>> {
+    let mut frames: Vec<_> = volume.frames.iter().map(|f| frame(volume, f)).collect();
+    // Some scanners write b-values of 0 into all that they make: that is no diffusion.
+    if !frames
+        .iter()
+        .any(|frame| frame.b_value.is_some_and(|b| b > 0.0))
+    {
+        for frame in &mut frames {
+            (frame.b_value, frame.gradient_lps) = (None, None);
+        }
+    }
+    frames
 }
 
 fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
