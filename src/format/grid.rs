@@ -3,9 +3,8 @@
 //! Settles once what all of them say alike: which axis is space, which is time and how long its
 //! steps are, where a spacing is known without an affine. Knows no format.
 
-use super::json::values_kind;
 use crate::dicom::Value;
-use crate::volume::{Dtype, Geometry, Transform, Variant, Volume};
+use crate::volume::{Dtype, Geometry, Transform, ValueKind, Variant, Volume};
 
 /// Steps and spacings outside this are not meant, in mm or s; also keeps them finite in float32.
 const STEP_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
@@ -174,5 +173,5 @@ fn pixel_spacing_mm(volume: &Volume) -> Option<[f64; 2]> {
 fn is_rgb(volume: &Volume, variant: Variant) -> bool {
     let is_stored_ybr =
         variant == Variant::Stored && volume.values.transform == Transform::YbrFullToRgb;
-    values_kind(volume) == "rgb" && !is_stored_ybr
+    volume.values.kind == ValueKind::Rgb && !is_stored_ybr
 }

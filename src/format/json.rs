@@ -279,7 +279,7 @@ pub(super) fn status_name(status: Status) -> &'static str {
 }
 
 /// What the values are, in a word.
-pub(super) fn values_kind(volume: &Volume) -> &'static str {
+fn values_kind(volume: &Volume) -> &'static str {
     match volume.values.kind {
         ValueKind::Modality => "modality",
         ValueKind::RealWorld => "real_world",

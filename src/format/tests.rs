@@ -14,7 +14,7 @@ use crate::dicom::{
     Attributes, FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation,
     PixelElement, Segment, Value,
 };
-use crate::volume::{Dtype, Finding, Geometry, Steps, Transform, Volume, build};
+use crate::volume::{Dtype, Finding, Geometry, Steps, Transform, ValueKind, Volume, build};
 
 /// A CT slice with a name that must not leave `volume.json`.
 fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
@@ -97,6 +97,9 @@ fn array(axes: &str, shape: &[u64], dtype: Dtype) -> Volume {
     volume.shape = shape.to_vec();
     volume.values.dtype = dtype;
     volume.values.transform = Transform::Identity;
+    if axes.ends_with('c') {
+        volume.values.kind = ValueKind::Rgb;
+    }
     let leading = &shape[..axes.find('y').unwrap()];
     let count = leading.iter().product::<u64>() as usize;
     volume.frames = vec![volume.frames[0].clone(); count];

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn shear_has_no_qform() {
         // mm off at the far corner of 101 slices of 1 mm, and whether a qform may still be given.
-        for (sheared_mm, is_given) in [(0.0, true), (5e-4, true), (0.01, false), (20.0, false)] {
+        for (sheared_mm, is_given) in [(0.0, true), (0.01, true), (0.05, false), (20.0, false)] {
             let mut affine = affine(
                 [[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]],
                 [1.0; 3],
