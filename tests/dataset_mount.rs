@@ -22,9 +22,12 @@ fn files_of(json: &Value) -> BTreeSet<String> {
     files.map(str::to_string).collect()
 }
 
-/// md5 of each file's frames in stored order, from one volume's `volume.stored.npy`. Tiles are put
-/// back into the frame that they were cut from.
-fn digests(volume: &Path) -> Result<HashMap<String, String>, String> {
+/// The stored frames of a file, by their 1-based number.
+type Frames = BTreeMap<u64, Vec<u8>>;
+
+/// Adds the frames of one volume's `volume.stored.npy` to those of the files they come from. Tiles
+/// are put back into the frame that they were cut from.
+fn gather(volume: &Path, files: &mut HashMap<String, Frames>) -> Result<(), String> {
     let json = read_json(&volume.join("volume.json"));
     let frames = json["frames"].as_array().expect("frames");
     let npy = fs::read(volume.join("volume.stored.npy")).map_err(|e| e.to_string())?;
@@ -33,14 +36,14 @@ fn digests(volume: &Path) -> Result<HashMap<String, String>, String> {
     let size = |keyword: &str| json["dicom"][keyword].as_u64().expect("a size") as usize;
     let shape = json["shape"].as_array().expect("a shape");
     let columns = shape.last().and_then(Value::as_u64).expect("columns") as usize;
-    let mut by_file: BTreeMap<&str, BTreeMap<u64, Vec<u8>>> = BTreeMap::new();
     for (frame, bytes) in frames.iter().zip(slab.chunks(frame_len)) {
         let Some(file) = frame["file"].as_str() else {
             assert!(bytes.iter().all(|byte| *byte == 0), "not stored, not zeros");
             continue;
         };
         let number = frame["frame_number"].as_u64().expect("frame_number");
-        let stored = by_file.entry(file).or_default().entry(number).or_default();
+        let stored = files.entry(file.to_string()).or_default();
+        let stored = stored.entry(number).or_default();
         let Some(tile) = frame["tile"].as_array() else {
             stored.extend_from_slice(bytes);
             continue;
@@ -54,15 +57,14 @@ fn digests(volume: &Path) -> Result<HashMap<String, String>, String> {
             stored[start..start + line_len].copy_from_slice(line);
         }
     }
-    let digest = |frames: BTreeMap<u64, Vec<u8>>| {
-        let mut md5 = Md5::new();
-        frames.values().for_each(|bytes| md5.update(bytes));
-        format!("{:x}", md5.finalize())
-    };
-    Ok(by_file
-        .into_iter()
-        .map(|(file, frames)| (file.to_string(), digest(frames)))
-        .collect())
+    Ok(())
+}
+
+/// md5 of a file's frames in stored order, whichever volumes they were in.
+fn digest(frames: &Frames) -> String {
+    let mut md5 = Md5::new();
+    frames.values().for_each(|bytes| md5.update(bytes));
+    format!("{:x}", md5.finalize())
 }
 
 /// Files that were left out as copies, and which file each is a copy of.
@@ -85,19 +87,22 @@ fn stored_values_equal_the_oracles() {
         return;
     }
     let mount = Mount::of(&data, &[]);
-    let mut seen: HashMap<String, Result<String, String>> = HashMap::new();
+    let mut failed: HashMap<String, String> = HashMap::new();
+    let mut gathered = HashMap::new();
     let mut volumes = 0;
     for entry in fs::read_dir(mount.root.join("series")).expect("series/") {
         let volume = entry.expect("an entry").path();
         volumes += 1;
-        match digests(&volume) {
-            Ok(digests) => seen.extend(digests.into_iter().map(|(file, md5)| (file, Ok(md5)))),
-            Err(why) => {
-                let files = files_of(&read_json(&volume.join("volume.json")));
-                seen.extend(files.into_iter().map(|file| (file, Err(why.clone()))));
-            }
+        if let Err(why) = gather(&volume, &mut gathered) {
+            let files = files_of(&read_json(&volume.join("volume.json")));
+            failed.extend(files.into_iter().map(|file| (file, why.clone())));
         }
     }
+    let mut seen: HashMap<String, Result<String, String>> = gathered
+        .iter()
+        .map(|(file, frames)| (file.clone(), Ok(digest(frames))))
+        .collect();
+    seen.extend(failed.into_iter().map(|(file, why)| (file, Err(why))));
     for (copy, original) in copies(&mount.root) {
         if let Some(of_original) = seen.get(&original).cloned() {
             seen.entry(copy).or_insert(of_original);

@@ -14,9 +14,9 @@ use crate::dicom::Value;
 /// More classes than this are no reconstructions but something that runs on.
 const RECONSTRUCTIONS_MAX: usize = 8;
 
-/// Splits a stack by part of the complex signal, by echo and by reconstruction: suffix and frames,
-/// best first. The suffix of the first is empty.
-pub(super) fn contrasts<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
+/// Splits a stack by part of the complex signal and by echo, best first, and each by reconstruction.
+/// The suffix of the first is empty; reconstructions have none of their own.
+pub(super) fn contrasts<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Vec<Item<'a>>>)> {
     let mut parts: BTreeMap<&'static str, Vec<Item<'a>>> = BTreeMap::new();
     for item in items {
         parts.entry(component(&item)).or_default().push(item);
@@ -27,9 +27,7 @@ pub(super) fn contrasts<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)
     for (index, (suffix, items)) in parts.into_iter().enumerate() {
         let suffix = if index == 0 { "" } else { suffix };
         for (echo, items) in echoes(items) {
-            for (reconstruction, items) in reconstructions(items) {
-                contrasts.push((format!("{suffix}{echo}{reconstruction}"), items));
-            }
+            contrasts.push((format!("{suffix}{echo}"), reconstructions(items)));
         }
     }
     contrasts
@@ -90,7 +88,7 @@ fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
 
 /// Splits frames that repeat positions by what tells reconstructions apart: the first of these
 /// attributes with several values each of which occurs at every position.
-fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
+fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<Vec<Item<'a>>> {
     const KEYS: [fn(&Item<'_>) -> String; 4] = [
         |item| item.image_type().join("\\"),
         |item| text(item, "ConvolutionKernel"),
@@ -98,7 +96,7 @@ fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
         |item| text(item, "SeriesDescription"),
     ];
     if !positions_repeat(&items) {
-        return vec![(String::new(), items)];
+        return vec![items];
     }
     for key in KEYS {
         let mut classes: BTreeMap<String, Vec<Item<'a>>> = BTreeMap::new();
@@ -117,13 +115,9 @@ fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
         classes.sort_by_cached_key(|class| {
             (Reverse(class.len()), class.iter().map(Item::tie_key).min())
         });
-        let suffixed = |(index, class)| match index {
-            0 => (String::new(), class),
-            _ => (format!("_a{}", index + 1), class),
-        };
-        return classes.into_iter().enumerate().map(suffixed).collect();
+        return classes;
     }
-    vec![(String::new(), items)]
+    vec![items]
 }
 
 /// A shown attribute as text; empty when absent.

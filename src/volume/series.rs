@@ -105,8 +105,9 @@ fn layouts<'a>(sets: Vec<Vec<Item<'a>>>) -> Vec<Layout<'a>> {
 
 /// Frames in parallel planes.
 fn stack<'a>(suffix: &str, items: Vec<Item<'a>>, layouts: &mut Vec<Layout<'a>>) {
-    for (contrast, items) in contrasts(items) {
-        for (index, layout) in arranged(items).into_iter().enumerate() {
+    for (contrast, reconstructions) in contrasts(items) {
+        let arranged = reconstructions.into_iter().flat_map(arranged);
+        for (index, layout) in arranged.enumerate() {
             let repeat = match index {
                 0 => String::new(),
                 _ => format!("_a{}", index + 1),

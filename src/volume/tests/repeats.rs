@@ -62,6 +62,17 @@ fn reconstructions_are_volumes() {
     assert_eq!(volume.shape, [9, 3, 4, 6]);
 }
 
+#[test]
+fn repeats_of_reconstructions_are_numbered_on() {
+    let records = repeated(3, |record, time| {
+        let class = i64::from(time == 2);
+        set(record, "SeriesNumber", Value::Int(class));
+    });
+    let volumes = volumes(records);
+    assert_eq!(outline(&volumes), [("", 3), ("_a2", 3), ("_a3", 3)]);
+    assert_eq!(numbers(&volumes[2]), [7, 8, 9]);
+}
+
 fn set(record: &mut Record, keyword: &str, value: Value) {
     let attributes = &mut record.instance.attributes;
     attributes.insert(keyword, &value).expect("known");
