@@ -3,30 +3,13 @@
 //! `python tests/awkward/table.py` shows what other readers make of the same series.
 
 mod common;
+#[path = "clients/venv.rs"]
+mod venv;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{can_mount, skip};
-
-/// The Python of the clients' environment (`tests/clients/requirements.txt`), or the one in PATH,
-/// that has NumPy and pydicom; else the skip has been printed.
-fn python(test: &str) -> Option<PathBuf> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-venv/bin/python");
-    for python in [venv, PathBuf::from("python3")] {
-        let probe = ["-c", "import numpy, pydicom"];
-        let found = Command::new(&python).args(probe).output();
-        if found.is_ok_and(|output| output.status.success()) {
-            return Some(python);
-        }
-    }
-    skip(
-        test,
-        "no Python with NumPy and pydicom (target/clients-venv)",
-        "DICOMFS_REQUIRE_CLIENTS",
-    );
-    None
-}
+use common::can_mount;
 
 /// Runs a program of `tests/awkward`.
 fn run(python: &Path, program: &str, args: &[&str]) -> Output {
@@ -43,7 +26,9 @@ fn run(python: &Path, program: &str, args: &[&str]) -> Output {
 #[test]
 fn the_comparison_tells_right_from_wrong() {
     const NAME: &str = "the_comparison_tells_right_from_wrong";
-    let Some(python) = python(NAME) else { return };
+    let Some(python) = venv::python(NAME) else {
+        return;
+    };
     let output = run(&python, "selfcheck.py", &[]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -55,7 +40,9 @@ fn dicomfs_is_right_on_every_awkward_series() {
     if !can_mount(NAME) {
         return;
     }
-    let Some(python) = python(NAME) else { return };
+    let Some(python) = venv::python(NAME) else {
+        return;
+    };
     let dicomfs = env!("CARGO_BIN_EXE_dicomfs");
     let args = ["--only", "dicomfs", "--dicomfs", dicomfs];
     let output = run(&python, "table.py", &args);

@@ -17,6 +17,7 @@ use dicomfs::archive::{self, Source};
 use dicomfs::cache::Cache;
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::fetch::Fetcher;
+use dicomfs::format::preview::Picture;
 use dicomfs::format::{json, metaimage, nifti, npy, nrrd, zarr};
 use dicomfs::fs::{Attr, Error, Fs, Kind, OpenMode, Parts, ReadReply};
 use dicomfs::tree::Tree;
@@ -183,10 +184,15 @@ fn dialects(series: &Series, volume: &Volume, model: &mut BTreeMap<String, Vec<u
     model.insert(at("volume.f32.nii"), nii(Variant::Cast(Dtype::F32), &f32s));
     let stored: Vec<u8> = series.stored.iter().flat_map(|v| v.to_le_bytes()).collect();
     model.insert(at("volume.stored.nii"), nii(Variant::Stored, &stored));
+    let mut picture = Picture::new(&Arc::new(volume.clone()));
     for (k, frame) in slab.chunks(slab.len() / series.shape[0]).enumerate() {
         let chunk = at(&format!("volume.zarr/0/c.{k}.0.0"));
         model.insert(chunk, frame.to_vec());
+        if picture.layout().frames().contains(&k) {
+            picture.add(k, frame).expect("a frame of the volume");
+        }
     }
+    model.insert(at("preview.png"), picture.png().expect("a picture"));
     let texts = [
         ("volume.json", json::volume_json(volume)),
         ("volume.nhdr", nrrd::header(volume)),
@@ -423,7 +429,7 @@ fn a_volume_lists_its_dialects_in_order() {
         (
             "",
             "volume.npy volume.raw volume.nii volume.nhdr volume.mhd volume.zarr volume.json \
-             frames dicom",
+             preview.png frames dicom",
         ),
         ("/volume.zarr", "zarr.json 0"),
         ("/volume.zarr/0", "zarr.json c.0.0.0 c.1.0.0"),

@@ -1,5 +1,8 @@
 //! The Python of the tested clients: made once a checkout from `tests/clients/requirements.txt`.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;

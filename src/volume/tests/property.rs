@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use crate::archive::Record;
-use crate::dicom::{FrameAttributes, Photometric, PixelElement};
+use crate::dicom::{FrameAttributes, Mosaic, Photometric, PixelElement, Value};
 use crate::volume::{Built, Status, Variant, build};
 
 /// Small sets, so that records collide in every way.
@@ -93,6 +93,7 @@ prop_compose! {
         bits in prop::sample::select(vec![(16_u16, 12_u16), (16, 16), (8, 8), (1, 1), (32, 32), (64, 64), (12, 12)]),
         flags in (any::<bool>(), 0..10_u8),
         shared in attributes(),
+        object in (0..12_u8, prop::option::weighted(0.2, (0..6_u32, prop::option::of(number())))),
         per_frame in prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(attributes(), 0..5)],
         size_bytes in prop_oneof![4 => Just(1 << 20), 1 => 0..3000_u64],
     ) -> Record {
@@ -101,6 +102,22 @@ prop_compose! {
         record.instance.series_instance_uid = ["", "9.1", "9.2"][usize::from(uids.1)].into();
         record.instance.transfer_syntax_uid = syntax.into();
         record.instance.modality = if mr { "MR" } else { "CT" }.into();
+        // Objects that stand alone are as likely as they collide with others.
+        let class = ["1.66.4", "1.66.7", "1.481.2", "1.20", "1.30"].get(usize::from(object.0));
+        if let Some(class) = class {
+            record.instance.sop_class_uid = format!("1.2.840.10008.5.1.4.1.{class}");
+        }
+        let series_number = Value::Int(i64::from(object.0 % 3));
+        let vector = Value::Ints(vec![1, 2, i64::from(object.0)]);
+        let attributes = &mut record.instance.attributes;
+        attributes.insert("SeriesNumber", &series_number).expect("known");
+        attributes.insert("SliceVector", &vector).expect("known");
+        attributes.insert("GridFrameOffsetVector", &vector).expect("known");
+        record.instance.mosaic = object.1.map(|(tiles, z)| Mosaic {
+            tiles,
+            slice_normal: z.map(|z| [0.0, 0.0, z]),
+            ..Mosaic::default()
+        });
         let image = image(&mut record);
         (image.rows, image.columns, image.number_of_frames) = size;
         image.photometric = photometric;
@@ -114,6 +131,9 @@ prop_compose! {
             _ => {}
         }
         record.instance.shared = shared;
+        if record.instance.mosaic.is_some() {
+            record.instance.shared.image_type = vec!["MOSAIC".into()];
+        }
         record.instance.per_frame = per_frame;
         record.identity.size_bytes = size_bytes;
         if let Some(location) = &mut record.instance.pixel_data {
@@ -142,13 +162,21 @@ fn text(built: &Built) -> String {
 
 fn check_frames(records: &[Arc<Record>], built: &Built) {
     let mut shown: BTreeMap<&PathBuf, Vec<u32>> = BTreeMap::new();
+    let mut tiles = BTreeSet::new();
     for volume in &built.volumes {
-        for frame in &volume.frames {
-            let path = &volume.records[frame.stored.unwrap().record].path;
-            shown
-                .entry(path)
-                .or_default()
-                .push(frame.stored.unwrap().frame_index);
+        for stored in volume.frames.iter().filter_map(|frame| frame.stored) {
+            let path = &volume.records[stored.record].path;
+            let frames = shown.entry(path).or_default();
+            match stored.tile {
+                None => frames.push(stored.frame_index),
+                // A frame that is shown in tiles counts once, and each tile is shown once.
+                Some(tile) => {
+                    assert!(tiles.insert((path, stored.frame_index, tile.row, tile.column)));
+                    if !frames.contains(&stored.frame_index) {
+                        frames.push(stored.frame_index);
+                    }
+                }
+            }
         }
     }
     let reported: BTreeSet<&PathBuf> = built.findings.iter().map(|f| &f.0).collect();
