@@ -60,6 +60,14 @@ fn set(mosaic: &mut Mosaic, element: &Element) -> Result<(), Damaged> {
             let slot = &mut mosaic.bandwidth_per_pixel_phase_encode_hz;
             *slot = slot.or(element.numbers()?.first().copied());
         }
+        b"B_value" => mosaic.b_value = element.numbers()?.first().copied(),
+        b"DiffusionGradientDirection" => {
+            let numbers = element.numbers()?;
+            // Images without diffusion have none, or zeros.
+            if numbers.iter().any(|part| *part != 0.0) {
+                mosaic.gradient = Some(unit_vector(&numbers).ok_or(Damaged)?);
+            }
+        }
         _ => {}
     }
     Ok(())

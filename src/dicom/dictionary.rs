@@ -299,6 +299,10 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     inner(Tag(0x0040, 0x9224), "RealWorldValueIntercept", b"FD"),
     inner(Tag(0x0040, 0x9225), "RealWorldValueSlope", b"FD"),
     private(
+        inner(Tag(0x0043, 0x002F), "GeImageType", b"SS"),
+        "GEMS_PARM_01",
+    ),
+    private(
         inner(Tag(0x0043, 0x0039), "GeBValue", b"IS"),
         "GEMS_PARM_01",
     ),

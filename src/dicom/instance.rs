@@ -89,6 +89,10 @@ pub struct Mosaic {
     pub phase_encoding_positive: Option<bool>,
     /// BandwidthPerPixelPhaseEncode, Hz.
     pub bandwidth_per_pixel_phase_encode_hz: Option<f64>,
+    /// B_value, s/mm2.
+    pub b_value: Option<f64>,
+    /// DiffusionGradientDirection: unit vector, LPS.
+    pub gradient: Option<[f64; 3]>,
 }
 
 /// Something wrong or assumed in a header.

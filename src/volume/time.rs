@@ -21,7 +21,7 @@ pub(super) struct TimeKey {
 }
 
 /// In the order they are tried.
-pub(super) const TIME_KEYS: [TimeKey; 8] = [
+pub(super) const TIME_KEYS: [TimeKey; 9] = [
     TimeKey {
         name: "TemporalPositionIdentifier",
         is_label: true,
@@ -41,6 +41,14 @@ pub(super) const TIME_KEYS: [TimeKey; 8] = [
         name: "AcquisitionTime",
         is_label: false,
         value: |item| item.get(|a| a.acquisition_time_ms),
+    },
+    TimeKey {
+        name: "FrameReferenceTime",
+        is_label: false,
+        value: |item| {
+            let numbers = item.numbers("FrameReferenceTime")?;
+            numbers.first().copied()
+        },
     },
     TimeKey {
         name: "DiffusionBValue",

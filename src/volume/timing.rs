@@ -23,6 +23,7 @@ pub(super) fn interval_s(frames: &[Item<'_>], keyword: &str) -> Option<f64> {
     let time_ms = |item: &Item<'_>| match keyword {
         "TriggerTime" => item.get(|a| a.trigger_time_ms),
         "ContentTime" => item.get(|a| a.content_time_ms),
+        "FrameReferenceTime" => item.numbers(keyword)?.first().copied(),
         _ if CLOCKS.contains(&keyword) => item.get(|a| a.acquisition_time_ms),
         _ => None,
     };

@@ -53,6 +53,8 @@ const WHOLE: &[Row] = &[
         &["0.0", "1450.5", " 725.25\0", "", ""],
     ),
     ("BandwidthPerPixelPhaseEncode", 1, &["27.778", "", ""]),
+    ("B_value", 1, &["1000", "", ""]),
+    ("DiffusionGradientDirection", 3, &["0.6", "0.0", "-0.8"]),
 ];
 
 fn whole() -> Mosaic {
@@ -62,6 +64,8 @@ fn whole() -> Mosaic {
         slice_times_ms: vec![0.0, 1450.5, 725.25],
         phase_encoding_positive: Some(true),
         bandwidth_per_pixel_phase_encode_hz: Some(27.778),
+        b_value: Some(1000.0),
+        gradient: Some([0.6, 0.0, -0.8]),
     }
 }
 
@@ -102,6 +106,9 @@ fn values_that_are_none_are_told_and_spoil_no_others() {
         (("PhaseEncodingDirectionPositive", 1, &["2"]), true),
         (("PhaseEncodingDirectionPositive", 1, &[]), false),
         (("MosaicRefAcqTimes", 0, &["1", "x"]), true),
+        (("DiffusionGradientDirection", 3, &["0", "0", "0"]), false),
+        (("DiffusionGradientDirection", 3, &["1", "1", "1"]), true),
+        (("B_value", 1, &["x"]), true),
         (("Unknown", 0, &["x"]), false),
     ] {
         let bytes = header(true, &[row, ("BandwidthPerPixelPhaseEncode", 1, &["20"])]);

@@ -74,6 +74,26 @@ fn b_values_of_each_vendor() {
 }
 
 #[test]
+fn parts_of_the_signal_of_ge() {
+    for (number, expected) in [
+        (0_i16, Some("MAGNITUDE")),
+        (1, Some("PHASE")),
+        (2, Some("REAL")),
+        (3, Some("IMAGINARY")),
+        (4, None),
+        (-1, None),
+    ] {
+        let dataset = mr().text(0x0043_0010, "LO", "GEMS_PARM_01");
+        let dataset = dataset.raw(0x0043_102F, "SS", &number.to_le_bytes());
+        let found = instance(&dataset).shared.complex_image_component;
+        assert_eq!(found.as_deref(), expected, "{number}");
+        let both = dataset.text(0x0008_9208, "CS", "MIXED");
+        let found = instance(&both).shared.complex_image_component;
+        assert_eq!(found.as_deref(), Some("MIXED"));
+    }
+}
+
+#[test]
 fn directions_of_siemens() {
     let of = |direction: &[f64]| {
         let dataset = mr().text(0x0019_0010, "LO", "SIEMENS MR HEADER");
@@ -290,6 +310,9 @@ fn real_files() {
             slice_times_ms: times.to_vec(),
             phase_encoding_positive: Some(true),
             bandwidth_per_pixel_phase_encode_hz: Some(27.778),
+            // No diffusion.
+            b_value: None,
+            gradient: None,
         };
         assert_eq!(of(name).mosaic, Some(expected), "{name}");
     }

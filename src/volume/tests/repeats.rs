@@ -194,3 +194,21 @@ fn pixels_tell_copies_under_other_uids() {
     let built = build_with(&records, &digests(8));
     assert_eq!(outline(&built.volumes), [("", 3), ("_a2", 1)]);
 }
+
+#[test]
+fn frame_reference_time_orders_dynamic_pet() {
+    let records = repeated(2, |record, time| {
+        // The series' time in every slice orders nothing.
+        record.instance.shared.acquisition_time_ms = Some(5000.0);
+        let at_ms = Value::Float((1 - time) as f64 * 60_000.0 + 30_000.0);
+        set(record, "FrameReferenceTime", at_ms);
+    });
+    let volume = only(records);
+    check(&volume, Status::Ok, &["time_axis"]);
+    assert_eq!(numbers(&volume), [4, 5, 6, 1, 2, 3]);
+    let steps = volume.steps.unwrap();
+    assert_eq!(
+        (steps.keyword, steps.interval_s),
+        ("FrameReferenceTime", Some(60.0))
+    );
+}

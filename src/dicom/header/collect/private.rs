@@ -20,6 +20,7 @@ const SIEMENS_DIFFUSION_GRADIENT_DIRECTION: Tag = Tag(0x0019, 0x000E);
 const SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE: Tag = Tag(0x0019, 0x0028);
 const SIEMENS_MOSAIC_REF_ACQ_TIMES: Tag = Tag(0x0019, 0x0029);
 const SIEMENS_CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x0010);
+const GE_IMAGE_TYPE: Tag = Tag(0x0043, 0x002F);
 const GE_B_VALUE: Tag = Tag(0x0043, 0x0039);
 const UIH_B_VALUE: Tag = Tag(0x0065, 0x0009);
 const PHILIPS_B_VALUE: Tag = Tag(0x2001, 0x0003);
@@ -52,6 +53,8 @@ pub(super) struct Private {
     /// there: creators count in their own dataset only.
     blocks: [Blocks; 3],
     b_value: Option<f64>,
+    /// Complex Image Component as GE says it.
+    component: Option<&'static str>,
     gradient: Option<[f64; 3]>,
     mosaic: Mosaic,
     has_scale: bool,
@@ -108,6 +111,11 @@ impl Private {
             }
             SIEMENS_B_VALUE | UIH_B_VALUE | PHILIPS_B_VALUE | GE_B_VALUE if first < 0.0 => {
                 return Err(Malformed);
+            }
+            GE_IMAGE_TYPE => {
+                let components = ["MAGNITUDE", "PHASE", "REAL", "IMAGINARY"];
+                let component = (0..4).position(|number| first == f64::from(number));
+                self.component = component.map(|index| components[index]);
             }
             GE_B_VALUE => self.b_value = Some(first % GE_B_VALUE_BIAS),
             SIEMENS_B_VALUE | UIH_B_VALUE | PHILIPS_B_VALUE => self.b_value = Some(first),
@@ -166,6 +174,7 @@ impl Collector {
             (
                 SIEMENS_B_VALUE
                 | SIEMENS_DIFFUSION_GRADIENT_DIRECTION
+                | GE_IMAGE_TYPE
                 | GE_B_VALUE
                 | UIH_B_VALUE
                 | PHILIPS_B_VALUE,
@@ -230,8 +239,15 @@ impl Collector {
     pub(super) fn finish_private(&mut self) {
         let is_mosaic = self.reads_private && self.is_mosaic();
         let shared = &mut self.instance.shared;
-        shared.diffusion_b_value = shared.diffusion_b_value.or(self.private.b_value);
-        shared.diffusion_gradient = shared.diffusion_gradient.or(self.private.gradient);
+        // What has an element of its own comes before what the CSA header says of it.
+        let b_value = self.private.b_value.or(self.private.mosaic.b_value);
+        let gradient = self.private.gradient.or(self.private.mosaic.gradient);
+        // GE's Image Type says nothing of the part of the signal.
+        if shared.complex_image_component.is_none() {
+            shared.complex_image_component = self.private.component.map(str::to_owned);
+        }
+        shared.diffusion_b_value = shared.diffusion_b_value.or(b_value);
+        shared.diffusion_gradient = shared.diffusion_gradient.or(gradient);
         if !is_mosaic {
             return;
         }
