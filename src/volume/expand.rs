@@ -38,11 +38,15 @@ const PARAMETRIC_MAP: &str = "1.2.840.10008.5.1.4.1.1.30";
 /// Nuclear Medicine Image Storage (PS3.3 A.5).
 const NUCLEAR_MEDICINE: &str = "1.2.840.10008.5.1.4.1.1.20";
 
-/// Objects that are complete in one instance: their frames never go together with those of
-/// another.
-pub(super) fn stands_alone(sop_class_uid: &str) -> bool {
-    is_segmentation(sop_class_uid)
-        || matches!(sop_class_uid, RT_DOSE | PARAMETRIC_MAP | NUCLEAR_MEDICINE)
+/// Whether an object is complete in one instance: its frames never go together with those of
+/// another. Dose and nuclear medicine may also be stored plane by plane.
+pub(super) fn stands_alone(image: &Item<'_>) -> bool {
+    let sop_class_uid = image.record.instance.sop_class_uid.as_str();
+    match sop_class_uid {
+        PARAMETRIC_MAP => true,
+        RT_DOSE | NUCLEAR_MEDICINE => image.image.number_of_frames > 1,
+        _ => is_segmentation(sop_class_uid),
+    }
 }
 
 /// The frames of an image, given as its first.

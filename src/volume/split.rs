@@ -81,7 +81,7 @@ pub(super) fn groups<'a>(images: Vec<Item<'a>>) -> Vec<Group<'a>> {
     let mut alike: BTreeMap<Key<'a>, Vec<Item<'a>>> = BTreeMap::new();
     for image in images {
         let (kind, items) = match expand(image) {
-            Expanded::Placed(items) if stands_alone(&image.record.instance.sop_class_uid) => {
+            Expanded::Placed(items) if stands_alone(&image) => {
                 let parts = parallel(items).into_iter();
                 groups.extend(parts.map(|items| Group {
                     kind: Kind::Alone,

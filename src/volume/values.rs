@@ -138,83 +138,98 @@ pub(super) struct Ruled {
 pub(super) fn rule(items: &[Item<'_>], findings: &mut Findings) -> Option<Ruled> {
     let first = items.first()?;
     let stored = stored_dtype(first.image)?;
-    let plain = |dtype, transform, kind| Ruled {
+    let ruled = |(dtype, transform, kind)| Ruled {
         values: Values {
             dtype,
             transform,
-            units: None,
+            units: units(first, kind),
             kind,
         },
         stored_dtype: stored,
         rescale: vec![(1.0, 0.0); items.len()],
     };
-    // A label map may have a palette to paint its labels with: they stay labels.
-    if is_segmentation(&first.record.instance.sop_class_uid) {
-        return Some(plain(stored, Transform::Identity, ValueKind::Segmentation));
-    }
-    let as_stored = || plain(stored, Transform::Identity, ValueKind::Stored);
-    let rgb = |dtype, transform| Some(plain(dtype, transform, ValueKind::Rgb));
-    match look(first.record, first.image) {
-        Look::Rgb => return rgb(stored, Transform::Identity),
-        Look::Ybr => return rgb(stored, Transform::YbrFullToRgb),
-        Look::Palette(Some(8)) => return rgb(Dtype::U8, Transform::Palette),
-        Look::Palette(Some(_)) => return rgb(Dtype::U16, Transform::Palette),
-        Look::Palette(None) => {
-            findings.push(
-                "malformed_palette",
-                "the descriptor is absent or not of 8 or 16 bits: indices are shown",
-            );
-            return Some(as_stored());
-        }
-        Look::Other(term) => {
-            findings.push(
-                "unsupported_photometric",
-                format!("{term}: stored samples are shown"),
-            );
-            return Some(as_stored());
-        }
-        Look::Monochrome1 | Look::Monochrome2 => {}
-    }
-    let table = |dtype| {
-        let mut ruled = plain(dtype, Transform::ModalityLut, ValueKind::Modality);
-        ruled.values.units = units(first, ValueKind::Modality);
-        Some(ruled)
-    };
-    match modality_lut_bits(first) {
-        Some(8) => return table(Dtype::U8),
-        Some(9..=16) => return table(Dtype::U16),
-        Some(bits) => {
-            findings.push(
-                "malformed_rescale",
-                format!("the Modality LUT has {bits} bits an entry: stored values are shown"),
-            );
-            return Some(as_stored());
-        }
-        None => {}
+    if let Some(without_slope) =
+        labels_or_colour(first, stored, findings).or_else(|| modality_lut(first, stored, findings))
+    {
+        return Some(ruled(without_slope));
     }
     let kind = kind(items);
     if let Some(detail) = malformed_rescale(items, kind) {
         findings.push("malformed_rescale", detail);
-        return Some(as_stored());
+        return Some(ruled((stored, Transform::Identity, ValueKind::Stored)));
     }
-    let has_table = |item: &Item<'_>| item.get(|a| a.real_world_value_is_lut.then_some(()));
     if kind == ValueKind::Modality && !items.iter().any(is_rescaled) {
-        if items.iter().any(|item| has_table(item).is_some()) {
-            findings.push(
-                "nonlinear_real_world_value",
-                "the Real World Value Mapping is a table, which is not applied",
-            );
-        } else if items
-            .iter()
-            .any(|item| item.get(|a| a.real_world_value).is_some())
-        {
-            findings.push(
-                "partial_real_world_value",
-                "not all frames have a Real World Value Mapping: none is applied",
-            );
-        }
+        report_unused_mapping(items, findings);
     }
     Some(linear(items, stored, kind, findings))
+}
+
+/// dtype, transform and kind of values that no slope applies to.
+type WithoutSlope = (Dtype, Transform, ValueKind);
+
+/// The rule for what is no monochrome image; `None` for one.
+fn labels_or_colour(
+    first: &Item<'_>,
+    stored: Dtype,
+    findings: &mut Findings,
+) -> Option<WithoutSlope> {
+    // A label map may have a palette to paint its labels with: they stay labels.
+    if is_segmentation(&first.record.instance.sop_class_uid) {
+        return Some((stored, Transform::Identity, ValueKind::Segmentation));
+    }
+    let rgb = |dtype, transform| Some((dtype, transform, ValueKind::Rgb));
+    let (code, why) = match look(first.record, first.image) {
+        Look::Monochrome1 | Look::Monochrome2 => return None,
+        Look::Rgb => return rgb(stored, Transform::Identity),
+        Look::Ybr => return rgb(stored, Transform::YbrFullToRgb),
+        Look::Palette(Some(8)) => return rgb(Dtype::U8, Transform::Palette),
+        Look::Palette(Some(_)) => return rgb(Dtype::U16, Transform::Palette),
+        Look::Palette(None) => (
+            "malformed_palette",
+            "the descriptor is absent or not of 8 or 16 bits: indices are shown".to_owned(),
+        ),
+        Look::Other(term) => (
+            "unsupported_photometric",
+            format!("{term}: stored samples are shown"),
+        ),
+    };
+    findings.push(code, why);
+    Some((stored, Transform::Identity, ValueKind::Stored))
+}
+
+/// The rule of a Modality LUT Sequence; `None` where there is none.
+fn modality_lut(first: &Item<'_>, stored: Dtype, findings: &mut Findings) -> Option<WithoutSlope> {
+    let table = |dtype| Some((dtype, Transform::ModalityLut, ValueKind::Modality));
+    match modality_lut_bits(first)? {
+        8 => table(Dtype::U8),
+        9..=16 => table(Dtype::U16),
+        bits => {
+            findings.push(
+                "malformed_rescale",
+                format!("the Modality LUT has {bits} bits an entry: stored values are shown"),
+            );
+            Some((stored, Transform::Identity, ValueKind::Stored))
+        }
+    }
+}
+
+/// Says why a Real World Value Mapping is there and not applied.
+fn report_unused_mapping(items: &[Item<'_>], findings: &mut Findings) {
+    let any = |test: &dyn Fn(&Item<'_>) -> bool| items.iter().any(test);
+    if any(&|item| {
+        item.get(|a| a.real_world_value_is_lut.then_some(()))
+            .is_some()
+    }) {
+        findings.push(
+            "nonlinear_real_world_value",
+            "the Real World Value Mapping is a table, which is not applied",
+        );
+    } else if any(&|item| item.get(|a| a.real_world_value).is_some()) {
+        findings.push(
+            "partial_real_world_value",
+            "not all frames have a Real World Value Mapping: none is applied",
+        );
+    }
 }
 
 /// Whether a frame states a Rescale (PS3.3 C.11.1).
@@ -351,6 +366,7 @@ fn units(item: &Item<'_>, kind: ValueKind) -> Option<String> {
         item.get(|a| a.units.clone()).filter(|_| is_same)
     };
     let stated = match kind {
+        ValueKind::Rgb | ValueKind::Segmentation | ValueKind::Stored => return None,
         ValueKind::Dose => text("DoseUnits"),
         ValueKind::RealWorld => item.get(|a| a.units.clone()),
         _ => text("Units")

@@ -155,6 +155,23 @@ fn doses_never_go_together() {
     check(&volumes[1], Status::Ok, &["split_from"]);
 }
 
+#[test]
+fn doses_stored_plane_by_plane_are_a_stack() {
+    let plane = |number: i64, z: f64, scaling: f64| {
+        slice_with(number, z, |record| {
+            record.instance.sop_class_uid = "1.2.840.10008.5.1.4.1.1.481.2".into();
+            set(record, "DoseGridScaling", Value::Float(scaling));
+        })
+    };
+    let volume = only(vec![plane(1, 4.0, 0.5), plane(2, 2.0, 0.25)]);
+    check(&volume, Status::Ok, &["mixed_rescale"]);
+    assert_eq!(volume.shape, [2, 4, 6]);
+    assert_eq!(
+        [volume.frames[0].slope, volume.frames[1].slope],
+        [0.25, 0.5]
+    );
+}
+
 fn nuclear(slices: Vec<i64>, spacing: f64, change: impl FnOnce(&mut Record)) -> Record {
     slice_with(1, 50.0, |record| {
         image(record).number_of_frames = slices.len() as u32;
