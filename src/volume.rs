@@ -135,7 +135,8 @@ pub struct Tile {
 pub struct Steps {
     /// Keyword of the attribute that orders them (`TriggerTime`, `DiffusionBValue`, ...).
     pub keyword: &'static str,
-    /// Its value at each entry, in the unit of the attribute (times in ms).
+    /// Its value at each entry, in the unit of the attribute (times in ms): of Acquisition Time and
+    /// Content Time, ms after the first entry; of Dimension Index Values, the rank from 1.
     pub values: Vec<f64>,
     /// Time from one entry to the next in seconds, where the entries are time points at even
     /// intervals.

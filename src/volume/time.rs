@@ -40,7 +40,7 @@ pub(super) const TIME_KEYS: [TimeKey; 9] = [
     TimeKey {
         name: "AcquisitionTime",
         is_label: false,
-        value: |item| item.get(|a| a.acquisition_time_ms),
+        value: timing::acquisition_ms,
     },
     TimeKey {
         name: "FrameReferenceTime",
@@ -68,7 +68,7 @@ pub(super) const TIME_KEYS: [TimeKey; 9] = [
     TimeKey {
         name: "ContentTime",
         is_label: false,
-        value: |item| item.get(|a| a.content_time_ms),
+        value: timing::content_ms,
     },
 ];
 
@@ -82,7 +82,7 @@ pub(super) fn time_axis<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
     let (last, keys) = TIME_KEYS.split_last()?;
     let by_key = |key: &TimeKey| {
         let ordered = order_slots(slots, key)?;
-        let values = ordered.first()?.iter().filter_map(key.value).collect();
+        let values = values(ordered.first()?, key);
         Some(on_axis(ordered, key.name, values, times))
     };
     // The moment of writing comes last of all.
@@ -90,6 +90,14 @@ pub(super) fn time_axis<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
     by_any
         .or_else(|| by_dimensions(slots, times))
         .or_else(|| by_key(last))
+}
+
+/// The values of a key at the frames of one position, in their order: of a clock, ms after the first.
+fn values(frames: &[Item<'_>], key: &TimeKey) -> Vec<f64> {
+    let values: Vec<f64> = frames.iter().filter_map(key.value).collect();
+    let is_clock = matches!(key.name, "AcquisitionTime" | "ContentTime");
+    let start = values.first().copied().filter(|_| is_clock).unwrap_or(0.0);
+    values.iter().map(|value| value - start).collect()
 }
 
 fn on_axis<'a>(
@@ -264,6 +272,11 @@ pub(super) fn by_instance_number<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'
 /// Each slot ordered by the key; `None` when it is absent somewhere, repeats within a position,
 /// or is a label that differs from position to position.
 fn order_slots<'a>(slots: &[Slot<'a>], key: &TimeKey) -> Option<Vec<Slot<'a>>> {
+    let values = || slots.iter().flatten().filter_map(key.value);
+    // Some with a date and some without: one of another day may lie anywhere among them.
+    if !key.is_label && values().any(timing::has_date) && !values().all(timing::has_date) {
+        return None;
+    }
     let mut labels: Option<Vec<f64>> = None;
     let mut ordered = Vec::with_capacity(slots.len());
     for slot in slots {
@@ -406,7 +419,7 @@ pub(super) fn by_rank<'a>(slots: &[Slot<'a>]) -> Option<Vec<Arrangement<'a>>> {
             .collect();
         arrangement.steps = (complete >= 2).then(|| Steps {
             keyword: key.name,
-            values: first.iter().filter_map(key.value).collect(),
+            values: values(&first, key),
             interval_s: timing::interval_s(&first, key.name),
         });
         arrangements.push(arrangement);

@@ -212,3 +212,25 @@ fn frame_reference_time_orders_dynamic_pet() {
         ("FrameReferenceTime", Some(60.0))
     );
 }
+
+#[test]
+fn time_runs_past_midnight() {
+    let night = |dates: [Option<&'static str>; 2]| {
+        repeated(2, move |record, time| {
+            let shared = &mut record.instance.shared;
+            shared.acquisition_time_ms = Some([86_399_000.0, 500.0][time as usize]);
+            if let Some(date) = dates[time as usize] {
+                set(record, "AcquisitionDate", Value::Text(date.into()));
+            }
+        })
+    };
+    let volume = only(night([Some("20261120"), Some("20261121")]));
+    check(&volume, Status::Ok, &["time_axis"]);
+    assert_eq!(numbers(&volume), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(volume.steps.unwrap().interval_s, Some(1.5));
+    // Without dates there is only the time of the day.
+    assert_eq!(numbers(&only(night([None, None]))), [4, 5, 6, 1, 2, 3]);
+    // One with and one without cannot be compared.
+    let volumes = volumes(night([Some("20261120"), None]));
+    assert_eq!(volumes[0].status, Status::Bad);
+}
