@@ -244,7 +244,8 @@ fn stored(suffix: String, items: Vec<Item<'_>>, why: Finding) -> Layout<'_> {
     // A position that only the instance states is not that of each of its frames.
     let is_placed = items.iter().all(|item| {
         let described = item.record.instance.per_frame.len();
-        item.shift_mm.is_some() || described == count || item.image.number_of_frames == 1
+        let frames = item.image.number_of_frames;
+        item.shift_mm.is_some() || described == frames as usize || frames == 1
     });
     let mut layout = Layout::new(items, (axis, count));
     layout.is_placed = is_placed;
