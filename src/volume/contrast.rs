@@ -8,11 +8,20 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::item::Item;
-use super::order::{covers_all_slots, positions_repeat};
+use super::order::{covers_slots, positions_repeat};
 use crate::dicom::Value;
 
 /// More classes than this are no reconstructions but something that runs on.
 const RECONSTRUCTIONS_MAX: usize = 8;
+
+/// More echoes than any sequence has.
+const ECHOES_MAX: usize = 128;
+
+/// The part of the positions at which an echo has to have a frame: the last slices may be missing.
+const ECHO_COVERAGE_MIN: f64 = 0.5;
+
+/// Echo times nearer than this are the same; real echoes are some 0.2 ms apart at least.
+const SAME_ECHO_MS: f64 = 0.05;
 
 /// Splits a stack by part of the complex signal and by echo, best first, and each by reconstruction.
 /// The suffix of the first is empty; reconstructions have none of their own.
@@ -53,27 +62,38 @@ fn component(item: &Item<'_>) -> &'static str {
     "_mag"
 }
 
-/// Splits by echo where positions repeat and every frame states its echo. The number in the
-/// suffix is the echo's rank.
+/// Splits by echo where positions repeat: by Echo Number(s) where that tells echoes apart, else by
+/// Echo Time, else by both. The number in the suffix is the echo's rank.
 fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
     let whole = |items| vec![(String::new(), items)];
-    let key = |item: &Item<'_>| {
-        let number = item.get(|a| a.echo_number);
-        let time = item.get(|a| a.echo_time_ms).filter(|ms| ms.is_finite());
-        // To a microsecond: headers round echo times differently from frame to frame.
-        let time_us = time.map(|ms| (ms * 1000.0).round() as i64);
-        (number.is_some() || time.is_some()).then_some((number, time_us))
-    };
-    let Some(keys) = items.iter().map(key).collect::<Option<Vec<_>>>() else {
-        return whole(items);
-    };
-    if keys.windows(2).all(|pair| pair[0] == pair[1]) || !positions_repeat(&items) {
+    if !positions_repeat(&items) {
         return whole(items);
     }
-    let mut echoes: BTreeMap<_, Vec<Item<'a>>> = BTreeMap::new();
-    for (key, item) in keys.into_iter().zip(items) {
-        echoes.entry(key).or_default().push(item);
-    }
+    let number = |item: &Item<'_>| item.get(|a| a.echo_number);
+    let clusters = echo_times(&items);
+    let time = |item: &Item<'_>| {
+        let ms = item.get(|a| a.echo_time_ms)?;
+        Some(clusters.partition_point(|end| *end < ms) as i64)
+    };
+    type Key = (Option<i64>, Option<i64>);
+    let keys: [&dyn Fn(&Item<'_>) -> Key; 3] = [
+        &|item| (number(item), None),
+        &|item| (None, time(item)),
+        &|item| (number(item), time(item)),
+    ];
+    let split = keys.iter().find_map(|key| {
+        let mut echoes: BTreeMap<Key, Vec<Item<'a>>> = BTreeMap::new();
+        for item in &items {
+            echoes.entry(key(item)).or_default().push(*item);
+        }
+        // A number or a time that most positions lack is that of single slices, not of an echo.
+        let is_echo = |echo: &Vec<Item<'a>>| covers_slots(&items, echo, ECHO_COVERAGE_MIN);
+        let is_split = (2..=ECHOES_MAX).contains(&echoes.len());
+        (is_split && echoes.values().all(is_echo)).then_some(echoes)
+    });
+    let Some(echoes) = split else {
+        return whole(items);
+    };
     let mut ranked: Vec<_> = echoes.into_values().enumerate().collect();
     ranked.sort_by_key(|(rank, items)| (Reverse(items.len()), *rank));
     ranked
@@ -84,6 +104,25 @@ fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
             _ => (format!("_e{}", rank + 1), items),
         })
         .collect()
+}
+
+/// The echo times of frames as clusters, by their ends in ms, ascending: headers round them
+/// differently from slice to slice.
+fn echo_times(items: &[Item<'_>]) -> Vec<f64> {
+    let times = items.iter().filter_map(|item| item.get(|a| a.echo_time_ms));
+    let mut times: Vec<f64> = times.filter(|ms| ms.is_finite()).collect();
+    times.sort_by(f64::total_cmp);
+    let clusters = times.chunk_by(|a, b| b - a <= SAME_ECHO_MS);
+    clusters
+        .filter_map(|cluster| cluster.last().copied())
+        .collect()
+}
+
+/// Whether frames have echo times that are not the same but for their rounding: lowest and highest.
+pub(super) fn mixed_echo_times(items: &[Item<'_>]) -> Option<(f64, f64)> {
+    let clusters = echo_times(items);
+    let (first, last) = (*clusters.first()?, *clusters.last()?);
+    (clusters.len() > 1).then_some((first, last))
 }
 
 /// Splits frames that repeat positions by what tells reconstructions apart: the first of these
@@ -107,7 +146,7 @@ fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<Vec<Item<'a>>> {
         if !is_split
             || !classes
                 .values()
-                .all(|class| covers_all_slots(&items, class))
+                .all(|class| covers_slots(&items, class, 1.0))
         {
             continue;
         }

@@ -161,9 +161,11 @@ fn slice_vector(image: &Item<'_>) -> Option<Vec<Vector>> {
     Some(slices.iter().map(along).collect())
 }
 
-/// Image Type of a Siemens image whose frame is a grid of slices.
+/// Image Type of an image whose frame is a grid of slices: MOSAIC of Siemens, VFRAME of United
+/// Imaging.
 pub(super) fn is_mosaic(image: &Item<'_>) -> bool {
-    image.image_type().iter().any(|term| term == "MOSAIC")
+    let is_grid = |term: &String| term == "MOSAIC" || term == "VFRAME";
+    image.image_type().iter().any(is_grid)
 }
 
 /// The slices of a MOSAIC. Its Image Position (Patient) is that of a single slice as large as the

@@ -121,6 +121,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "gaps that are whole multiples of the spacing",
     ),
     (
+        "mixed_echo_time",
+        Status::Warn,
+        "frames of one volume have other echo times",
+    ),
+    (
         "mixed_frame_of_reference",
         Status::Warn,
         "slices name different frames of reference",
@@ -134,6 +139,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "mosaic_not_split",
         Status::Bad,
         "each frame is a mosaic of slices, shown as it is",
+    ),
+    (
+        "moving_positions",
+        Status::Warn,
+        "slices move between time points: the affine is that of the first",
     ),
     (
         "no_geometry",

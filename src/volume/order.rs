@@ -5,9 +5,9 @@
 
 use super::Steps;
 use super::finding::Findings;
-use super::geometry::SAME_POSITION_MM;
+use super::geometry::{SAME_POSITION_MM, tolerance};
 use super::item::{Item, Orientation};
-use super::time::{TIME_KEYS, by_instance_number, by_label, by_rank, time_axis};
+use super::time::{TIME_KEYS, by_instance_number, by_label, by_rank, moving, time_axis};
 use super::vector::{dot, max_difference};
 
 /// Frames at one place may differ by this across the plane: the rounding of positions.
@@ -46,10 +46,18 @@ pub(super) fn arrange<'a>(items: Vec<Item<'a>>) -> Vec<Arrangement<'a>> {
     let Some(orientation) = items.first().and_then(Item::orientation) else {
         return Vec::new();
     };
-    let slots = slots(items, &orientation);
+    let slots = slots(items.clone(), &orientation);
     if slots.iter().all(|slot| slot.len() == 1) {
-        let items = slots.into_iter().flatten().collect();
-        return vec![Arrangement::new(items, 1, Findings::default())];
+        // Slices of several times between each other's are no stack. An acquisition in two parts
+        // may be one: where that fills the gaps evenly, it is.
+        let keys = match is_even(&slots, &orientation) {
+            true => &MOVING_KEYS[..1],
+            false => &MOVING_KEYS[..],
+        };
+        return moving(&items, &orientation, keys).unwrap_or_else(|| {
+            let items = slots.into_iter().flatten().collect();
+            vec![Arrangement::new(items, 1, Findings::default())]
+        });
     }
     let same_place = slots.iter().all(|slot| {
         let first = slot.first().and_then(Item::position).unwrap_or_default();
@@ -65,7 +73,20 @@ pub(super) fn arrange<'a>(items: Vec<Item<'a>>) -> Vec<Arrangement<'a>> {
             return arrangements;
         }
     }
-    deal_out(slots, &orientation, same_place)
+    moving(&items, &orientation, &MOVING_KEYS)
+        .unwrap_or_else(|| deal_out(slots, &orientation, same_place))
+}
+
+/// What names time points even where their slices are not at the same places.
+const MOVING_KEYS: [&str; 2] = ["TemporalPositionIdentifier", "AcquisitionNumber"];
+
+fn is_even(slots: &[Slot<'_>], orientation: &Orientation) -> bool {
+    let positions = slots.iter().filter_map(|slot| slot.first()?.position());
+    let along: Vec<f64> = positions.map(|p| dot(p, orientation.normal)).collect();
+    let gaps: Vec<f64> = along.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let mean = gaps.iter().sum::<f64>() / gaps.len().max(1) as f64;
+    gaps.iter()
+        .all(|gap| (gap - mean).abs() <= 2.0 * tolerance(mean))
 }
 
 /// Whether frames of one orientation lie in planes of which some repeat.
@@ -88,13 +109,13 @@ pub(super) fn repeated<'a>(items: &[Item<'a>]) -> Vec<Item<'a>> {
     repeated.flatten().collect()
 }
 
-/// Whether `part` has a frame at each of the positions of `whole`.
-pub(super) fn covers_all_slots(whole: &[Item<'_>], part: &[Item<'_>]) -> bool {
+/// Whether `part` has a frame at no less than this share of the positions of `whole`.
+pub(super) fn covers_slots(whole: &[Item<'_>], part: &[Item<'_>], share: f64) -> bool {
     let Some(orientation) = whole.first().and_then(Item::orientation) else {
         return false;
     };
-    let slots = |items: &[Item<'_>]| slots(items.to_vec(), &orientation).len();
-    slots(whole) == slots(part)
+    let count = |items: &[Item<'_>]| slots(items.to_vec(), &orientation).len() as f64;
+    count(part) >= share * count(whole)
 }
 
 /// Groups frames by distance along the normal, ascending.

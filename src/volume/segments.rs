@@ -2,8 +2,8 @@
 //!
 //! A binary or fractional segmentation stores a frame for a segment and a plane, and may leave out
 //! those in which there is nothing of the segment (PS3.3 A.51). Those are zeros here: no value is
-//! made up, since what is left out says that there is nothing. A label map has one frame
-//! a plane and needs none of this.
+//! made up, since what is left out says that there is nothing. A label map has one frame a plane, and
+//! may leave out empty planes too; it needs no axis.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,21 +18,18 @@ use crate::dicom::Segment;
 /// Most frames, stored or not, of one segmentation: segments and planes multiply.
 const CELLS_MAX: usize = 1 << 20;
 
-/// Segmentation Storage: binary or fractional.
-const SEGMENTATION: &str = "1.2.840.10008.5.1.4.1.1.66.4";
+/// Label Map Segmentation Storage.
+const LABEL_MAP: &str = "1.2.840.10008.5.1.4.1.1.66.7";
 
 /// A segmentation in volume order: C order over (s, z).
 pub(super) struct Segmented<'a> {
     pub(super) items: Vec<Item<'a>>,
     /// Described in the order of the axis.
     pub(super) segments: Vec<Segment>,
+    /// Entries of the `s` axis; `None` for a label map.
+    pub(super) count: Option<usize>,
     pub(super) slices: usize,
     pub(super) findings: Findings,
-}
-
-/// Whether the frames are of one segment each.
-pub(super) fn has_segment_axis(item: &Item<'_>) -> bool {
-    item.record.instance.sop_class_uid == SEGMENTATION
 }
 
 /// Arranges the frames of a segmentation, all in parallel planes; else says why not.
@@ -47,13 +44,25 @@ pub(super) fn arrange(items: Vec<Item<'_>>) -> Result<Segmented<'_>, Finding> {
         .ok_or_else(|| refuse("frames have no orientation"))?;
     let stored = items.len();
     let planes = slots(items, &orientation);
-    let numbered = |item: &Item<'_>| item.get(|a| a.segment_number);
+    let is_label_map = first.record.instance.sop_class_uid == LABEL_MAP;
+    // A label map has all segments in each frame: none of them has a number.
+    let numbered = |item: &Item<'_>| match is_label_map {
+        true => Some(0),
+        false => item.get(|a| a.segment_number),
+    };
     let all = planes.iter().flatten();
     if all.clone().any(|item| numbered(item).is_none()) {
         return Err(refuse("some frames name no segment"));
     }
-    let segments = described(&first, all.filter_map(numbered));
-    let planes = regular(planes, orientation.normal, segments.len())
+    let segments = match is_label_map {
+        true => first.record.instance.segments.clone(),
+        false => described(&first, all.filter_map(numbered)),
+    };
+    let rows: Vec<u32> = match is_label_map {
+        true => vec![0],
+        false => segments.iter().map(|segment| segment.number).collect(),
+    };
+    let planes = regular(planes, orientation.normal, rows.len())
         .ok_or_else(|| refuse("segments and planes are too many"))?;
     let mut cells: HashMap<(u32, usize), Item<'_>> = HashMap::with_capacity(stored);
     for (z, plane) in planes.iter().enumerate() {
@@ -64,19 +73,19 @@ pub(super) fn arrange(items: Vec<Item<'_>>) -> Result<Segmented<'_>, Finding> {
             }
         }
     }
-    let cell = |segment: &Segment, z: usize| {
+    let cell = |number: u32, z: usize| {
         let empty = || {
             planes[z].first().map(|item| Item {
                 is_empty: true,
                 ..*item
             })
         };
-        cells.get(&(segment.number, z)).copied().or_else(empty)
+        cells.get(&(number, z)).copied().or_else(empty)
     };
     let cell = &cell;
-    let items: Vec<Item<'_>> = segments
+    let items: Vec<Item<'_>> = rows
         .iter()
-        .flat_map(|segment| (0..planes.len()).filter_map(move |z| cell(segment, z)))
+        .flat_map(|number| (0..planes.len()).filter_map(move |z| cell(*number, z)))
         .collect();
     let mut findings = Findings::default();
     if items.len() > stored {
@@ -90,6 +99,7 @@ pub(super) fn arrange(items: Vec<Item<'_>>) -> Result<Segmented<'_>, Finding> {
         );
     }
     Ok(Segmented {
+        count: (!is_label_map).then_some(rows.len()),
         slices: planes.len(),
         items,
         segments,

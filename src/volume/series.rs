@@ -5,14 +5,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::assemble::{Layout, identity, records, volume};
-use super::contrast::contrasts;
+use super::contrast::{contrasts, mixed_echo_times};
 use super::duplicates::{Resolved, resolve};
 use super::expand::is_mosaic;
 use super::item::Item;
 use super::order::{Arrangement, arrange, repeated};
-use super::segments::{self, has_segment_axis};
+use super::segments;
 use super::split::{Kind, groups};
 use super::timing::slice_times_s;
+use super::values::is_segmentation;
 use super::{Built, Finding, PixelDigests, Volume};
 
 /// How many siblings a `split_from` finding names.
@@ -186,6 +187,12 @@ fn placed(arrangement: Arrangement<'_>) -> Layout<'_> {
             "Image Type says MOSAIC, but nothing says how its tiles lie: shown as it is",
         );
     }
+    if let Some((low, high)) = mixed_echo_times(&layout.items) {
+        layout.findings.push(
+            "mixed_echo_time",
+            format!("slices have echo times from {low} to {high} ms"),
+        );
+    }
     let mut frames_of_reference = layout
         .items
         .iter()
@@ -202,13 +209,16 @@ fn placed(arrangement: Arrangement<'_>) -> Layout<'_> {
 
 /// The frames of an instance that goes with no other.
 fn alone(suffix: String, items: Vec<Item<'_>>) -> Layout<'_> {
-    let is_segmented = items.first().is_some_and(has_segment_axis);
-    let mut layout = if is_segmented {
+    let uid = items
+        .first()
+        .map(|item| &item.record.instance.sop_class_uid);
+    let mut layout = if uid.is_some_and(|uid| is_segmentation(uid)) {
         match segments::arrange(items.clone()) {
             Ok(segmented) => {
                 let mut layout = Layout::new(segmented.items, ('z', segmented.slices));
-                let count = segmented.segments.len() as u64;
-                layout.leading.insert(0, ('s', count));
+                if let Some(count) = segmented.count {
+                    layout.leading.insert(0, ('s', count as u64));
+                }
                 layout.segments = segmented.segments;
                 layout.is_stack = true;
                 layout.findings = segmented.findings;

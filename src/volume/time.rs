@@ -1,15 +1,25 @@
 //! What orders frames that lie at the same positions: the `t` axis (DESIGN 1.1, 1.2).
 //!
 //! Each way says for itself when it holds; `order` tries them in turn. None guesses: where an
-//! attribute does not tell all frames of a position apart, the next one is tried.
+//! attribute does not tell all frames of a position apart, or the same for all positions, the next
+//! one is tried.
+
+mod coherent;
+mod dimensions;
+mod incomplete;
+mod moving;
 
 use super::Steps;
 use super::finding::Findings;
 use super::item::Item;
 use super::order::{Arrangement, Slot};
 use super::timing;
-use crate::archive::Record;
-use crate::dicom::{Instance, Value};
+use crate::dicom::Value;
+use coherent::{are_same_times, is_coherent, order_slots};
+use dimensions::order_by_dimensions;
+
+pub(super) use incomplete::{by_label, by_rank};
+pub(super) use moving::moving;
 
 /// An attribute that may tell time points apart.
 pub(super) struct TimeKey {
@@ -21,7 +31,7 @@ pub(super) struct TimeKey {
 }
 
 /// In the order they are tried.
-pub(super) const TIME_KEYS: [TimeKey; 9] = [
+pub(super) const TIME_KEYS: [TimeKey; 10] = [
     TimeKey {
         name: "TemporalPositionIdentifier",
         is_label: true,
@@ -56,6 +66,11 @@ pub(super) const TIME_KEYS: [TimeKey; 9] = [
         value: |item| item.get(|a| a.diffusion_b_value),
     },
     TimeKey {
+        name: "DiffusionGradientOrientation",
+        is_label: true,
+        value: |item| Some(direction_rank(item.get(|a| a.diffusion_gradient))),
+    },
+    TimeKey {
         name: "InversionTime",
         is_label: true,
         value: |item| item.get(|a| a.inversion_time_ms),
@@ -72,24 +87,98 @@ pub(super) const TIME_KEYS: [TimeKey; 9] = [
     },
 ];
 
-/// One volume with a leading t axis, when every position occurs as often and one attribute orders
-/// its frames strictly at each.
+/// A number for each direction of a diffusion gradient, to a thousandth; 0 without one.
+fn direction_rank(direction: Option<[f64; 3]>) -> f64 {
+    let Some(direction) = direction.filter(|d| d.iter().any(|part| *part != 0.0)) else {
+        return 0.0;
+    };
+    let step = |part: f64| (part.clamp(-1.0, 1.0) * 1000.0).round() + 1000.0;
+    direction
+        .iter()
+        .fold(0.0, |rank, part| rank * 2001.0 + step(*part))
+}
+
+/// One volume with a leading t axis, when every position occurs as often and one attribute, or two
+/// together, order its frames strictly at each.
 pub(super) fn time_axis<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'a>> {
     let times = slots.first()?.len();
     if times < 2 || slots.iter().any(|slot| slot.len() != times) {
         return None;
     }
-    let (last, keys) = TIME_KEYS.split_last()?;
+    // What names the time points also says which order of a clock is theirs.
+    let labels = TIME_KEYS.iter().filter(|key| key.is_label);
+    let named = labels.clone().find_map(|key| order_slots(slots, key));
+    let named = named.or_else(|| order_by_dimensions(slots));
     let by_key = |key: &TimeKey| {
         let ordered = order_slots(slots, key)?;
+        let is_sound = match &named {
+            _ if key.is_label => true,
+            Some(named) => are_same_times(&ordered, named),
+            None => is_coherent(&ordered, key),
+        };
         let values = values(ordered.first()?, key);
-        Some(on_axis(ordered, key.name, values, times))
+        let told = key.name.to_owned();
+        is_sound.then(|| on_axis(ordered, key.name, told, values))
     };
-    // The moment of writing comes last of all.
+    let (last, keys) = TIME_KEYS.split_last()?;
     let by_any = keys.iter().find_map(by_key);
+    // The moment of writing comes last of all.
     by_any
-        .or_else(|| by_dimensions(slots, times))
+        .or_else(|| labels.clone().find_map(|outer| by_two(slots, outer)))
+        .or_else(|| {
+            let ordered = order_by_dimensions(slots)?;
+            let keyword = "DimensionIndexValues";
+            let values = (1..=times).map(|rank| rank as f64).collect();
+            Some(on_axis(ordered, keyword, keyword.to_owned(), values))
+        })
         .or_else(|| by_key(last))
+}
+
+/// By two attributes: one that names groups of frames, the same at all positions (dynamics,
+/// b-values), and one that orders the frames of each group (phases, directions).
+fn by_two<'a>(slots: &[Slot<'a>], outer: &TimeKey) -> Option<Arrangement<'a>> {
+    let groups = groups(slots, outer)?;
+    if groups.len() < 2 {
+        return None;
+    }
+    let inner = TIME_KEYS.iter().filter(|key| key.name != outer.name);
+    inner.into_iter().find_map(|inner| {
+        let mut ordered: Vec<Slot<'a>> = vec![Vec::new(); slots.len()];
+        for (_, group) in &groups {
+            let part = order_slots(group, inner)?;
+            if !inner.is_label && !is_coherent(&part, inner) {
+                return None;
+            }
+            for (slot, more) in ordered.iter_mut().zip(part) {
+                slot.extend(more);
+            }
+        }
+        let values = values(ordered.first()?, outer);
+        let told = format!("{} and {}", outer.name, inner.name);
+        Some(on_axis(ordered, outer.name, told, values))
+    })
+}
+
+/// The frames of each slot by the value of a key, ascending: as many of each value at each position.
+fn groups<'a>(slots: &[Slot<'a>], key: &TimeKey) -> Option<Vec<(f64, Vec<Slot<'a>>)>> {
+    let mut groups: Vec<(f64, Vec<Slot<'a>>)> = Vec::new();
+    for (z, slot) in slots.iter().enumerate() {
+        for item in slot {
+            let value = (key.value)(item).filter(|value| value.is_finite())?;
+            let at = groups.binary_search_by(|group| group.0.total_cmp(&value));
+            let at = at.unwrap_or_else(|at| {
+                groups.insert(at, (value, vec![Vec::new(); slots.len()]));
+                at
+            });
+            groups.get_mut(at)?.1.get_mut(z)?.push(*item);
+        }
+        // A position that lacks a value, or adds one, ends it early: hostile archives have many.
+        let counts = |z: usize| groups.iter().map(move |group| group.1.get(z).map(Vec::len));
+        if !counts(0).eq(counts(z)) {
+            return None;
+        }
+    }
+    Some(groups)
 }
 
 /// The values of a key at the frames of one position, in their order: of a clock, ms after the first.
@@ -103,20 +192,23 @@ fn values(frames: &[Item<'_>], key: &TimeKey) -> Vec<f64> {
 fn on_axis<'a>(
     ordered: Vec<Slot<'a>>,
     keyword: &'static str,
+    told: String,
     values: Vec<f64>,
-    times: usize,
 ) -> Arrangement<'a> {
+    let first = ordered.first().map_or(&[][..], Vec::as_slice);
+    let times = first.len();
     let mut findings = Findings::default();
     findings.push(
         "time_axis",
-        format!("{times} frames at each position, in order of {keyword}"),
+        format!("{times} frames at each position, in order of {told}"),
     );
-    let mut arrangement = Arrangement::new(in_time(&ordered, times), times, findings);
-    arrangement.steps = Some(Steps {
-        interval_s: timing::interval_s(ordered.first().map_or(&[], Vec::as_slice), keyword),
+    let steps = Steps {
+        interval_s: timing::interval_s(first, keyword),
         keyword,
         values,
-    });
+    };
+    let mut arrangement = Arrangement::new(in_time(&ordered, times), times, findings);
+    arrangement.steps = Some(steps);
     arrangement
 }
 
@@ -129,89 +221,6 @@ fn in_time<'a>(ordered: &[Slot<'a>], times: usize) -> Vec<Item<'a>> {
                 .filter_map(move |slot| slot.get(time).copied())
         })
         .collect()
-}
-
-/// By what tells the frames of an instance apart where they lie at the same place: in lexical
-/// order, where it is unique at each position and the same at all.
-fn by_dimensions<'a>(slots: &[Slot<'a>], times: usize) -> Option<Arrangement<'a>> {
-    let vectors = Vectors::of(slots.first()?.first()?);
-    let mut labels: Option<Vec<Vec<i64>>> = None;
-    let mut ordered = Vec::with_capacity(slots.len());
-    for slot in slots {
-        let mut keyed: Vec<(Vec<i64>, Item<'a>)> = slot
-            .iter()
-            .map(|item| {
-                let key = index_values(item).or_else(|| vectors.at(item))?;
-                Some((key, *item))
-            })
-            .collect::<Option<_>>()?;
-        keyed.sort_by(|a, b| a.0.cmp(&b.0));
-        if keyed.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return None;
-        }
-        let keys: Vec<Vec<i64>> = keyed.iter().map(|entry| entry.0.clone()).collect();
-        if *labels.get_or_insert_with(|| keys.clone()) != keys {
-            return None;
-        }
-        ordered.push(keyed.into_iter().map(|(_, item)| item).collect());
-    }
-    let values = (1..=times).map(|rank| rank as f64).collect();
-    Some(on_axis(ordered, "DimensionIndexValues", values, times))
-}
-
-/// Dimension Index Values (0020,9157) without those that say where a frame lies.
-fn index_values(item: &Item<'_>) -> Option<Vec<i64>> {
-    /// Stack ID, In-Stack Position Number, Image Position (Patient).
-    const SPATIAL: [(u16, u16); 3] = [(0x0020, 0x9056), (0x0020, 0x9057), (0x0020, 0x0032)];
-    let pointers = &item.record.instance.dimension_pointers;
-    let values = item.get(|a| {
-        let values = a.dimension_index_values.as_slice();
-        (!values.is_empty()).then_some(values)
-    })?;
-    if values.len() != pointers.len() {
-        return None;
-    }
-    let told = values.iter().zip(pointers);
-    let told = told.filter(|(_, pointer)| !SPATIAL.contains(pointer));
-    Some(told.map(|(value, _)| i64::from(*value)).collect())
-}
-
-/// The vectors of a nuclear medicine image, one entry a frame, without that of slices (PS3.3
-/// C.8.4.8). Its frames go together with no other's.
-struct Vectors<'a> {
-    instance: &'a Instance,
-    entries: Vec<Vec<f64>>,
-}
-
-impl<'a> Vectors<'a> {
-    fn of(item: &Item<'a>) -> Self {
-        const KEYWORDS: [&str; 8] = [
-            "EnergyWindowVector",
-            "DetectorVector",
-            "PhaseVector",
-            "RotationVector",
-            "RRIntervalVector",
-            "TimeSlotVector",
-            "AngularViewVector",
-            "TimeSliceVector",
-        ];
-        let record: &'a Record = item.record;
-        let entries = KEYWORDS.iter().filter_map(|keyword| item.numbers(keyword));
-        Vectors {
-            instance: &record.instance,
-            entries: entries.collect(),
-        }
-    }
-
-    fn at(&self, item: &Item<'_>) -> Option<Vec<i64>> {
-        let is_same = std::ptr::eq(self.instance, &item.record.instance);
-        let index = item.frame_index as usize;
-        let entries = self.entries.iter();
-        let key: Vec<i64> = entries
-            .map(|vector| vector.get(index).map(|number| *number as i64))
-            .collect::<Option<_>>()?;
-        (is_same && !key.is_empty()).then_some(key)
-    }
 }
 
 /// GE writes functional series with no attribute of time at all, only Number of Temporal Positions
@@ -267,165 +276,4 @@ pub(super) fn by_instance_number<'a>(slots: &[Slot<'a>]) -> Option<Arrangement<'
         interval_s: None,
     });
     Some(arrangement)
-}
-
-/// Each slot ordered by the key; `None` when it is absent somewhere, repeats within a position,
-/// or is a label that differs from position to position.
-fn order_slots<'a>(slots: &[Slot<'a>], key: &TimeKey) -> Option<Vec<Slot<'a>>> {
-    let values = || slots.iter().flatten().filter_map(key.value);
-    // Some with a date and some without: one of another day may lie anywhere among them.
-    if !key.is_label && values().any(timing::has_date) && !values().all(timing::has_date) {
-        return None;
-    }
-    let mut labels: Option<Vec<f64>> = None;
-    let mut ordered = Vec::with_capacity(slots.len());
-    for slot in slots {
-        let mut keyed = keyed(slot, key)?;
-        keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-        if keyed.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-            return None;
-        }
-        if key.is_label {
-            let values: Vec<f64> = keyed.iter().map(|(value, _)| *value).collect();
-            if *labels.get_or_insert_with(|| values.clone()) != values {
-                return None;
-            }
-        }
-        ordered.push(keyed.into_iter().map(|(_, item)| item).collect());
-    }
-    Some(ordered)
-}
-
-fn keyed<'a>(slot: &Slot<'a>, key: &TimeKey) -> Option<Vec<(f64, Item<'a>)>> {
-    slot.iter()
-        .map(|item| {
-            (key.value)(item)
-                .filter(|value| value.is_finite())
-                .map(|value| (value, *item))
-        })
-        .collect()
-}
-
-/// Where positions repeat irregularly: a label that occurs at most once at each position splits
-/// the frames. Complete time points stay together, each incomplete one is on its own.
-pub(super) fn by_label<'a>(slots: &[Slot<'a>]) -> Option<Vec<Arrangement<'a>>> {
-    TIME_KEYS
-        .iter()
-        .filter(|key| key.is_label)
-        .find_map(|key| split_by(slots, key))
-}
-
-fn split_by<'a>(slots: &[Slot<'a>], key: &TimeKey) -> Option<Vec<Arrangement<'a>>> {
-    let mut groups: Vec<(f64, Vec<Item<'a>>)> = Vec::new();
-    for slot in slots {
-        let mut keyed = keyed(slot, key)?;
-        keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-        if keyed.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-            return None;
-        }
-        for (value, item) in keyed {
-            match groups.binary_search_by(|group| group.0.total_cmp(&value)) {
-                Ok(index) => groups[index].1.push(item),
-                Err(index) => groups.insert(index, (value, vec![item])),
-            }
-        }
-    }
-    let (complete, incomplete): (Vec<_>, Vec<_>) = groups
-        .into_iter()
-        .partition(|(_, items)| items.len() == slots.len());
-    let mut arrangements = Vec::new();
-    let times = complete.len();
-    let mut findings = Findings::default();
-    if times >= 2 {
-        findings.push(
-            "incomplete_time_point",
-            format!(
-                "{times} time points by {} are whole, {} lack slices and stand alone",
-                key.name,
-                incomplete.len()
-            ),
-        );
-    }
-    if times >= 1 {
-        let values = complete.iter().map(|(value, _)| *value).collect();
-        let items = complete.into_iter().flat_map(|(_, items)| items).collect();
-        let mut arrangement = Arrangement::new(items, times, findings.clone());
-        let first: Vec<Item<'a>> = arrangement
-            .items
-            .iter()
-            .step_by(slots.len())
-            .copied()
-            .collect();
-        arrangement.steps = (times >= 2).then(|| Steps {
-            keyword: key.name,
-            values,
-            interval_s: timing::interval_s(&first, key.name),
-        });
-        arrangements.push(arrangement);
-    }
-    for (_, items) in incomplete {
-        arrangements.push(Arrangement::new(items, 1, findings.clone()));
-    }
-    Some(arrangements)
-}
-
-/// Where only the last time points lack slices and a clock orders the frames: all frames of a time
-/// point come before all of the next, so that the rank at a position is the time point.
-pub(super) fn by_rank<'a>(slots: &[Slot<'a>]) -> Option<Vec<Arrangement<'a>>> {
-    let complete = slots.iter().map(Vec::len).min()?;
-    let most = slots.iter().map(Vec::len).max()?;
-    if complete == most {
-        return None;
-    }
-    let clocks = TIME_KEYS.iter().filter(|key| !key.is_label);
-    clocks.into_iter().find_map(|key| {
-        let ordered = order_slots(slots, key)?;
-        let ranks: Vec<Vec<Item<'a>>> = (0..most)
-            .map(|rank| {
-                ordered
-                    .iter()
-                    .filter_map(|slot| slot.get(rank).copied())
-                    .collect()
-            })
-            .collect();
-        let ends = |rank: &Vec<Item<'a>>| {
-            let values = || rank.iter().filter_map(key.value);
-            (
-                values().fold(f64::INFINITY, f64::min),
-                values().fold(f64::NEG_INFINITY, f64::max),
-            )
-        };
-        let ends: Vec<(f64, f64)> = ranks.iter().map(ends).collect();
-        if ends.windows(2).any(|pair| pair[0].1 >= pair[1].0) {
-            return None;
-        }
-        let mut findings = Findings::default();
-        findings.push(
-            "incomplete_time_point",
-            format!(
-                "{complete} time points by {} are whole, {} lack slices and stand alone",
-                key.name,
-                most - complete
-            ),
-        );
-        let mut arrangements = Vec::new();
-        let (whole, partial) = ranks.split_at(complete);
-        let items = whole.iter().flatten().copied().collect();
-        let mut arrangement = Arrangement::new(items, complete, findings.clone());
-        let first: Vec<Item<'a>> = whole
-            .iter()
-            .filter_map(|rank| rank.first())
-            .copied()
-            .collect();
-        arrangement.steps = (complete >= 2).then(|| Steps {
-            keyword: key.name,
-            values: values(&first, key),
-            interval_s: timing::interval_s(&first, key.name),
-        });
-        arrangements.push(arrangement);
-        for rank in partial {
-            arrangements.push(Arrangement::new(rank.clone(), 1, findings.clone()));
-        }
-        Some(arrangements)
-    })
 }

@@ -232,8 +232,14 @@ fn report_unused_mapping(items: &[Item<'_>], findings: &mut Findings) {
     }
 }
 
-/// Whether a frame states a Rescale (PS3.3 C.11.1).
+/// Whether a frame states a Rescale (PS3.3 C.11.1). The Identity Pixel Value Transformation
+/// (PS3.3 C.7.6.16.2.9b), of unspecified units, is there to leave the values to the Real World
+/// Value Mapping.
 fn is_rescaled(item: &Item<'_>) -> bool {
+    let is_unspecified = item.get(|a| a.rescale_type.as_deref()).map(str::trim) == Some("US");
+    if is_unspecified && stated_rescale(item, ValueKind::Modality) == (1.0, 0.0) {
+        return false;
+    }
     item.get(|a| a.rescale_slope.or(a.rescale_intercept))
         .is_some()
 }

@@ -234,3 +234,196 @@ fn time_runs_past_midnight() {
     let volumes = volumes(night([Some("20261120"), None]));
     assert_eq!(volumes[0].status, Status::Bad);
 }
+
+/// The delays of gated shots: other for each frame, and in no order.
+fn delay_ms(number: i64) -> f64 {
+    ((number * number * 7919 + 17 * number) % 997) as f64
+}
+
+#[test]
+fn delays_of_gated_shots_order_nothing() {
+    let gated = |named: bool| {
+        repeated(4, move |record, time| {
+            let shared = &mut record.instance.shared;
+            let number = shared.instance_number.unwrap();
+            shared.trigger_time_ms = Some(delay_ms(number));
+            shared.content_time_ms = Some(delay_ms(number * 31));
+            shared.acquisition_number = named.then_some(time);
+        })
+    };
+    let volume = only(gated(true));
+    check(&volume, Status::Ok, &["time_axis"]);
+    assert_eq!(numbers(&volume), (1..=12).collect::<Vec<_>>());
+    assert_eq!(volume.steps.unwrap().keyword, "AcquisitionNumber");
+    // With nothing else there is no time axis.
+    let volumes = volumes(gated(false));
+    assert_eq!(volumes.len(), 4);
+    check(
+        &volumes[0],
+        Status::Bad,
+        &["duplicate_positions", "split_from"],
+    );
+}
+
+#[test]
+fn a_clock_that_agrees_with_the_names_comes_first() {
+    // Phases whose delays follow the numbers of acquisition, in another order.
+    let volume = only(repeated(3, |record, time| {
+        let shared = &mut record.instance.shared;
+        let z = (shared.instance_number.unwrap() - 1) % 3;
+        shared.trigger_time_ms = Some([200.0, 0.0, 100.0][time as usize] + z as f64 * 90.0);
+        shared.acquisition_number = Some(time);
+    }));
+    assert_eq!(numbers(&volume), [4, 5, 6, 7, 8, 9, 1, 2, 3]);
+    assert_eq!(volume.steps.unwrap().keyword, "TriggerTime");
+}
+
+#[test]
+fn two_attributes_order_phases_of_dynamics() {
+    // Two dynamics of three phases.
+    let volume = only(repeated(6, |record, time| {
+        let shared = &mut record.instance.shared;
+        shared.temporal_position = Some(1 - time % 2);
+        shared.trigger_time_ms = Some((time / 2) as f64 * 50.0);
+    }));
+    check(&volume, Status::Ok, &["time_axis"]);
+    let first_slices: Vec<i64> = numbers(&volume).into_iter().step_by(3).collect();
+    assert_eq!(first_slices, [4, 10, 16, 1, 7, 13]);
+    let steps = volume.steps.unwrap();
+    assert_eq!(steps.values, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(steps.interval_s, None);
+    // As many b-values at each position, each with its directions; one position lacks one.
+    let diffusion = |directions: usize| {
+        repeated(4, move |record, time| {
+            let shared = &mut record.instance.shared;
+            shared.diffusion_b_value = Some([0.0, 500.0, 500.0, 1000.0][time as usize]);
+            let direction = [[0.0; 3], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]];
+            shared.diffusion_gradient = Some(direction[time as usize % directions]);
+        })
+    };
+    let volume = only(diffusion(4));
+    check(&volume, Status::Ok, &["time_axis"]);
+    assert_eq!(volume.steps.unwrap().values, [0.0, 500.0, 500.0, 1000.0]);
+    assert_eq!(volumes(diffusion(1))[0].status, Status::Bad);
+}
+
+#[test]
+fn directions_alone_order_diffusion() {
+    let volume = only(repeated(3, |record, time| {
+        let directions = [[0.0; 3], [0.6, 0.8, 0.0], [-0.6, 0.8, 0.0]];
+        record.instance.shared.diffusion_gradient = Some(directions[time as usize]);
+    }));
+    check(&volume, Status::Ok, &["time_axis"]);
+    assert_eq!(numbers(&volume), [1, 2, 3, 7, 8, 9, 4, 5, 6]);
+}
+
+/// Three times of four slices; each time moved along and across the slices.
+fn moved(by_mm: f64, label: impl Fn(&mut FrameAttributes, i64)) -> Vec<Record> {
+    let one = |n: i64| {
+        let time = n / 4;
+        slice_with(
+            n + 1,
+            (n % 4) as f64 * 2.0 + time as f64 * by_mm,
+            |record| {
+                let shared = &mut record.instance.shared;
+                shared.image_position.as_mut().unwrap()[0] += time as f64 * by_mm;
+                label(shared, time);
+            },
+        )
+    };
+    (0..12).map(one).collect()
+}
+
+#[test]
+fn time_points_that_moved() {
+    type Label = fn(&mut FrameAttributes, i64);
+    let labels: [Label; 2] = [
+        |a, time| a.temporal_position = Some(time),
+        |a, time| a.acquisition_number = Some(time),
+    ];
+    for label in labels {
+        let volume = only(moved(0.05, label));
+        check(&volume, Status::Warn, &["time_axis", "moving_positions"]);
+        assert_eq!(volume.axes, "tzyx");
+        assert_eq!(numbers(&volume), (1..=12).collect::<Vec<_>>());
+        assert_eq!(volume.geometry.unwrap().affine_lps[2], [0.0, 0.0, 2.0, 0.0]);
+        // A part of a slice that is too much for one affine.
+        let volumes = volumes(moved(0.7, label));
+        assert_eq!(outline(&volumes), [("", 4), ("_a2", 4), ("_a3", 4)]);
+        check(&volumes[1], Status::Ok, &["split_from"]);
+        let origin = volumes[1].geometry.as_ref().unwrap().affine_lps[2][3];
+        assert_eq!(origin, 0.7);
+    }
+}
+
+#[test]
+fn an_acquisition_in_two_parts_is_one_stack() {
+    // Odd and even slices.
+    let interleaved: Vec<Record> = (0..8)
+        .map(|n| {
+            slice_with(n + 1, n as f64, |record| {
+                record.instance.shared.acquisition_number = Some(n % 2);
+            })
+        })
+        .collect();
+    check(&only(interleaved), Status::Ok, &[]);
+    // Slabs side by side, one of them with a gap.
+    let slabs: Vec<Record> = [0.0, 1.0, 2.0, 5.0, 6.0, 7.0]
+        .into_iter()
+        .zip(1..)
+        .map(|(z, n)| {
+            slice_with(n, z, |record| {
+                record.instance.shared.temporal_position = Some(i64::from(z > 2.0));
+            })
+        })
+        .collect();
+    check(&only(slabs), Status::Warn, &["missing_slices"]);
+}
+
+#[test]
+fn labels_come_before_clocks() {
+    // Each slice is acquired with the b-values, or inversion times, in another order.
+    type Label = fn(&mut FrameAttributes, f64);
+    let labels: [Label; 2] = [
+        |a, value| a.diffusion_b_value = Some(value),
+        |a, value| a.inversion_time_ms = Some(value),
+    ];
+    for label in labels {
+        let volume = only(repeated(3, |record, time| {
+            let shared = &mut record.instance.shared;
+            let z = (shared.instance_number.unwrap() - 1) % 3;
+            label(shared, time as f64 * 500.0);
+            shared.acquisition_time_ms = Some((z * 10 + (time + z) % 3) as f64);
+            shared.trigger_time_ms = Some(((time + 2 * z) % 3) as f64);
+        }));
+        check(&volume, Status::Ok, &["time_axis"]);
+        assert_eq!(numbers(&volume), (1..=9).collect::<Vec<_>>());
+        assert_eq!(volume.steps.unwrap().values, [0.0, 500.0, 1000.0]);
+    }
+}
+
+#[test]
+fn echo_times_that_differ_a_little() {
+    let jittered = |number: i64| (number % 7) as f64 * 0.003;
+    // Numbers tell the echoes apart; times differ from slice to slice.
+    let records = repeated(2, |record, echo| {
+        let shared = &mut record.instance.shared;
+        let jitter = jittered(shared.instance_number.unwrap());
+        shared.echo_number = Some(echo + 1);
+        shared.echo_time_ms = Some(4.6 * (echo + 1) as f64 + jitter);
+    });
+    assert_eq!(outline(&volumes(records)), [("", 3), ("_e2", 3)]);
+    // One echo at several times.
+    let volume = only(repeated(3, |record, time| {
+        let shared = &mut record.instance.shared;
+        shared.echo_time_ms = Some(30.0 + jittered(shared.instance_number.unwrap()));
+        shared.temporal_position = Some(time);
+    }));
+    check(&volume, Status::Ok, &["time_axis"]);
+    // Echoes from slice to slice are no series of echoes, and no plain stack either.
+    let volume = only(repeated(1, |record, _| {
+        let shared = &mut record.instance.shared;
+        shared.echo_time_ms = Some([5.0, 10.0, 5.0][shared.instance_number.unwrap() as usize - 1]);
+    }));
+    check(&volume, Status::Warn, &["mixed_echo_time"]);
+}

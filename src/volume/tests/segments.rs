@@ -109,3 +109,14 @@ fn label_maps_need_no_axis() {
     assert_eq!(stored(&volume), [Some(1), Some(0)]);
     assert_eq!(volume.segments.len(), 2);
 }
+
+#[test]
+fn planes_that_a_label_map_leaves_out_are_zeros() {
+    let mut record = segmentation(&[(1, 4.0), (1, 0.0), (1, 2.0), (1, 3.0)], &[1, 2]);
+    record.instance.sop_class_uid = "1.2.840.10008.5.1.4.1.1.66.7".into();
+    let volume = only(vec![record]);
+    check(&volume, Status::Ok, &["empty_frames"]);
+    assert_eq!(volume.axes, "zyx");
+    assert_eq!(stored(&volume), [Some(1), None, Some(2), Some(3), Some(0)]);
+    assert_eq!(volume.geometry.unwrap().spacing_mm[0], 1.0);
+}

@@ -435,6 +435,18 @@ fn real_world_values_where_there_is_no_rescale() {
         assert_eq!(volume.frames[0].slope, 2.0);
         assert_eq!(volume.values.units.as_deref(), units);
     }
+    // The identity of unspecified units leaves the values to the mapping.
+    let identity = |rescale_type: &str| {
+        only(vec![slice_with(1, 0.0, |record| {
+            let shared = &mut record.instance.shared;
+            shared.slice_thickness = Some(1.0);
+            (shared.rescale_slope, shared.rescale_intercept) = (Some(1.0), Some(0.0));
+            shared.rescale_type = Some(rescale_type.into());
+            shared.real_world_value = Some([0.5, 3.0]);
+        })])
+    };
+    assert_eq!(identity("US").values.kind, ValueKind::RealWorld);
+    assert_eq!(identity("HU").values.kind, ValueKind::Modality);
     let volume = mapped(None, None, true);
     check(&volume, Status::Warn, &["nonlinear_real_world_value"]);
     let volume = only(vec![
