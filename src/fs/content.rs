@@ -1,7 +1,7 @@
-//! What an open file holds: bytes made at open, a view of a slab, or a source file.
+//! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::preview::Preview;
 use super::{Error, Fs, Handle, ReadReply};
@@ -9,13 +9,15 @@ use crate::archive::{Record, Source};
 use crate::cache::{Layout, SlabKey};
 use crate::fetch::{self, Fetcher, FrameSource, Pattern, Stream};
 use crate::format::{nifti, npy};
-use crate::tree::{ArrayFile, ArrayFormat};
+use crate::tree::{ArrayFile, ArrayFormat, Text};
 use crate::volume::{Variant, Volume};
 
 /// What an open file holds.
 pub(super) enum Content {
     /// Bytes made when the file was opened; `volatile` ones differ from open to open.
     Bytes { bytes: Arc<[u8]>, volatile: bool },
+    /// A text about a volume.
+    Text(Arc<VolumeText>),
     /// Bytes of a slab.
     Slab(SlabView),
     /// A picture made from some frames of a slab.
@@ -42,6 +44,45 @@ impl SlabView {
     /// True when the file is the slab, byte for byte: then it may be opened by passthrough.
     pub(super) fn is_whole_slab(&self) -> bool {
         self.slab_offset_bytes == 0 && self.header.is_empty()
+    }
+}
+
+/// Longest text that is made on a thread that serves requests: a few milliseconds of work.
+const TEXT_AT_ONCE_BYTES_MAX: u64 = 1 << 20;
+
+/// A text about a volume, made when it is first read: after the first time the page cache has it, and
+/// opening costs nothing.
+pub(super) struct VolumeText {
+    volume: Arc<Volume>,
+    text: Text,
+    /// What `stat` says.
+    len_bytes: u64,
+    made: OnceLock<Result<Vec<u8>, Error>>,
+}
+
+impl VolumeText {
+    pub(super) fn new(volume: &Arc<Volume>, text: Text, len_bytes: u64) -> VolumeText {
+        VolumeText {
+            volume: volume.clone(),
+            text,
+            len_bytes,
+            made: OnceLock::new(),
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.len_bytes > TEXT_AT_ONCE_BYTES_MAX && self.made.get().is_none()
+    }
+
+    fn read(&self, offset: u64, size_bytes: u64, reply: ReadReply) {
+        let make = || self.text.bytes(&self.volume);
+        let made = self
+            .made
+            .get_or_init(|| make().map_err(|why| Error::Malformed(why.to_string())));
+        match made {
+            Ok(bytes) => reply.send(Ok(part(bytes, offset, size_bytes))),
+            Err(error) => reply.send(Err(error.clone())),
+        }
     }
 }
 
@@ -166,10 +207,13 @@ impl Fs {
         reply: ReadReply,
     ) {
         match &handle.content {
-            Content::Bytes { bytes, .. } => {
-                let (start, end) = clamp(offset, size_bytes, bytes.len() as u64);
-                reply.send(Ok(&bytes[start as usize..end as usize]));
+            Content::Bytes { bytes, .. } => reply.send(Ok(part(bytes, offset, size_bytes))),
+            Content::Text(text) if text.is_long() => {
+                let text = text.clone();
+                self.fetcher
+                    .run_soon(move || text.read(offset, size_bytes, reply));
             }
+            Content::Text(text) => text.read(offset, size_bytes, reply),
             Content::Slab(view) => self.read_slab(view, offset, size_bytes, reply),
             Content::Preview(preview) => preview.read(&self.fetcher, offset, size_bytes, reply),
             Content::Source { source, record } => {
@@ -218,6 +262,12 @@ impl Fs {
 pub(super) fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) {
     let start = offset.min(len_bytes);
     (start, start.saturating_add(size_bytes).min(len_bytes))
+}
+
+/// The bytes of `offset..offset + size` of a file that is there whole.
+fn part(bytes: &[u8], offset: u64, size_bytes: u64) -> &[u8] {
+    let (start, end) = clamp(offset, size_bytes, bytes.len() as u64);
+    bytes.get(start as usize..end as usize).unwrap_or_default()
 }
 
 fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result<Vec<u8>, Error> {
