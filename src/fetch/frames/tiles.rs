@@ -82,27 +82,11 @@ pub(super) fn cut(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dicom::{Photometric, PixelElement};
-
-    fn image(rows: u32, columns: u32) -> ImagePixel {
-        ImagePixel {
-            rows,
-            columns,
-            number_of_frames: 1,
-            samples_per_pixel: 1,
-            photometric: Photometric::Monochrome2,
-            planar_configuration: 0,
-            bits_allocated: 16,
-            bits_stored: 16,
-            high_bit: 15,
-            signed: false,
-            element: PixelElement::PixelData,
-        }
-    }
+    use crate::decode::cpu::tests::gray;
 
     #[test]
     fn cuts_what_lies_within() {
-        let image = image(4, 6);
+        let image = gray(4, 6, 16);
         let whole: Vec<u8> = (0..24_u16).flat_map(u16::to_le_bytes).collect();
         let tile = |row, column| Tile { row, column };
         let mut out = [0; 12];
