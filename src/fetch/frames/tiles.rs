@@ -10,6 +10,10 @@ use crate::volume::Tile;
 /// Decoded frames kept a stream: readers of one volume are rarely at more places at once.
 const KEPT_MAX: usize = 4;
 
+/// Bytes of them, which the cache's budget does not count: mosaics are of a few MB. One larger frame is
+/// kept all the same, or it would be decoded for each of its tiles.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
 /// Index of the record and of the frame in it.
 type Key = (usize, u32);
 
@@ -35,10 +39,13 @@ impl Wholes {
             return Ok(found);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT_MAX {
+        kept.push_back((key, made.clone()));
+        let len_bytes = |entry: &(Key, Arc<Vec<u8>>)| entry.1.len();
+        while kept.len() > KEPT_MAX
+            || kept.len() > 1 && kept.iter().map(len_bytes).sum::<usize>() > KEPT_BYTES_MAX
+        {
             kept.pop_front();
         }
-        kept.push_back((key, made.clone()));
         Ok(made)
     }
 
@@ -112,6 +119,9 @@ mod tests {
         }
         assert!(wholes.find((0, 0)).is_none());
         assert!(wholes.find((0, 1)).is_some());
+        let huge = wholes.get_or_make((2, 0), || Ok(vec![0; KEPT_BYTES_MAX + 1]));
+        assert!(huge.is_ok() && wholes.find((2, 0)).is_some());
+        assert!(wholes.find((0, KEPT_MAX as u32)).is_none(), "no room");
         let failed = wholes.get_or_make((1, 0), || Err(Error::Malformed("x".into())));
         assert!(failed.is_err());
     }
