@@ -279,3 +279,63 @@ fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result
         .map_err(|error| Error::from(fetch::Error::io("cannot read the source file", &error)))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::format::preview::tests::volume;
+    use crate::fs::Parts;
+    use crate::tree::Tree;
+    use crate::volume::{Built, Dtype};
+
+    fn fs(volume: Volume) -> Fs {
+        let built = Built {
+            volumes: vec![volume],
+            findings: Vec::new(),
+            undecided: Vec::new(),
+        };
+        let cache = Arc::new(Cache::new(1 << 20, 64).unwrap());
+        Fs::new(Parts {
+            tree: Tree::new(built, SystemTime::UNIX_EPOCH).unwrap(),
+            source: Arc::new(Source::new("/nowhere")),
+            fetcher: Fetcher::new(cache, 1, 0).unwrap(),
+            uid: 0,
+            gid: 0,
+            umask: 0,
+            config_json: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn long_texts_are_made_by_workers_and_once() {
+        for (frames, first_by_worker) in [(3, false), (10_000, true)] {
+            let volume = volume("fyx", &[frames, 1, 1], Dtype::U8, None);
+            let expected = Text::Json.bytes(&volume).unwrap();
+            let fs = fs(volume);
+            let mut attr = fs.getattr(1).unwrap();
+            for name in ["series", "1.2.3", "volume.json"] {
+                attr = fs.lookup(attr.ino, OsStr::new(name)).unwrap();
+            }
+            assert_eq!(attr.size_bytes, expected.len() as u64);
+            let mut refuse = |_: std::os::fd::BorrowedFd<'_>| Err(std::io::Error::other("none"));
+            let opened = fs.open(attr.ino, libc::O_RDONLY, &mut refuse).unwrap();
+            for by_worker in [first_by_worker, false] {
+                let (send, receive) = mpsc::channel();
+                let reply = ReadReply::new(move |answer| {
+                    let here = thread::current().id();
+                    send.send((here, answer.map(<[u8]>::to_vec))).unwrap();
+                });
+                fs.read(opened.fh, 5, u32::MAX, reply);
+                let (made_by, bytes) = receive.recv_timeout(Duration::from_secs(30)).unwrap();
+                assert_eq!(made_by != thread::current().id(), by_worker, "{frames}");
+                assert!(bytes.unwrap() == expected[5..]);
+            }
+        }
+    }
+}
