@@ -26,7 +26,7 @@ use crate::archive::Source;
 use crate::fetch::Fetcher;
 use crate::tree::{Node, Part, Tree};
 use crate::volume::{Variant, Volume};
-use content::Content;
+use content::{Content, VolumeText};
 use modes::{Mode, Modes};
 use preview::Preview;
 
@@ -323,14 +323,20 @@ impl Fs {
             Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
             Node::Part(position, part) => {
                 let volume = tree.volume(position).ok_or(Error::Absent)?;
-                self.part_content(volume, part)
+                self.part_content(volume, part, tree.len_bytes(node))
             }
             // Links are read by readlink; directories were refused before.
             _ => Err(Error::Invalid),
         }
     }
 
-    fn part_content(&self, volume: &Arc<Volume>, part: Part) -> Result<Content, Error> {
+    /// `len_bytes` is what `stat` says.
+    fn part_content(
+        &self,
+        volume: &Arc<Volume>,
+        part: Part,
+        len_bytes: u64,
+    ) -> Result<Content, Error> {
         match part {
             Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
             Part::Frame(n) => content::frame(&self.fetcher, &self.source, volume, n),
@@ -338,10 +344,10 @@ impl Fs {
             Part::Preview => {
                 Preview::open(&self.fetcher, &self.source, volume).map(Content::Preview)
             }
-            Part::Text(text) => text
-                .bytes(volume)
-                .map(Content::fixed)
-                .map_err(|why| Error::Malformed(why.to_string())),
+            Part::Text(text) => {
+                let text = VolumeText::new(volume, text, len_bytes);
+                Ok(Content::Text(Arc::new(text)))
+            }
             Part::DicomFile(n) => {
                 let record = volume.records.get(n as usize).ok_or(Error::Absent)?;
                 Ok(Content::Source {

@@ -123,6 +123,23 @@ impl Grid<'_> {
     }
 }
 
+/// Name of an element type as NumPy has it, and Zarr after it.
+pub(super) fn type_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::U8 => "uint8",
+        Dtype::I8 => "int8",
+        Dtype::U16 => "uint16",
+        Dtype::I16 => "int16",
+        Dtype::U32 => "uint32",
+        Dtype::I32 => "int32",
+        Dtype::U64 => "uint64",
+        Dtype::I64 => "int64",
+        Dtype::F16 => "float16",
+        Dtype::F32 => "float32",
+        Dtype::F64 => "float64",
+    }
+}
+
 /// A vector over a length: its direction.
 pub(super) fn direction(column: [f64; 3], length: f64) -> [f64; 3] {
     column.map(|value| value / length)

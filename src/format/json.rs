@@ -1,14 +1,17 @@
 //! `volume.json`: geometry, values, verdict and provenance of a volume (DESIGN 1.5).
 //!
 //! Keys come in a fixed order, so that equal volumes are equal in bytes. Numbers that are not
-//! finite are `null`: JSON has no others.
+//! finite are `null`: JSON has no others. Frames are written one at a time: a header of a few bytes
+//! may claim a million of them.
 
 mod segment;
 mod slide;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use segment::JsonSegment;
 
@@ -48,7 +51,7 @@ struct Document<'a> {
     /// Rows and columns of the image that the frames are tiles of.
     #[serde(skip_serializing_if = "Option::is_none")]
     total_pixel_matrix: Option<[u64; 2]>,
-    frames: Vec<JsonFrame<'a>>,
+    frames: JsonFrames<'a>,
     transfer_syntax: OneOrMore<'a>,
     bids: Sidecar,
     dicom: BTreeMap<&'static str, JsonValue>,
@@ -102,9 +105,20 @@ struct JsonSteps<'a> {
     interval_s: Option<f64>,
 }
 
+/// All frames of a volume.
+struct JsonFrames<'a>(&'a Volume);
+
+impl Serialize for JsonFrames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_diffusion = is_diffusion(self.0);
+        let frames = self.0.frames.iter();
+        serializer.collect_seq(frames.map(|f| frame(self.0, f, is_diffusion)))
+    }
+}
+
 #[derive(Serialize)]
 struct JsonFrame<'a> {
-    file: Option<String>,
+    file: Option<Cow<'a, str>>,
     frame_number: Option<u64>,
     /// First row and column of the frame in a stored frame that holds several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,10 +179,39 @@ impl From<Value> for JsonValue {
 ///
 /// [`Error::Text`] as the writer gives it.
 pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
+    json_line(&document(volume))
+}
+
+/// Length in bytes of `volume.json`, found without keeping the text.
+///
+/// # Errors
+///
+/// As of [`volume_json`].
+pub fn volume_json_len_bytes(volume: &Volume) -> Result<u64, Error> {
+    let mut counter = Counter(0);
+    write_line(&mut counter, &document(volume))?;
+    Ok(counter.0)
+}
+
+/// Counts the bytes that are written to it.
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn document(volume: &Volume) -> Document<'_> {
     let first = volume.records.first().map(|record| &record.instance);
     let image = first.and_then(|instance| instance.image.as_ref());
     let attributes = first.map(|instance| &instance.attributes);
-    let document = Document {
+    Document {
         format: FORMAT,
         name: &volume.name,
         study_instance_uid: first.map_or("", |i| &i.study_instance_uid),
@@ -197,7 +240,7 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
         }),
         segments: volume.segments.iter().map(JsonSegment::from).collect(),
         total_pixel_matrix: first.and_then(slide::total_pixel_matrix),
-        frames: frames(volume),
+        frames: JsonFrames(volume),
         transfer_syntax: match transfer_syntaxes(volume).as_slice() {
             [] => OneOrMore::One(""),
             [one] => OneOrMore::One(one),
@@ -209,40 +252,44 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
             .flat_map(|attributes| attributes.iter())
             .map(|(keyword, value)| (keyword, JsonValue::from(value)))
             .collect(),
-    };
-    json_line(&document)
+    }
 }
 
 /// A value as JSON and a line feed.
 pub(super) fn json_line<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    let mut bytes = serde_json::to_vec(value).map_err(|error| Error::Text {
-        format: "json",
-        why: error.to_string(),
-    })?;
-    bytes.push(b'\n');
+    let mut bytes = Vec::new();
+    write_line(&mut bytes, value)?;
     Ok(bytes)
 }
 
-fn frames(volume: &Volume) -> Vec<JsonFrame<'_>> {
-    let mut frames: Vec<_> = volume.frames.iter().map(|f| frame(volume, f)).collect();
-    // Some scanners write b-values of 0 into all that they make: that is no diffusion.
-    if !frames
-        .iter()
-        .any(|frame| frame.b_value.is_some_and(|b| b > 0.0))
-    {
-        for frame in &mut frames {
-            (frame.b_value, frame.gradient_lps) = (None, None);
-        }
-    }
-    frames
+fn write_line<T: Serialize>(mut to: impl Write, value: &T) -> Result<(), Error> {
+    let failed = |why: String| {
+        let format = "json";
+        Error::Text { format, why }
+    };
+    serde_json::to_writer(&mut to, value).map_err(|error| failed(error.to_string()))?;
+    to.write_all(b"\n")
+        .map_err(|error| failed(error.to_string()))
 }
 
-fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
+/// Whether b-values say anything: some scanners write 0 into all that they make.
+fn is_diffusion(volume: &Volume) -> bool {
+    let mut stored = volume.frames.iter().filter_map(|frame| frame.stored);
+    stored.any(|at| {
+        let record = volume.records.get(at.record);
+        let b_value =
+            record.and_then(|r| r.instance.of_frame(at.frame_index, |a| a.diffusion_b_value));
+        b_value.is_some_and(|b| b > 0.0)
+    })
+}
+
+fn frame<'a>(volume: &'a Volume, frame: &Frame, is_diffusion: bool) -> JsonFrame<'a> {
     let stored = frame.stored;
     let record = stored.and_then(|stored| volume.records.get(stored.record));
     let source = record.map(|record| &record.instance).zip(stored);
+    let diffusion = source.filter(|_| is_diffusion);
     JsonFrame {
-        file: record.map(|r| r.path.to_string_lossy().into_owned()),
+        file: record.map(|r| r.path.to_string_lossy()),
         frame_number: stored.map(|stored| u64::from(stored.frame_index) + 1),
         tile: stored
             .and_then(|stored| stored.tile)
@@ -250,8 +297,8 @@ fn frame<'a>(volume: &'a Volume, frame: &Frame) -> JsonFrame<'a> {
         matrix_position: source
             .and_then(|(instance, stored)| slide::matrix_position(instance, stored.frame_index)),
         segment_number: source.and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.segment_number)),
-        b_value: source.and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.diffusion_b_value)),
-        gradient_lps: source
+        b_value: diffusion.and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.diffusion_b_value)),
+        gradient_lps: diffusion
             .and_then(|(i, at)| i.of_frame(at.frame_index, |a| a.diffusion_gradient)),
         sop_instance_uid: record.map(|r| r.instance.sop_instance_uid.as_str()),
         position_lps_mm: frame.position_lps_mm,

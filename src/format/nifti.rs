@@ -159,15 +159,21 @@ fn refuse(why: &'static str) -> Error {
     Error::NotExpressible { format, why }
 }
 
-/// mm where a spacing is known; s where there is time.
+/// mm where a spacing is known; s unless the fourth dimension is known to be no time.
 fn units(grid: &Grid<'_>) -> u8 {
     let is_spaced = grid
         .axes
         .iter()
         .any(|axis| matches!(axis.letter, 'x' | 'y' | 'z') && axis.step.is_some());
-    // Without a time axis the second unit says nothing, and most writers set both.
     let mm = if is_spaced { UNITS_MM } else { 0 };
-    mm | UNITS_S
+    // Without a fourth dimension the second unit says nothing, and most writers set both.
+    let fourth = grid.fastest_first().nth(3);
+    let s = if fourth.is_none_or(|axis| axis.letter == 't') {
+        UNITS_S
+    } else {
+        0
+    };
+    mm | s
 }
 
 /// What the numbers are, in at most 79 characters: units come from the header, so only plain ones

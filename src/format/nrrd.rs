@@ -11,7 +11,7 @@
 use std::fmt::Write;
 
 use super::Error;
-use super::grid::{Axis, Grid, Meaning};
+use super::grid::{self, Axis, Grid, Meaning};
 use super::npy;
 use crate::volume::{Dtype, Variant, Volume};
 
@@ -74,24 +74,16 @@ fn line(text: &mut String, field: &str, value: &str) {
 }
 
 fn type_name(dtype: Dtype) -> Result<&'static str, Error> {
-    Ok(match dtype {
-        Dtype::U8 => "uint8",
-        Dtype::I8 => "int8",
-        Dtype::U16 => "uint16",
-        Dtype::I16 => "int16",
-        Dtype::U32 => "uint32",
-        Dtype::I32 => "int32",
-        Dtype::U64 => "uint64",
-        Dtype::I64 => "int64",
-        Dtype::F32 => "float",
-        Dtype::F64 => "double",
-        Dtype::F16 => {
-            return Err(Error::NotExpressible {
-                format: "nrrd",
-                why: "there is no 16-bit float",
-            });
-        }
-    })
+    match dtype {
+        Dtype::F16 => Err(Error::NotExpressible {
+            format: "nrrd",
+            why: "there is no 16-bit float",
+        }),
+        Dtype::F32 => Ok("float"),
+        Dtype::F64 => Ok("double"),
+        // Integers are called as in C99 and NumPy.
+        integer => Ok(grid::type_name(integer)),
+    }
 }
 
 fn kind(axis: &Axis, grid: &Grid<'_>) -> &'static str {

@@ -35,9 +35,9 @@ pub struct Layout {
     height: u32,
     channels: Channels,
     panels: Vec<Panel>,
-    /// Ascending.
-    frames: Vec<usize>,
     frame: FrameShape,
+    /// Frames of the volume.
+    frame_count: usize,
 }
 
 /// Rows, columns and samples a pixel of a frame of the volume.
@@ -95,8 +95,8 @@ impl Layout {
                 Channels::Grey
             },
             panels: Vec::new(),
-            frames: Vec::new(),
             frame,
+            frame_count: volume.frames.len(),
         };
         if slices > 1 {
             layout.stack(volume, slices);
@@ -104,8 +104,6 @@ impl Layout {
             let middle = axis_length(volume, 'f').map_or(0, |frames| frames / 2);
             layout.single(volume, middle);
         }
-        let last = volume.frames.len();
-        layout.frames.retain(|frame| *frame < last);
         layout
     }
 
@@ -125,8 +123,9 @@ impl Layout {
     }
 
     /// The frames that the picture needs, as indices into [`Volume::frames`], ascending.
-    pub fn frames(&self) -> &[usize] {
-        &self.frames
+    pub fn frames(&self) -> BTreeSet<usize> {
+        let shown = self.panels.iter().flat_map(Panel::frames);
+        shown.filter(|frame| *frame < self.frame_count).collect()
     }
 
     /// Length in bytes of the file.
@@ -146,12 +145,6 @@ impl Layout {
         self.add(Plane::Frame { frame: middle }, x, y);
         self.add(Plane::Row { row, slices }, x, z);
         self.add(Plane::Column { column, slices }, y, z);
-        let shown = (0..z).map(|at| upward(at, z, slices));
-        self.frames = shown
-            .chain([middle])
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
     }
 
     fn single(&mut self, volume: &Volume, frame: usize) {
@@ -164,7 +157,6 @@ impl Layout {
         let sides = [(self.frame.rows, y), (self.frame.columns, x)];
         let [y, x] = pixels(sides.map(|(count, spacing)| Side { count, spacing }));
         self.add(Plane::Frame { frame }, x, y);
-        self.frames = vec![frame];
     }
 
     /// Puts a panel to the right of those that are there. Sides are at most [`PANEL_SIDE_MAX`].
@@ -229,6 +221,24 @@ fn upward(at: usize, pixels: usize, count: usize) -> usize {
 }
 
 impl Panel {
+    /// The frame that each of its rows shows a part of.
+    fn frames(&self) -> impl Iterator<Item = usize> {
+        let rows = match self.plane {
+            Plane::Frame { .. } => 0..1,
+            Plane::Row { .. } | Plane::Column { .. } => 0..self.height,
+        };
+        rows.map(|at| self.frame_at(at))
+    }
+
+    fn frame_at(&self, row: usize) -> usize {
+        match self.plane {
+            Plane::Frame { frame } => frame,
+            Plane::Row { slices, .. } | Plane::Column { slices, .. } => {
+                upward(row, self.height, slices)
+            }
+        }
+    }
+
     /// Calls `draw` with the row and column in the picture, and the row and column in the frame, of
     /// each pixel that `frame` gives the panel.
     fn visit(
@@ -238,20 +248,17 @@ impl Panel {
         draw: &mut impl FnMut([usize; 2], [usize; 2]),
     ) {
         for at in 0..self.height {
-            let (slice, row) = match self.plane {
-                Plane::Frame { frame } => (frame, nearest(at, self.height, shape.rows)),
-                Plane::Row { row, slices } => (upward(at, self.height, slices), row),
-                Plane::Column { slices, .. } => (upward(at, self.height, slices), 0),
-            };
-            if slice != frame {
+            if self.frame_at(at) != frame {
                 continue;
             }
             for across in 0..self.width {
+                let along_row = nearest(across, self.width, shape.columns);
                 let source = match self.plane {
+                    Plane::Frame { .. } => [nearest(at, self.height, shape.rows), along_row],
+                    Plane::Row { row, .. } => [row, along_row],
                     Plane::Column { column, .. } => {
                         [nearest(across, self.width, shape.rows), column]
                     }
-                    _ => [row, nearest(across, self.width, shape.columns)],
                 };
                 draw([at, self.left + across], source);
             }

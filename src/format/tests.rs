@@ -16,21 +16,25 @@ use crate::dicom::{
 };
 use crate::volume::{Dtype, Finding, Geometry, Steps, Transform, ValueKind, Volume, build};
 
-/// A CT slice with a name that must not leave `volume.json`.
-fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
-    let image = ImagePixel {
-        rows: 4,
-        columns: 6,
+/// A frame of grey in 16 bits, not all of which need be used.
+pub(super) fn grey(rows: u32, columns: u32, bits_stored: u16) -> ImagePixel {
+    ImagePixel {
+        rows,
+        columns,
         number_of_frames: 1,
         samples_per_pixel: 1,
         photometric: Photometric::Monochrome2,
         planar_configuration: 0,
         bits_allocated: 16,
-        bits_stored: 12,
-        high_bit: 11,
+        bits_stored,
+        high_bit: bits_stored - 1,
         signed: false,
         element: PixelElement::PixelData,
-    };
+    }
+}
+
+/// A CT slice with a name that must not leave `volume.json`.
+fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
     let attributes = [
         ("PatientName", Value::Text("Doe^Jane".into())),
         ("KVP", Value::Float(120.0)),
@@ -60,7 +64,7 @@ fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
             series_instance_uid: "1.2.3".into(),
             transfer_syntax_uid: transfer_syntax.into(),
             modality: "CT".into(),
-            image: Some(image),
+            image: Some(grey(4, 6, 12)),
             pixel_data: Some(PixelDataLocation {
                 offset_bytes: 1000,
                 length_bytes: Some(48),
@@ -215,6 +219,8 @@ fn what_some_volumes_have_is_there_only_for_them() {
     second.instance.shared.total_matrix_position = Some([513, 257]);
     volume.records[1] = Arc::new(second);
     let document: Json = serde_json::from_slice(&json::volume_json(&volume).unwrap()).unwrap();
+    let length = json::volume_json_len_bytes(&volume).unwrap();
+    assert_eq!(length, json::volume_json(&volume).unwrap().len() as u64);
     let t = json!({"attribute": "TriggerTime", "values": [0.0, 40.5], "interval_s": 0.0405});
     assert_eq!(document["t"], t);
     assert_eq!(document["segments"][0]["label"], "Liver");

@@ -7,9 +7,9 @@
 use serde_json::{Value as Json, json};
 
 use super::Error;
-use super::grid::{Axis, Grid, Meaning, direction};
+use super::grid::{Axis, Grid, Meaning, direction, type_name};
 use super::json::{json_line, status_name};
-use crate::volume::{Dtype, Variant, Volume};
+use crate::volume::{Variant, Volume};
 
 /// `volume.zarr/zarr.json`: the group. Holds the array's metadata as well (`consolidated_metadata`
 /// of zarr-python 3), which saves its readers a look-up.
@@ -63,7 +63,7 @@ fn array(volume: &Volume) -> Json {
         "zarr_format": 3,
         "node_type": "array",
         "shape": volume.shape(Variant::Values),
-        "data_type": data_type(dtype),
+        "data_type": type_name(dtype),
         "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": chunk } },
         "chunk_key_encoding": { "name": "default", "configuration": { "separator": "." } },
         "fill_value": 0,
@@ -77,22 +77,6 @@ fn array(volume: &Volume) -> Json {
             "status": status_name(volume.status),
         },
     })
-}
-
-fn data_type(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::U8 => "uint8",
-        Dtype::I8 => "int8",
-        Dtype::U16 => "uint16",
-        Dtype::I16 => "int16",
-        Dtype::U32 => "uint32",
-        Dtype::I32 => "int32",
-        Dtype::U64 => "uint64",
-        Dtype::I64 => "int64",
-        Dtype::F16 => "float16",
-        Dtype::F32 => "float32",
-        Dtype::F64 => "float64",
-    }
 }
 
 /// The OME-Zarr 0.5 description of the array; `None` where its axes are not what that allows: at
@@ -142,7 +126,10 @@ fn ome_axis(axis: &Axis) -> Json {
         (Meaning::Time, Some(_)) => json!({ "name": name, "type": "time", "unit": "second" }),
         (Meaning::Time, None) => json!({ "name": name, "type": "time" }),
         (Meaning::List, _) if axis.letter == 's' => json!({ "name": name, "type": "channel" }),
-        (Meaning::List | Meaning::Frames, _) => json!({ "name": name }),
+        // Types of our own, as the specification allows: the published schema counts an axis without
+        // a type as one of space.
+        (Meaning::List, _) => json!({ "name": name, "type": "list" }),
+        (Meaning::Frames, _) => json!({ "name": name, "type": "frame" }),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What an open file holds: bytes made at open, a view of a slab, or a source file.
+//! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::preview::Preview;
 use super::{Error, Fs, Handle, ReadReply};
@@ -9,13 +9,15 @@ use crate::archive::{Record, Source};
 use crate::cache::{Layout, SlabKey};
 use crate::fetch::{self, Fetcher, FrameSource, Pattern, Stream};
 use crate::format::{nifti, npy};
-use crate::tree::{ArrayFile, ArrayFormat};
+use crate::tree::{ArrayFile, ArrayFormat, Text};
 use crate::volume::{Variant, Volume};
 
 /// What an open file holds.
 pub(super) enum Content {
     /// Bytes made when the file was opened; `volatile` ones differ from open to open.
     Bytes { bytes: Arc<[u8]>, volatile: bool },
+    /// A text about a volume.
+    Text(Arc<VolumeText>),
     /// Bytes of a slab.
     Slab(SlabView),
     /// A picture made from some frames of a slab.
@@ -42,6 +44,45 @@ impl SlabView {
     /// True when the file is the slab, byte for byte: then it may be opened by passthrough.
     pub(super) fn is_whole_slab(&self) -> bool {
         self.slab_offset_bytes == 0 && self.header.is_empty()
+    }
+}
+
+/// Longest text that is made on a thread that serves requests: a few milliseconds of work.
+const TEXT_AT_ONCE_BYTES_MAX: u64 = 1 << 20;
+
+/// A text about a volume, made when it is first read: after the first time the page cache has it, and
+/// opening costs nothing.
+pub(super) struct VolumeText {
+    volume: Arc<Volume>,
+    text: Text,
+    /// What `stat` says.
+    len_bytes: u64,
+    made: OnceLock<Result<Vec<u8>, Error>>,
+}
+
+impl VolumeText {
+    pub(super) fn new(volume: &Arc<Volume>, text: Text, len_bytes: u64) -> VolumeText {
+        VolumeText {
+            volume: volume.clone(),
+            text,
+            len_bytes,
+            made: OnceLock::new(),
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.len_bytes > TEXT_AT_ONCE_BYTES_MAX && self.made.get().is_none()
+    }
+
+    fn read(&self, offset: u64, size_bytes: u64, reply: ReadReply) {
+        let make = || self.text.bytes(&self.volume);
+        let made = self
+            .made
+            .get_or_init(|| make().map_err(|why| Error::Malformed(why.to_string())));
+        match made {
+            Ok(bytes) => reply.send(Ok(part(bytes, offset, size_bytes))),
+            Err(error) => reply.send(Err(error.clone())),
+        }
     }
 }
 
@@ -166,10 +207,13 @@ impl Fs {
         reply: ReadReply,
     ) {
         match &handle.content {
-            Content::Bytes { bytes, .. } => {
-                let (start, end) = clamp(offset, size_bytes, bytes.len() as u64);
-                reply.send(Ok(&bytes[start as usize..end as usize]));
+            Content::Bytes { bytes, .. } => reply.send(Ok(part(bytes, offset, size_bytes))),
+            Content::Text(text) if text.is_long() => {
+                let text = text.clone();
+                self.fetcher
+                    .run_soon(move || text.read(offset, size_bytes, reply));
             }
+            Content::Text(text) => text.read(offset, size_bytes, reply),
             Content::Slab(view) => self.read_slab(view, offset, size_bytes, reply),
             Content::Preview(preview) => preview.read(&self.fetcher, offset, size_bytes, reply),
             Content::Source { source, record } => {
@@ -220,6 +264,12 @@ pub(super) fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) 
     (start, start.saturating_add(size_bytes).min(len_bytes))
 }
 
+/// The bytes of `offset..offset + size` of a file that is there whole.
+fn part(bytes: &[u8], offset: u64, size_bytes: u64) -> &[u8] {
+    let (start, end) = clamp(offset, size_bytes, bytes.len() as u64);
+    bytes.get(start as usize..end as usize).unwrap_or_default()
+}
+
 fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result<Vec<u8>, Error> {
     let file = source
         .open(record)
@@ -228,4 +278,64 @@ fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result
     file.read_exact_at(&mut bytes, start)
         .map_err(|error| Error::from(fetch::Error::io("cannot read the source file", &error)))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::format::preview::tests::volume;
+    use crate::fs::Parts;
+    use crate::tree::Tree;
+    use crate::volume::{Built, Dtype};
+
+    fn fs(volume: Volume) -> Fs {
+        let built = Built {
+            volumes: vec![volume],
+            findings: Vec::new(),
+            undecided: Vec::new(),
+        };
+        let cache = Arc::new(Cache::new(1 << 20, 64).unwrap());
+        Fs::new(Parts {
+            tree: Tree::new(built, SystemTime::UNIX_EPOCH).unwrap(),
+            source: Arc::new(Source::new("/nowhere")),
+            fetcher: Fetcher::new(cache, 1, 0).unwrap(),
+            uid: 0,
+            gid: 0,
+            umask: 0,
+            config_json: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn long_texts_are_made_by_workers_and_once() {
+        for (frames, first_by_worker) in [(3, false), (10_000, true)] {
+            let volume = volume("fyx", &[frames, 1, 1], Dtype::U8, None);
+            let expected = Text::Json.bytes(&volume).unwrap();
+            let fs = fs(volume);
+            let mut attr = fs.getattr(1).unwrap();
+            for name in ["series", "1.2.3", "volume.json"] {
+                attr = fs.lookup(attr.ino, OsStr::new(name)).unwrap();
+            }
+            assert_eq!(attr.size_bytes, expected.len() as u64);
+            let mut refuse = |_: std::os::fd::BorrowedFd<'_>| Err(std::io::Error::other("none"));
+            let opened = fs.open(attr.ino, libc::O_RDONLY, &mut refuse).unwrap();
+            for by_worker in [first_by_worker, false] {
+                let (send, receive) = mpsc::channel();
+                let reply = ReadReply::new(move |answer| {
+                    let here = thread::current().id();
+                    send.send((here, answer.map(<[u8]>::to_vec))).unwrap();
+                });
+                fs.read(opened.fh, 5, u32::MAX, reply);
+                let (made_by, bytes) = receive.recv_timeout(Duration::from_secs(30)).unwrap();
+                assert_eq!(made_by != thread::current().id(), by_worker, "{frames}");
+                assert!(bytes.unwrap() == expected[5..]);
+            }
+        }
+    }
 }

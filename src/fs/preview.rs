@@ -158,7 +158,7 @@ impl Preview {
             return;
         }
         let attempt = Arc::new(Attempt {
-            frames: Layout::of(&self.0.volume).frames().to_vec(),
+            frames: Layout::of(&self.0.volume).frames().into_iter().collect(),
             progress: Mutex::default(),
             picture: Mutex::default(),
         });

@@ -93,7 +93,7 @@ impl Contents {
     /// Size in bytes of a file; 0 for a directory.
     pub(super) fn len_bytes(&self, part: Part) -> u64 {
         let volume = &self.volume;
-        let len = |text: Text| text.bytes(volume).map_or(0, |bytes| bytes.len() as u64);
+        let len = |text: Text| text.len_bytes(volume).unwrap_or(0);
         match part {
             Part::Array(file) => file.len_bytes(volume),
             Part::Text(Text::Json) => *self.json_len_bytes.get_or_init(|| len(Text::Json)),

@@ -61,6 +61,18 @@ impl Text {
             Text::ZarrArray => zarr::array_json(volume),
         }
     }
+
+    /// Length in bytes of the file.
+    ///
+    /// # Errors
+    /// As of [`Text::bytes`].
+    pub fn len_bytes(self, volume: &Volume) -> Result<u64, format::Error> {
+        match self {
+            // May be very long, and `stat` is to keep nothing of it.
+            Text::Json => json::volume_json_len_bytes(volume),
+            short => short.bytes(volume).map(|bytes| bytes.len() as u64),
+        }
+    }
 }
 
 const fn plain(format: ArrayFormat) -> Part {

@@ -34,6 +34,9 @@ struct Draft {
     directories: BTreeMap<String, Draft>,
     /// Name to the volume it leads to.
     links: BTreeMap<String, String>,
+    /// The last number given to links of a name that was taken: a folder of equal names would be
+    /// searched from the start for each of them.
+    last_number: HashMap<String, u64>,
 }
 
 impl Views {
@@ -148,10 +151,10 @@ impl Draft {
 
     fn link(&mut self, name: String, volume: &str) {
         let mut unique = name.clone();
-        let mut n = 2;
         while self.links.contains_key(&unique) {
-            unique = format!("{name}~{n}");
-            n += 1;
+            let number = self.last_number.entry(name.clone()).or_insert(1);
+            *number += 1;
+            unique = format!("{name}~{number}");
         }
         self.links.insert(unique, volume.to_string());
     }
@@ -213,5 +216,27 @@ fn text(volume: &Volume, keyword: &str) -> String {
         Some(Value::Int(n)) => n.to_string(),
         Some(Value::Float(x)) => x.to_string(),
         Some(Value::Ints(_) | Value::Floats(_)) | None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_are_numbered_past_those_that_are_taken() {
+        let mut draft = Draft::default();
+        for (name, volume) in [("a~3", "1"), ("a", "2"), ("a", "3"), ("a", "4"), ("b", "5")] {
+            draft.link(name.to_owned(), volume);
+        }
+        let links: Vec<_> = draft.links.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let expected = [
+            ("a", "2"),
+            ("a~2", "3"),
+            ("a~3", "1"),
+            ("a~4", "4"),
+            ("b", "5"),
+        ];
+        assert_eq!(links, expected);
     }
 }

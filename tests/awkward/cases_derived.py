@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from cases_enhanced import IN_STACK, dimensions, item, measures, one
+from cases_enhanced import dimensions, item, measures, one
 from dataset import (
     COLUMNS,
     ROWS,

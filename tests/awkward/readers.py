@@ -42,15 +42,14 @@ class Worker:
         self.scratch = tempfile.TemporaryDirectory(prefix="awkward-peer-")
 
     def start(self):
-        log = open(Path(self.scratch.name) / "log", "ab")
-        self.process = subprocess.Popen(
-            [sys.executable, PEER, self.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        log.close()
+        with open(Path(self.scratch.name) / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, PEER, self.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
 
     def stop(self):
         if self.process is not None:

@@ -1,8 +1,8 @@
 """What a case must come to: arrays, where they lie, and what the verdict says. Knows no DICOM."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 

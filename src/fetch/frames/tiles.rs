@@ -10,6 +10,10 @@ use crate::volume::Tile;
 /// Decoded frames kept a stream: readers of one volume are rarely at more places at once.
 const KEPT_MAX: usize = 4;
 
+/// Bytes of them, which the cache's budget does not count: mosaics are of a few MB. One larger frame is
+/// kept all the same, or it would be decoded for each of its tiles.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
 /// Index of the record and of the frame in it.
 type Key = (usize, u32);
 
@@ -35,10 +39,13 @@ impl Wholes {
             return Ok(found);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT_MAX {
+        kept.push_back((key, made.clone()));
+        let len_bytes = |entry: &(Key, Arc<Vec<u8>>)| entry.1.len();
+        while kept.len() > KEPT_MAX
+            || kept.len() > 1 && kept.iter().map(len_bytes).sum::<usize>() > KEPT_BYTES_MAX
+        {
             kept.pop_front();
         }
-        kept.push_back((key, made.clone()));
         Ok(made)
     }
 
@@ -82,27 +89,11 @@ pub(super) fn cut(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dicom::{Photometric, PixelElement};
-
-    fn image(rows: u32, columns: u32) -> ImagePixel {
-        ImagePixel {
-            rows,
-            columns,
-            number_of_frames: 1,
-            samples_per_pixel: 1,
-            photometric: Photometric::Monochrome2,
-            planar_configuration: 0,
-            bits_allocated: 16,
-            bits_stored: 16,
-            high_bit: 15,
-            signed: false,
-            element: PixelElement::PixelData,
-        }
-    }
+    use crate::decode::cpu::tests::gray;
 
     #[test]
     fn cuts_what_lies_within() {
-        let image = image(4, 6);
+        let image = gray(4, 6, 16);
         let whole: Vec<u8> = (0..24_u16).flat_map(u16::to_le_bytes).collect();
         let tile = |row, column| Tile { row, column };
         let mut out = [0; 12];
@@ -128,6 +119,9 @@ mod tests {
         }
         assert!(wholes.find((0, 0)).is_none());
         assert!(wholes.find((0, 1)).is_some());
+        let huge = wholes.get_or_make((2, 0), || Ok(vec![0; KEPT_BYTES_MAX + 1]));
+        assert!(huge.is_ok() && wholes.find((2, 0)).is_some());
+        assert!(wholes.find((0, KEPT_MAX as u32)).is_none(), "no room");
         let failed = wholes.get_or_make((1, 0), || Err(Error::Malformed("x".into())));
         assert!(failed.is_err());
     }

@@ -78,7 +78,7 @@ impl Picture {
         };
         Picture {
             volume: volume.clone(),
-            missing: layout.frames.iter().copied().collect(),
+            missing: layout.frames(),
             layout,
             samples,
         }

@@ -192,6 +192,14 @@ fn without_geometry_both_codes_are_zero() {
     assert_eq!(header.at::<1>(123), [8], "no mm that nobody stated");
 }
 
+#[test]
+fn a_fourth_dimension_that_is_no_time_has_no_seconds() {
+    for (axes, units) in [("zyx", 10), ("tzyx", 10), ("szyx", 2), ("tszyx", 2)] {
+        let volume = array(axes, &vec![3; axes.len()], Dtype::U8);
+        assert_eq!(Header::of(&volume).at::<1>(123), [units], "{axes}");
+    }
+}
+
 /// A volume in time whose first file has these attributes.
 fn functional(attributes: &[(&str, Value)]) -> Volume {
     let mut volume = array("tzyx", &[2, 5, 4, 6], Dtype::I16);
