@@ -257,7 +257,8 @@ pub struct FrameAttributes {
     pub temporal_position_offset_s: Option<f64>,
     /// Trigger Time (0018,1060) or Nominal Cardiac Trigger Delay Time (0020,9153), ms.
     pub trigger_time_ms: Option<f64>,
-    /// Acquisition Time (0008,0032) or Frame Acquisition DateTime, as ms (of the day or epoch).
+    /// Frame Acquisition DateTime (0018,9074), else Frame Reference DateTime (0018,9151), Acquisition
+    /// Time (0008,0032) or Acquisition DateTime (0008,002A), as ms (of the day or epoch).
     pub acquisition_time_ms: Option<f64>,
     /// Content Time (0008,0033), ms of the day.
     pub content_time_ms: Option<f64>,

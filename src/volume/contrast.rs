@@ -128,9 +128,11 @@ pub(super) fn mixed_echo_times(items: &[Item<'_>]) -> Option<(f64, f64)> {
 /// Splits frames that repeat positions by what tells reconstructions apart: the first of these
 /// attributes with several values each of which occurs at every position.
 fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<Vec<Item<'a>>> {
-    const KEYS: [fn(&Item<'_>) -> String; 4] = [
+    const KEYS: [fn(&Item<'_>) -> String; 6] = [
         |item| item.image_type().join("\\"),
         |item| text(item, "ConvolutionKernel"),
+        |item| format!("{:?}", item.get(|a| a.slice_thickness)),
+        |item| text(item, "ReconstructionDiameter"),
         |item| text(item, "SeriesNumber"),
         |item| text(item, "SeriesDescription"),
     ];
@@ -165,6 +167,7 @@ fn text(item: &Item<'_>, keyword: &str) -> String {
         Some(Value::Text(text)) => text,
         Some(Value::Texts(texts)) => texts.join("\\"),
         Some(Value::Int(number)) => number.to_string(),
+        Some(Value::Float(number)) => number.to_string(),
         _ => String::new(),
     }
 }

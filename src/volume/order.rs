@@ -7,7 +7,9 @@ use super::Steps;
 use super::finding::Findings;
 use super::geometry::{SAME_POSITION_MM, tolerance};
 use super::item::{Item, Orientation};
-use super::time::{TIME_KEYS, by_instance_number, by_label, by_rank, moving, time_axis};
+use super::time::{
+    MOVING_KEYS, TIME_KEYS, by_instance_number, by_label, by_rank, moving, time_axis,
+};
 use super::vector::{dot, max_difference};
 
 /// Frames at one place may differ by this across the plane: the rounding of positions.
@@ -76,9 +78,6 @@ pub(super) fn arrange<'a>(items: Vec<Item<'a>>) -> Vec<Arrangement<'a>> {
     moving(&items, &orientation, &MOVING_KEYS)
         .unwrap_or_else(|| deal_out(slots, &orientation, same_place))
 }
-
-/// What names time points even where their slices are not at the same places.
-const MOVING_KEYS: [&str; 2] = ["TemporalPositionIdentifier", "AcquisitionNumber"];
 
 fn is_even(slots: &[Slot<'_>], orientation: &Orientation) -> bool {
     let positions = slots.iter().filter_map(|slot| slot.first()?.position());

@@ -38,14 +38,21 @@ pub(super) fn build_series<'a>(
         }
         images.push(item);
     }
-    let Resolved {
-        sets,
-        dropped,
-        notes,
-    } = resolve(images, digests);
+    let lay_out = |digests: &PixelDigests| {
+        let mut resolved = resolve(images.clone(), digests);
+        let layouts = layouts(std::mem::take(&mut resolved.sets));
+        (resolved, layouts)
+    };
+    let (mut resolved, mut layouts) = lay_out(digests);
+    // Copies are left out only if that settles what repeats: of a series that was acquired twice the
+    // planes with nothing in them are no copies.
+    if !digests.is_empty() && layouts.iter().any(|layout| !layout.undecided.is_empty()) {
+        (resolved, layouts) = lay_out(&PixelDigests::new());
+    }
+    let Resolved { dropped, notes, .. } = resolved;
     built.findings.extend(dropped);
     let first_volume = built.volumes.len();
-    for mut layout in layouts(sets) {
+    for mut layout in layouts {
         if !has_uid {
             layout.findings.push(
                 "no_series_uid",

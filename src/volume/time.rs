@@ -19,7 +19,7 @@ use coherent::{are_same_times, is_coherent, order_slots};
 use dimensions::order_by_dimensions;
 
 pub(super) use incomplete::{by_label, by_rank};
-pub(super) use moving::moving;
+pub(super) use moving::{MOVING_KEYS, moving};
 
 /// An attribute that may tell time points apart.
 pub(super) struct TimeKey {
@@ -31,7 +31,7 @@ pub(super) struct TimeKey {
 }
 
 /// In the order they are tried.
-pub(super) const TIME_KEYS: [TimeKey; 10] = [
+pub(super) const TIME_KEYS: [TimeKey; 11] = [
     TimeKey {
         name: "TemporalPositionIdentifier",
         is_label: true,
@@ -69,6 +69,14 @@ pub(super) const TIME_KEYS: [TimeKey; 10] = [
         name: "DiffusionGradientOrientation",
         is_label: true,
         value: |item| Some(direction_rank(item.get(|a| a.diffusion_gradient))),
+    },
+    TimeKey {
+        name: "NominalPercentageOfCardiacPhase",
+        is_label: true,
+        value: |item| {
+            let numbers = item.numbers("NominalPercentageOfCardiacPhase")?;
+            numbers.first().copied()
+        },
     },
     TimeKey {
         name: "InversionTime",

@@ -332,3 +332,23 @@ fn padding_is_signed_as_the_pixels_are() {
         );
     }
 }
+
+#[test]
+fn the_time_of_a_frame_is_the_nearest_there_is() {
+    let new = || Builder::new(Encoding::EXPLICIT_LITTLE);
+    let content = |item: Builder| group(0x0020_9111, item);
+    let top = |dataset: Builder| instance(&dataset).shared.acquisition_time_ms;
+    let start = || new().text(0x0008_0016, "UI", "1.2.840.10008.5.1.4.1.1.4.1");
+    let at = start().text(0x0008_002A, "DT", "19700102000001");
+    assert_eq!(top(at.clone()), Some(86_401_000.0));
+    assert_eq!(top(at.text(0x0008_0032, "TM", "000002")), Some(2000.0));
+    assert_eq!(top(start().text(0x0008_002A, "DT", "197001")), None);
+    let reference = new().text(0x0018_9151, "DT", "19700101000003");
+    let both = new().text(0x0018_9074, "DT", "19700101000004");
+    let both = both.text(0x0018_9151, "DT", "19700101000003");
+    for (item, expected) in [(reference, 3000.0), (both, 4000.0)] {
+        let dataset = start().sequence(0x5200_9230, true, &[content(item)]);
+        let frames = instance(&dataset).per_frame;
+        assert_eq!(frames[0].acquisition_time_ms, Some(expected));
+    }
+}

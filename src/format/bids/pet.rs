@@ -55,8 +55,10 @@ fn frame_times(volume: &Volume, sidecar: &mut Sidecar) {
             .filter(|ms| ms.is_finite())
     };
     let Some(starts) = each(&start) else { return };
-    // Of a scan past midnight the order is not known by the time of day.
-    let Some(first) = starts.first().filter(|_| starts.is_sorted()) else {
+    // Of a scan past midnight the order is not known by the time of day, and a time that is the same
+    // for all entries is that of the series.
+    let ascends = starts.windows(2).all(|pair| pair[0] < pair[1]);
+    let Some(first) = starts.first().filter(|_| ascends) else {
         return;
     };
     let relative: Option<Vec<f64>> = starts.iter().map(|s| time::seconds(s - first)).collect();

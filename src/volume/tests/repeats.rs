@@ -16,7 +16,15 @@ fn repeated(times: i64, change: impl Fn(&mut Record, i64)) -> Vec<Record> {
 #[test]
 fn reconstructions_are_volumes() {
     type Change = fn(&mut Record, i64);
-    let cases: [Change; 4] = [
+    let cases: [Change; 6] = [
+        |record, class| record.instance.shared.slice_thickness = Some(class as f64 + 1.0),
+        |record, class| {
+            set(
+                record,
+                "ReconstructionDiameter",
+                Value::Float(200.5 + class as f64),
+            )
+        },
         |record, class| {
             let term = ["WATER", "FAT"][class as usize];
             record.instance.shared.image_type =
@@ -193,6 +201,15 @@ fn pixels_tell_copies_under_other_uids() {
     assert!(built.undecided.is_empty());
     let built = build_with(&records, &digests(8));
     assert_eq!(outline(&built.volumes), [("", 3), ("_a2", 1)]);
+    // Where the others of a second acquisition differ, a blank plane of it is no copy.
+    let twice: Vec<Arc<Record>> = [(1, 0.0), (2, 1.0), (3, 0.0), (4, 1.0)]
+        .map(|(number, z)| Arc::new(slice(number, z)))
+        .to_vec();
+    let of = |n: usize, byte: u8| (twice[n].path.clone(), [byte; 32]);
+    let digests = PixelDigests::from([of(0, 0), of(1, 1), of(2, 0), of(3, 2)]);
+    let built = build_with(&twice, &digests);
+    assert_eq!(outline(&built.volumes), [("", 2), ("_a2", 2)]);
+    assert_eq!(built.findings, []);
 }
 
 #[test]

@@ -8,6 +8,10 @@ use super::super::timing;
 use super::super::vector::{Vector, dot, norm, sub};
 use super::{TIME_KEYS, TimeKey, in_time};
 
+/// What names time points even where their slices are not at the same places.
+pub(in super::super) const MOVING_KEYS: [&str; 2] =
+    ["TemporalPositionIdentifier", "AcquisitionNumber"];
+
 /// Time points this part of a slice apart are one array still, at the places of the first.
 const MOVED_MAX_SLICES: f64 = 0.25;
 
@@ -18,8 +22,8 @@ struct Volume<'a> {
     positions: Vec<Vector>,
 }
 
-/// Frames in the time points that one of `keywords` names, where each is a stack of as many slices
-/// that overlaps the others but does not lie at the same places. One array if they hardly moved,
+/// Frames in the time points that one of `keywords` names, where each is a stack that overlaps the
+/// others but does not lie at the same places. One array if they hardly moved,
 /// else one for each; `None` where no such label is there.
 pub(in super::super) fn moving<'a>(
     items: &[Item<'a>],
@@ -40,18 +44,23 @@ pub(in super::super) fn moving<'a>(
         let (start, end) = ends(first)?;
         let count = first.slices.len();
         let spacing_mm = (end - start) / (count.checked_sub(1).filter(|n| *n > 0)? as f64);
-        let mut moved_mm = 0.0_f64;
+        let (mut moved_mm, mut is_regular) = (0.0_f64, true);
         for volume in others {
             let (other_start, other_end) = ends(volume)?;
             // Slabs side by side are no time points.
-            if volume.slices.len() != count || other_start > end || other_end < start {
+            if other_start > end || other_end < start {
                 return None;
             }
+            is_regular &= volume.slices.len() == count;
             let pairs = first.positions.iter().zip(&volume.positions);
             let most = pairs.map(|(a, b)| norm(sub(*a, *b))).fold(0.0, f64::max);
             moved_mm = moved_mm.max(most);
         }
-        if moved_mm > MOVED_MAX_SLICES * spacing_mm {
+        // A number of acquisition may be one of part of a stack; what counts time is not.
+        if !is_regular && key.name != MOVING_KEYS[0] {
+            return None;
+        }
+        if !is_regular || moved_mm > MOVED_MAX_SLICES * spacing_mm {
             let alone =
                 |volume: Volume<'a>| Arrangement::new(volume.slices, 1, Findings::default());
             return Some(volumes.into_iter().map(alone).collect());

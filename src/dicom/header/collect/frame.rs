@@ -62,10 +62,17 @@ pub(super) fn set_text(
             let values = text.split('\\').take(VALUES_A_FRAME_MAX);
             frame.image_type = values.map(|value| value.trim().to_owned()).collect();
         }
+        // What follows is nearer to the frame. A year and a month alone are no time, and allowed.
+        (0x0008, 0x002A) => {
+            frame.acquisition_time_ms = value::date_time_ms(raw).unwrap_or_default();
+        }
         (0x0008, 0x0032) => frame.acquisition_time_ms = value::time_ms(raw)?,
         (0x0008, 0x0033) => frame.content_time_ms = value::time_ms(raw)?,
         (0x0008, 0x9208) => frame.complex_image_component = Some(text.to_owned()),
         (0x0018, 0x9074) => frame.acquisition_time_ms = value::date_time_ms(raw)?,
+        (0x0018, 0x9151) if frame.acquisition_time_ms.is_none() => {
+            frame.acquisition_time_ms = value::date_time_ms(raw)?;
+        }
         (0x0020, 0x9056) => frame.stack_id = Some(text.to_owned()),
         (0x0028, 0x1054) => frame.rescale_type = Some(text.to_owned()),
         (0x0054, 0x1001) => frame.units = Some(text.to_owned()),
