@@ -23,7 +23,7 @@ pub(super) struct Resolved<'a> {
     /// Copies that are in no set.
     pub(super) dropped: Vec<(PathBuf, Finding)>,
     /// By SOP Instance UID, what to say about the volume that holds it.
-    pub(super) notes: HashMap<&'a str, Vec<String>>,
+    pub(super) notes: HashMap<&'a str, Vec<Finding>>,
 }
 
 /// How an instance is encoded. Ordered only so that the outcome is the same every time.
@@ -87,8 +87,11 @@ pub(super) fn resolve<'a>(items: Vec<Item<'a>>, digests: &PixelDigests) -> Resol
     let mut alternates: BTreeMap<(Encoding<'a>, usize), Vec<Item<'a>>> = BTreeMap::new();
     for (uid, mut versions) in by_uid {
         if versions.len() > 1 {
-            let note = format!("{uid} exists in {} versions that differ", versions.len());
-            resolved.notes.entry(uid).or_default().push(note);
+            let detail = format!("{uid} exists in {} versions that differ", versions.len());
+            resolved.notes.entry(uid).or_default().push(Finding {
+                code: "duplicate_instance",
+                detail,
+            });
         }
         // The most common encoding of the series first, then the version with most pixels: another
         // may be cut short. Among equals the order of paths stays.
@@ -151,8 +154,15 @@ fn drop_same_pixels<'a>(
             let record: &'a crate::archive::Record = original.record;
             let uid = record.instance.sop_instance_uid.as_str();
             let (copy, original) = (&copy.record.path, original.record.path.display());
-            let note = format!("{} has the pixels of {original}: left out", copy.display());
-            resolved.notes.entry(uid).or_default().push(note);
+            let detail = format!(
+                "{} has the position and the pixels of {original}: left out",
+                copy.display()
+            );
+            let notes = resolved.notes.entry(uid).or_default();
+            for code in ["duplicate_instance", "duplicate_positions"] {
+                let detail = detail.clone();
+                notes.push(Finding { code, detail });
+            }
             let finding = Finding {
                 code: "duplicate_instance",
                 detail: format!("a copy of {original} by its pixels and position: left out"),
@@ -182,8 +192,11 @@ fn drop_copies<'a>(uid: &'a str, versions: &mut Vec<Item<'a>>, resolved: &mut Re
             continue;
         };
         let (copy, original) = (item.record.path.display(), original.record.path.display());
-        let note = format!("{copy} is a copy of {original}: left out");
-        resolved.notes.entry(uid).or_default().push(note);
+        let detail = format!("{copy} is a copy of {original}: left out");
+        resolved.notes.entry(uid).or_default().push(Finding {
+            code: "duplicate_instance",
+            detail,
+        });
         resolved.dropped.push((
             item.record.path.clone(),
             Finding {

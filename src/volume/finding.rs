@@ -37,8 +37,8 @@ pub const CODES: &[(&str, Status, &str)] = &[
     ),
     (
         "duplicate_positions",
-        Status::Bad,
-        "positions repeat and nothing orders them in time",
+        Status::Warn,
+        "positions repeat: with copies, or (bad) with frames that nothing orders in time",
     ),
     (
         "empty_frames",

@@ -3,7 +3,6 @@
 //! InstanceNumber and file names never order slices. What orders time is in `time`; where nothing
 //! does, InstanceNumber is the last tie-break between frames, and then the verdict is bad.
 
-use super::Steps;
 use super::finding::Findings;
 use super::geometry::{SAME_POSITION_MM, tolerance};
 use super::item::{Item, Orientation};
@@ -11,6 +10,7 @@ use super::time::{
     MOVING_KEYS, TIME_KEYS, by_instance_number, by_label, by_rank, moving, time_axis,
 };
 use super::vector::{dot, max_difference};
+use super::{Status, Steps};
 
 /// Frames at one place may differ by this across the plane: the rounding of positions.
 const SAME_PLACE_MM: f64 = 0.01;
@@ -191,7 +191,7 @@ fn deal_out<'a>(
     }
     let arrangement = |items| {
         let mut findings = Findings::default();
-        findings.push("duplicate_positions", detail.clone());
+        findings.push_as("duplicate_positions", Status::Bad, detail.clone());
         let mut arrangement = Arrangement::new(items, 1, findings);
         arrangement.is_arbitrary = true;
         arrangement

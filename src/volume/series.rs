@@ -14,7 +14,7 @@ use super::segments;
 use super::split::{Kind, groups};
 use super::timing::slice_times_s;
 use super::values::is_segmentation;
-use super::{Built, Finding, PixelDigests, Volume};
+use super::{Built, Finding, PixelDigests, Status, Volume};
 
 /// How many siblings a `split_from` finding names.
 const SIBLINGS_NAMED: usize = 8;
@@ -64,11 +64,8 @@ pub(super) fn build_series<'a>(
             .flat_map(|record| {
                 let odd = odd.get(&identity(record)).into_iter().flatten();
                 let notes = notes.get(record.instance.sop_instance_uid.as_str());
-                let notes = notes.into_iter().flatten().map(|note| Finding {
-                    code: "duplicate_instance",
-                    detail: note.clone(),
-                });
-                odd.cloned().chain(notes).collect::<Vec<_>>()
+                let notes = notes.into_iter().flatten();
+                odd.chain(notes).cloned().collect::<Vec<_>>()
             })
             .collect();
         layout.findings.push_of_files(of_files);
@@ -267,7 +264,11 @@ fn stored(suffix: String, items: Vec<Item<'_>>, why: Finding) -> Layout<'_> {
     let mut layout = Layout::new(items, (axis, count));
     layout.is_placed = is_placed;
     layout.suffix = suffix;
-    layout.findings.push(why.code, why.detail);
+    let status = match why.code {
+        "duplicate_positions" => Status::Bad,
+        _ => Status::Ok,
+    };
+    layout.findings.push_as(why.code, status, why.detail);
     layout
 }
 

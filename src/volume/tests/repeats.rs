@@ -194,7 +194,11 @@ fn pixels_tell_copies_under_other_uids() {
     };
     let built = build_with(&records, &digests(7));
     assert_eq!(outline(&built.volumes), [("", 3)]);
-    check(&built.volumes[0], Status::Warn, &["duplicate_instance"]);
+    check(
+        &built.volumes[0],
+        Status::Warn,
+        &["duplicate_instance", "duplicate_positions"],
+    );
     assert_eq!(numbers(&built.volumes[0]), [1, 2, 4]);
     assert_eq!(built.findings.len(), 1);
     assert_eq!(built.findings[0].0.to_str(), Some("s/0003.dcm"));
