@@ -106,7 +106,8 @@ fn is_parallel(times: &[Vec<f64>]) -> bool {
         .collect();
     let spans = spans.unwrap_or_default();
     let mean_span = spans.iter().sum::<f64>() / spans.len().max(1) as f64;
-    if !(mean_span > 0.0) {
+    // A NaN is refused too.
+    if mean_span.is_nan() || mean_span <= 0.0 {
         return false;
     }
     // With two there is no rhythm: then the interval itself has to be the same.
