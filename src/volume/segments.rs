@@ -87,24 +87,28 @@ pub(super) fn arrange(items: Vec<Item<'_>>) -> Result<Segmented<'_>, Finding> {
         .iter()
         .flat_map(|number| (0..planes.len()).filter_map(move |z| cell(*number, z)))
         .collect();
-    let mut findings = Findings::default();
-    if items.len() > stored {
-        findings.push(
-            "empty_frames",
-            format!(
-                "{} of {} frames are not stored, because nothing of the segment is there: zeros",
-                items.len() - stored,
-                items.len()
-            ),
-        );
-    }
     Ok(Segmented {
         count: (!is_label_map).then_some(rows.len()),
         slices: planes.len(),
+        findings: report_empty(items.len(), stored),
         items,
         segments,
-        findings,
     })
+}
+
+fn report_empty(frames: usize, stored: usize) -> Findings {
+    let mut findings = Findings::default();
+    if frames > stored {
+        let empty = frames - stored;
+        findings.push(
+            "empty_frames",
+            format!(
+                "{empty} of {frames} frames are not stored, because nothing of the segment is \
+                 there: zeros"
+            ),
+        );
+    }
+    findings
 }
 
 /// The segments that the Segment Sequence describes, in its order, then those that frames name all
