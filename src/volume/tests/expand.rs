@@ -5,11 +5,6 @@ use crate::archive::Record;
 use crate::dicom::{FrameAttributes, Mosaic, Value};
 use crate::volume::{Status, Tile, ValueKind};
 
-fn set(record: &mut Record, keyword: &str, value: Value) {
-    let attributes = &mut record.instance.attributes;
-    attributes.insert(keyword, &value).expect("known");
-}
-
 /// A mosaic of 3 x 3 tiles of 4 x 6 pixels at (100, 200, 10), 5 of them in use.
 fn mosaic(number: i64, change: impl FnOnce(&mut Record)) -> Record {
     slice_with(number, 0.0, |record| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::archive::{Record, SourceIdentity};
 use crate::dicom::{
-    FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation, PixelElement,
+    FrameAttributes, ImagePixel, Instance, Photometric, PixelDataLocation, PixelElement, Value,
 };
 use crate::volume::{Built, Status, Volume, build};
 
@@ -83,6 +83,12 @@ pub(super) fn slice_with(number: i64, z: f64, change: impl FnOnce(&mut Record)) 
 
 pub(super) fn image(record: &mut Record) -> &mut ImagePixel {
     record.instance.image.as_mut().unwrap()
+}
+
+/// Sets a shown attribute.
+pub(super) fn set(record: &mut Record, keyword: &str, value: Value) {
+    let attributes = &mut record.instance.attributes;
+    attributes.insert(keyword, &value).expect("known");
 }
 
 /// A multi-frame instance with these per-frame attributes.

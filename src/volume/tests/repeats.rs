@@ -81,11 +81,6 @@ fn repeats_of_reconstructions_are_numbered_on() {
     assert_eq!(numbers(&volumes[2]), [7, 8, 9]);
 }
 
-fn set(record: &mut Record, keyword: &str, value: Value) {
-    let attributes = &mut record.instance.attributes;
-    attributes.insert(keyword, &value).expect("known");
-}
-
 #[test]
 fn dimensions_order_what_nothing_else_does() {
     let frame = |z: f64, values: [u32; 3]| FrameAttributes {
