@@ -15,7 +15,7 @@
 //! | [`fetch`] | byte range to frames: single flight, urgent queue, sweep ahead |
 //! | [`cache`] | slabs (one backing file per volume variant), byte-weighted LRU |
 //! | [`decode`] | one registry keyed by Transfer Syntax UID: bytes in, samples out |
-//! | [`mod@format`] | npy, nifti, nrrd, metaimage, zarr, json, csv: header bytes and size laws (pure) |
+//! | [`mod@format`] | npy, nifti, nrrd, metaimage, zarr, png, json, bids, csv: header bytes and size laws (pure) |
 //! | [`volume`] | grouping, order, geometry, value rule, verdict (pure) |
 //! | [`archive`] | sources, scan, index |
 //! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |
@@ -27,7 +27,9 @@
 //! slab. `fetch` answers at once from the [`cache`] slab's map when every frame of the range is
 //! present; otherwise the reply moves to the frames it waits for. A worker takes a frame, reads its
 //! bytes from the archive, has [`decode`] turn them into samples, applies the volume's value rule
-//! straight into the slab, and the worker that completes the last frame answers the read.
+//! straight into the slab, and the worker that completes the last frame answers the read. A frame of
+//! a volume is a stored frame, a tile of one (Siemens MOSAIC), or zeros that a segmentation leaves
+//! out ([`volume::Frame`]).
 //!
 //! # Invariants
 //!
