@@ -154,6 +154,13 @@ impl Slab {
         self.lock().present
     }
 
+    /// True when the frame is present.
+    pub fn is_present(&self, frame: usize) -> bool {
+        let state = self.lock();
+        let presence = state.frames.get(frame).map(|frame| frame.presence);
+        presence == Some(Presence::Present)
+    }
+
     /// True when every frame is present.
     pub fn is_complete(&self) -> bool {
         let state = self.lock();

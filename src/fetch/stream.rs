@@ -105,10 +105,14 @@ impl Stream {
     pub(super) fn done(&self, frame: usize, outcome: Result<(), Error>) {
         let reads = {
             let mut waiting = self.lock();
-            if let Err(error) = &outcome
-                && error.is_lasting()
-            {
-                waiting.failed.insert(frame, error.clone());
+            match &outcome {
+                // Nobody held the frame between its completion and now, so it may be dropped again.
+                // Then those who wait came later and have it made anew.
+                Ok(()) if !self.slab.is_present(frame) => return,
+                Err(error) if error.is_lasting() => {
+                    waiting.failed.insert(frame, error.clone());
+                }
+                _ => {}
             }
             waiting.reads.remove(&frame).unwrap_or_default()
         };

@@ -227,6 +227,31 @@ fn the_budget_holds_under_load_and_bytes_stay_right() {
 }
 
 #[test]
+fn news_of_a_frame_that_is_dropped_again_is_no_news() {
+    let fetcher = fetcher(4, 1);
+    let stream = open(&fetcher, 8, Arc::new(Script::default()));
+    let Claim::Mine(filling) = stream.slab().claim(3) else {
+        panic!("the frame is absent");
+    };
+    filling.commit();
+    // Dropped before who made it says so, and wanted after that.
+    fetcher.cache().make_room(4 * FRAME as u64);
+    let range = 4 * 4096..5 * 4096;
+    let (send, receive) = mpsc::channel();
+    let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(<[u8]>::to_vec)).unwrap();
+    let wanted = stream.demand(range.clone(), Box::new(reply));
+    assert_eq!(wanted, [3]);
+    stream.done(3, Ok(()));
+    assert!(receive.try_recv().is_err(), "it is not there yet");
+    fetcher.shared.queue.push_urgent(&stream, &wanted);
+    let answer = receive.recv_timeout(Duration::from_secs(30));
+    assert_eq!(
+        answer.expect("a read is always answered"),
+        Ok(expected(range))
+    );
+}
+
+#[test]
 fn shutdown_answers_those_who_wait() {
     let fetcher = fetcher(100, 1);
     let script = Arc::new(Script {
