@@ -62,8 +62,8 @@ fn component(item: &Item<'_>) -> &'static str {
     "_mag"
 }
 
-/// Splits by echo where positions repeat: by Echo Number(s) where that tells echoes apart, else by
-/// Echo Time, else by both. The number in the suffix is the echo's rank.
+/// Splits by echo where positions repeat: by Echo Number(s) and Echo Time, else by the one that is
+/// not only of some slices. The number in the suffix is the echo's rank.
 fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
     let whole = |items| vec![(String::new(), items)];
     if !positions_repeat(&items) {
@@ -77,9 +77,9 @@ fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
     };
     type Key = (Option<i64>, Option<i64>);
     let keys: [&dyn Fn(&Item<'_>) -> Key; 3] = [
+        &|item| (number(item), time(item)),
         &|item| (number(item), None),
         &|item| (None, time(item)),
-        &|item| (number(item), time(item)),
     ];
     let split = keys.iter().find_map(|key| {
         let mut echoes: BTreeMap<Key, Vec<Item<'a>>> = BTreeMap::new();

@@ -429,6 +429,15 @@ fn echo_times_that_differ_a_little() {
         shared.echo_time_ms = Some(4.6 * (echo + 1) as f64 + jitter);
     });
     assert_eq!(outline(&volumes(records)), [("", 3), ("_e2", 3)]);
+    // Numbers that stand for two times each.
+    let records = repeated(4, |record, echo| {
+        let shared = &mut record.instance.shared;
+        shared.echo_number = Some(echo / 2);
+        shared.echo_time_ms = Some(5.0 * (echo + 1) as f64);
+        shared.content_time_ms = Some(echo as f64);
+    });
+    let expected = [("", 3), ("_e2", 3), ("_e3", 3), ("_e4", 3)];
+    assert_eq!(outline(&volumes(records)), expected);
     // One echo at several times.
     let volume = only(repeated(3, |record, time| {
         let shared = &mut record.instance.shared;
