@@ -20,10 +20,12 @@ pub use slab::{Claim, Filling, Layout, Registration, Slab};
 /// Identifies a slab: a volume's identity and which variant of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SlabKey {
-    /// Name of the volume and whatever tells its versions apart.
+    /// Name of the volume.
     pub volume: String,
     /// Which variant of the volume's bytes.
     pub variant: &'static str,
+    /// Digest of what the bytes follow from: slabs of two versions of a volume are two slabs.
+    pub fingerprint: [u8; 32],
 }
 
 /// Bytes of frames held, shared by a cache and all its slabs (also those it has let go of while

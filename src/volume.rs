@@ -18,6 +18,7 @@ pub mod dtype;
 mod duplicates;
 mod expand;
 pub mod finding;
+mod fingerprint;
 mod geometry;
 mod item;
 mod name;
@@ -93,6 +94,9 @@ pub struct Volume {
     pub status: Status,
     /// What led to the verdict.
     pub findings: Vec<Finding>,
+    /// Digest of all that the bytes follow from: the source files as they were indexed, the frames and
+    /// the value rule. A volume of other bytes has another one.
+    pub fingerprint: [u8; 32],
 }
 
 /// One frame of a volume: where it is stored and what belongs to it alone.

@@ -14,6 +14,7 @@ fn key(name: &str) -> SlabKey {
     SlabKey {
         volume: name.to_string(),
         variant: "values",
+        fingerprint: [0; 32],
     }
 }
 

@@ -45,6 +45,7 @@ fn open(fetcher: &Fetcher, frames: usize, script: Arc<Script>) -> Arc<Stream> {
     let key = SlabKey {
         volume: "v".to_string(),
         variant: "values",
+        fingerprint: [0; 32],
     };
     let layout = || Layout {
         header: vec![9; HEADER],

@@ -194,6 +194,7 @@ pub(super) fn stream(
     let key = SlabKey {
         volume: volume.name.clone(),
         variant: variant.word(),
+        fingerprint: volume.fingerprint,
     };
     Ok(fetcher.open(&key, layout, producer)?)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::admit::report_headers;
 use super::finding::Findings;
+use super::fingerprint::fingerprint;
 use super::geometry::geometry;
 use super::item::Item;
 use super::values::{Ruled, rule};
@@ -91,7 +92,7 @@ pub(super) fn volume(name: String, layout: Layout<'_>) -> Result<Volume, Vec<(Pa
     let (Some(ruled), Some(first)) = (ruled, layout.items.first()) else {
         return Err(refuse("malformed_header", "no dtype holds these samples"));
     };
-    let volume = Volume {
+    let mut volume = Volume {
         name,
         frames: frames(&layout.items, &records, &ruled, layout.is_placed),
         shape: shape(&layout.leading, first, &ruled),
@@ -105,7 +106,9 @@ pub(super) fn volume(name: String, layout: Layout<'_>) -> Result<Volume, Vec<(Pa
         status: findings.status,
         findings: findings.list,
         records: records.clone(),
+        fingerprint: [0; 32],
     };
+    volume.fingerprint = fingerprint(&volume);
     let is_too_large = |variant: Variant| {
         volume.frame_len_bytes(variant) > FRAME_BYTES_MAX
             || volume.len_bytes(variant) > VOLUME_BYTES_MAX

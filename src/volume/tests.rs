@@ -3,7 +3,7 @@
 mod admit;
 mod data;
 mod expand;
-mod fixture;
+pub(super) mod fixture;
 mod geometry;
 mod order;
 mod property;

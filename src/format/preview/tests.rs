@@ -62,6 +62,7 @@ pub(crate) fn volume(
         segments: Vec::new(),
         status: Status::Ok,
         findings: Vec::new(),
+        fingerprint: [0; 32],
     }
 }
 

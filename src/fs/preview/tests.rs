@@ -64,6 +64,7 @@ fn stage(threads: usize) -> Stage {
     let key = SlabKey {
         volume: volume.name.clone(),
         variant: "",
+        fingerprint: volume.fingerprint,
     };
     let layout = || SlabLayout {
         header: vec![0; npy::HEADER_LEN_BYTES],

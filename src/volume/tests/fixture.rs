@@ -16,7 +16,7 @@ pub(super) const AXIAL: [f64; 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
 const HEADER_BYTES: u64 = 1000;
 
 /// An axial CT slice of 4 x 6 pixels at height `z`; its path and UID follow from `number`.
-pub(super) fn slice(number: i64, z: f64) -> Record {
+pub(in crate::volume) fn slice(number: i64, z: f64) -> Record {
     let image = ImagePixel {
         rows: 4,
         columns: 6,
@@ -113,7 +113,7 @@ pub(super) fn volumes(records: Vec<Record>) -> Vec<Volume> {
 }
 
 /// The only volume of records none of which is left out.
-pub(super) fn only(records: Vec<Record>) -> Volume {
+pub(in crate::volume) fn only(records: Vec<Record>) -> Volume {
     let mut volumes = volumes(records);
     assert_eq!(volumes.len(), 1, "{:?}", names(&volumes));
     volumes.remove(0)
