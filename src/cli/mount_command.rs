@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use serde_json::json;
 
-use super::library;
+use super::{library, worker};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::fetch::Fetcher;
@@ -34,10 +34,10 @@ fn slabs_max(open_files_max: u64) -> usize {
 ///
 /// What failed, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    mount::run(&config.mount_options(), || make_fs(config))
+    mount::run(&config.mount_options(), &worker::launch(config)?)
 }
 
-/// Builds the file system. Runs in the process that serves, so it may start threads.
+/// Builds the file system, in the process that serves: so it may start threads.
 pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
     let library = library::open(&config.archive)?;
     if library.built.volumes.is_empty() {

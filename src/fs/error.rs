@@ -41,6 +41,9 @@ pub enum Error {
         /// What was being done.
         message: String,
     },
+    /// More handles than can be kept account of.
+    #[error("too many open files")]
+    TooManyOpen,
     /// The mount is going away.
     #[error("shutting down")]
     ShuttingDown,
@@ -61,6 +64,7 @@ impl Error {
             Error::TooLarge(_) => libc::EFBIG,
             Error::Changed(_) => libc::ESTALE,
             Error::Io { errno, .. } => *errno,
+            Error::TooManyOpen => libc::ENFILE,
             // The caller can do nothing but try again on another mount.
             Error::ShuttingDown => libc::EIO,
         }
