@@ -10,7 +10,9 @@ mod error;
 mod handles;
 pub mod ledger;
 mod modes;
+mod pages;
 mod preview;
+mod reading;
 mod types;
 
 use std::ffi::OsStr;
@@ -18,7 +20,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use content::Cached;
 pub use error::Error;
+pub use pages::PageCache;
 pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs};
 
 use crate::archive::Source;
@@ -29,6 +33,7 @@ use content::{Content, VolumeText};
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
 use modes::Modes;
+use pages::Pages;
 use preview::Preview;
 
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
@@ -64,6 +69,7 @@ pub struct Fs {
     config_json: Vec<u8>,
     handles: Handles,
     modes: Modes,
+    pages: Arc<Pages>,
     started: Instant,
 }
 
@@ -80,6 +86,7 @@ impl Fs {
             config_json: parts.config_json,
             handles: Handles::default(),
             modes: Modes::default(),
+            pages: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -212,14 +219,25 @@ impl Fs {
 
     /// Reads; answers through `reply`, at once or from another thread. Never waits. At or past
     /// the end of the file the answer is empty. `ino` counts where `fh` was opened by a process
-    /// before this one: then the file is opened again here.
-    pub fn read(&self, ino: u64, fh: u64, offset: u64, size_bytes: u32, reply: ReadReply) {
+    /// before this one: then the file is opened again here. [`Error::Declined`] is for the kernel
+    /// alone: only what it does not need is declined, and only once [`Fs::set_page_cache`] was called.
+    pub fn read(
+        &self,
+        ino: u64,
+        fh: u64,
+        offset: u64,
+        size_bytes: u32,
+        cached: Cached,
+        reply: ReadReply,
+    ) {
         let handle = match self.handles.get(fh) {
             Some(handle) => Ok(handle),
             None => self.open_again(ino, fh),
         };
         match handle {
-            Ok(handle) => self.read_content(&handle, offset, u64::from(size_bytes), reply),
+            Ok(handle) => {
+                self.read_content(&handle, offset, u64::from(size_bytes), cached, reply);
+            }
             Err(error) => reply.send(Err(error)),
         }
     }
@@ -251,7 +269,10 @@ impl Fs {
         if let Some(mode) = released.mode {
             let handle = released.handle.as_ref();
             let slab = handle.and_then(|handle| handle.content.slab());
-            self.modes.close(released.ino, mode, slab);
+            let is_useless = self.modes.close(released.ino, mode, slab);
+            if is_useless {
+                self.pages.invalidate(released.ino);
+            }
         }
     }
 
@@ -260,6 +281,7 @@ impl Fs {
     /// the first request.
     pub fn connect_ledger(&self, ledger: Arc<dyn Ledger>, adopt: &dyn Fn(u32) -> Backing) {
         let entries = self.handles.connect(ledger.clone());
+        self.pages.set_ledger(ledger.clone());
         self.modes.inherit(ledger, &entries, adopt);
     }
 
@@ -281,10 +303,20 @@ impl Fs {
         }
     }
 
-    /// Says how to have the kernel drop the cached pages of an inode. Called on threads of `fs`'s
-    /// own, never on one that serves a request (it would deadlock).
-    pub fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
-        self.modes.set_invalidator(invalidate);
+    /// Says how the kernel's page cache is reached. It is called on a thread of `fs`'s own, never on
+    /// one that serves a request (it would deadlock).
+    pub fn set_page_cache(&self, cache: Box<dyn PageCache>) {
+        self.pages.connect(cache);
+    }
+
+    /// Says how far the kernel reads ahead of a reader.
+    pub fn set_readahead_bytes(&self, bytes: u64) {
+        self.pages.set_window_bytes(bytes);
+    }
+
+    /// The kernel has forgotten an inode: none of its pages are left.
+    pub fn forget(&self, ino: u64) {
+        self.pages.forget(ino);
     }
 
     /// Answers every waiting read with an error and stops background work.

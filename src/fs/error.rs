@@ -44,6 +44,9 @@ pub enum Error {
     /// More handles than can be kept account of.
     #[error("too many open files")]
     TooManyOpen,
+    /// Nobody needs an answer: the kernel only guessed, and asks again for what is needed.
+    #[error("declined")]
+    Declined,
     /// The mount is going away.
     #[error("shutting down")]
     ShuttingDown,
@@ -65,6 +68,7 @@ impl Error {
             Error::Changed(_) => libc::ESTALE,
             Error::Io { errno, .. } => *errno,
             Error::TooManyOpen => libc::ENFILE,
+            Error::Declined => libc::EAGAIN,
             // The caller can do nothing but try again on another mount.
             Error::ShuttingDown => libc::EIO,
         }

@@ -43,6 +43,13 @@ pub trait Ledger: Send + Sync {
     /// Strikes an entry out.
     fn remove(&self, place: Place);
 
+    /// Notes that a request for bytes of an inode is declined.
+    fn note_declined(&self, ino: u64);
+
+    /// True if an earlier process may have declined bytes of an inode: what the kernel asks for again
+    /// has to be answered then.
+    fn was_declined_before(&self, ino: u64) -> bool;
+
     /// All entries: asked once, when nothing has been added yet.
     fn entries(&self) -> Vec<(Place, Entry)>;
 }

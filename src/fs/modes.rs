@@ -8,9 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
 
 use super::ledger::{Entry, Ledger, OpenHandle, Place};
 use super::{Backing, OpenMode, Opening};
@@ -49,7 +47,6 @@ impl Mode {
 #[derive(Default)]
 pub(super) struct Modes {
     inodes: Mutex<HashMap<u64, Arc<Mutex<Counts>>>>,
-    invalidations: OnceLock<Sender<u64>>,
     ledger: OnceLock<Arc<dyn Ledger>>,
     pub(super) passthrough_opens: AtomicU64,
     pub(super) cached_opens: AtomicU64,
@@ -90,13 +87,15 @@ impl Modes {
         (Mode::Cached, OpenMode::Cached)
     }
 
-    /// `slab` is the one that [`Modes::open`] was given, if this process opened the handle.
-    pub(super) fn close(&self, ino: u64, mode: Mode, slab: Option<&Slab>) {
+    /// Closes a handle; `slab` is the one that [`Modes::open`] was given, if this process opened it.
+    /// True when the slab's copy in the page cache is of no use from now on: the next open is served
+    /// by the slab itself.
+    pub(super) fn close(&self, ino: u64, mode: Mode, slab: Option<&Slab>) -> bool {
         // Dropped when no lock is held any more: the kernel is told.
         let mut unused = None;
         let mut inodes = self.lock();
         let Some(entry) = inodes.get(&ino).cloned() else {
-            return;
+            return false;
         };
         let mut counts = entry.lock().unwrap_or_else(PoisonError::into_inner);
         match mode {
@@ -115,17 +114,13 @@ impl Modes {
         if counts.cached == 0 && counts.passthrough == 0 && Arc::strong_count(&entry) == 2 {
             inodes.remove(&ino);
         }
-        // From the next open on the slab serves directly: its copy in the page cache is a waste.
-        let stale = matches!(mode, Mode::Cached)
+        let is_useless = matches!(mode, Mode::Cached)
             && counts.cached == 0
             && slab.is_some_and(Slab::is_complete);
         drop(counts);
         drop(inodes);
         drop(unused);
-        if stale && let Some(invalidations) = self.invalidations.get() {
-            // Fails only when the thread is gone, and with it the mount.
-            let _ = invalidations.send(ino);
-        }
+        is_useless
     }
 
     /// Counts the handles of an earlier process and takes over its backings; those that no handle
@@ -168,21 +163,6 @@ impl Modes {
         );
         if self.ledger.set(ledger).is_err() {
             tracing::error!("a second ledger for the same mount is not used");
-        }
-    }
-
-    pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
-        let (send, receive) = mpsc::channel();
-        let run = move || receive.iter().for_each(&invalidate);
-        let thread = thread::Builder::new()
-            .name("invalidate".to_string())
-            .spawn(run);
-        match thread {
-            Ok(_) => {
-                // A second call would mean a second mount of the same file system: the first stays.
-                let _ = self.invalidations.set(send);
-            }
-            Err(why) => tracing::warn!("page cache copies will stay: {why}"),
         }
     }
 

@@ -141,12 +141,16 @@ fn explain(error: io::Error) -> anyhow::Error {
     }
 }
 
-/// Raises the readahead of the mount. Best effort: sysfs takes it from root alone.
-pub fn raise_read_ahead(identity: &Identity) {
+/// Raises the readahead of the mount: to how many bytes. Best effort: sysfs takes it from root alone.
+pub fn raise_read_ahead(identity: &Identity) -> Option<u64> {
     let (major, minor) = identity.device;
     let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    if let Err(error) = std::fs::write(&path, READ_AHEAD_KIB.to_string()) {
-        tracing::debug!(%error, path, "the readahead stays");
+    match std::fs::write(&path, READ_AHEAD_KIB.to_string()) {
+        Ok(()) => Some(u64::from(READ_AHEAD_KIB) << 10),
+        Err(error) => {
+            tracing::debug!(%error, path, "the readahead stays");
+            None
+        }
     }
 }
 

@@ -61,6 +61,8 @@ pub enum Order {
         helper: Option<Vec<u8>>,
         /// Which mount it is.
         identity: Identity,
+        /// How far the kernel reads ahead of a reader, if that was changed.
+        readahead_bytes: Option<u64>,
         /// No terminal any more.
         background: bool,
     },

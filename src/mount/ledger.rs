@@ -31,13 +31,26 @@ const HEADER_WORDS: usize = 4;
 const COUNTER: usize = 0;
 const HIGH_WATER: usize = 1;
 
-const LEN_WORDS: usize = HEADER_WORDS + ENTRIES_MAX as usize * ENTRY_WORDS;
+/// Behind the entries: a bit for each inode of which something was declined. Inodes may share one,
+/// which costs speed; with 2^20 bits that takes thousands of inodes.
+const DECLINED: usize = HEADER_WORDS + ENTRIES_MAX as usize * ENTRY_WORDS;
+const DECLINED_WORDS: usize = 1 << 14;
+
+const LEN_WORDS: usize = DECLINED + DECLINED_WORDS;
 const LEN_BYTES: usize = LEN_WORDS * 8;
 
 /// Kinds of entries, in the low half of the word; a backing's number is in the high half.
 const CACHED: u64 = 1;
 const PASSTHROUGH: u64 = 2;
 const BACKING: u64 = 3;
+
+/// The word and the bit of an inode; multiplied so that neighbours do not share a word.
+fn declined_bit(ino: u64) -> (usize, u64) {
+    let bits = DECLINED_WORDS * u64::BITS as usize;
+    let hash = ino.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - bits.ilog2());
+    let at = hash as usize;
+    (at / 64, 1 << (at % 64))
+}
 
 /// Memory for a ledger, empty.
 ///
@@ -67,6 +80,8 @@ pub fn create() -> io::Result<OwnedFd> {
 pub struct SharedLedger {
     words: NonNull<AtomicU64>,
     free: Mutex<Free>,
+    /// The bits that others have set before.
+    declined_before: Vec<u64>,
 }
 
 /// Places without an entry.
@@ -118,7 +133,10 @@ impl SharedLedger {
                 given_back: Vec::new(),
                 next: 0,
             }),
+            declined_before: Vec::new(),
         };
+        let declined = (DECLINED..LEN_WORDS).map(|at| ledger.word(at).load(Ordering::Acquire));
+        ledger.declined_before = declined.collect();
         let high_water = ledger.word(HIGH_WATER).load(Ordering::Acquire);
         let next = u32::try_from(high_water)
             .unwrap_or(ENTRIES_MAX)
@@ -197,6 +215,16 @@ impl Ledger for SharedLedger {
         free.given_back.push(place.0);
     }
 
+    fn note_declined(&self, ino: u64) {
+        let (word, bit) = declined_bit(ino);
+        self.word(DECLINED + word).fetch_or(bit, Ordering::Release);
+    }
+
+    fn was_declined_before(&self, ino: u64) -> bool {
+        let (word, bit) = declined_bit(ino);
+        self.declined_before[word] & bit != 0
+    }
+
     fn entries(&self) -> Vec<(Place, Entry)> {
         let next = {
             let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,6 +270,8 @@ mod tests {
         let first = SharedLedger::map(&memory).expect("map");
         assert_eq!(first.entries(), []);
         assert_eq!((first.next_fh(), first.next_fh()), (1, 2));
+        first.note_declined(8);
+        assert!(!first.was_declined_before(8), "its own it knows better");
         let gone = first.add(handle(1, None)).expect("room");
         let kept = [handle(2, Some(7)), Entry::Backing(7), handle(3, None)];
         let kept = kept.map(|entry| (first.add(entry).expect("room"), entry));
@@ -251,6 +281,7 @@ mod tests {
         let second = SharedLedger::map(&memory).expect("map");
         assert_eq!(second.entries(), kept);
         assert_eq!(second.next_fh(), 3, "no number is given twice");
+        assert!(second.was_declined_before(8) && !second.was_declined_before(9));
         let added = second.add(handle(4, None)).expect("room");
         assert_eq!(added, gone, "a place that was given back is used again");
         assert_eq!(second.entries().len(), 4);

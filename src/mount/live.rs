@@ -108,7 +108,9 @@ impl Mounted {
         let (events, received) = mpsc::channel();
         run(started, events).inspect_err(undo)?;
         let (way, identity) = connection.attached.complete(&options.mountpoint)?;
-        raise_read_ahead(&identity);
+        if let Some(bytes) = raise_read_ahead(&identity) {
+            fs.set_readahead_bytes(bytes);
+        }
         let place = Place {
             mountpoint: options.mountpoint.clone(),
             identity,

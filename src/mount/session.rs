@@ -73,7 +73,7 @@ fn start_on(fs: &Arc<Fs>, connection: OwnedFd, device: OwnedFd) -> io::Result<St
     // along when this process dies: all threads share the one that the supervisor holds too.
     config.clone_fd = false;
     let session = Session::from_fd(adapter, connection, SessionACL::All, config)?;
-    fuse::connect_invalidator(fs, session.notifier());
+    fuse::connect_page_cache(fs, session.notifier());
     Ok(Started {
         session,
         passthrough,

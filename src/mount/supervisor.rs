@@ -78,6 +78,7 @@ struct Supervisor<'a> {
     /// The kernel's FUSE_INIT and what the first worker answered.
     offer: Vec<u8>,
     answer: Vec<u8>,
+    readahead_bytes: Option<u64>,
     place: Place,
     deaths: Deaths,
     /// The end was asked for, and the worker has until then.
@@ -132,7 +133,7 @@ impl<'a> Supervisor<'a> {
             })
             .inspect_err(undo)?;
         let (way, identity) = attached.complete(&options.mountpoint)?;
-        raise_read_ahead(&identity);
+        let readahead_bytes = raise_read_ahead(&identity);
         let supervisor = Supervisor {
             launch,
             background: !options.foreground,
@@ -141,6 +142,7 @@ impl<'a> Supervisor<'a> {
             ledger,
             offer,
             answer,
+            readahead_bytes,
             place: Place {
                 mountpoint: options.mountpoint.clone(),
                 identity,
@@ -293,6 +295,7 @@ impl<'a> Supervisor<'a> {
                 Way::Fusermount(helper) => Some(bytes(helper)),
             },
             identity: self.place.identity,
+            readahead_bytes: self.readahead_bytes,
             background: self.background,
         };
         worker.tell(&order, &[])

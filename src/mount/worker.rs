@@ -123,7 +123,7 @@ impl Worker {
         }
         self.line.tell(&Report::Serving { answer }, &[])?;
 
-        let (place, background) = self.attached()?;
+        let (place, background) = self.attached(&fs)?;
         kernel::end_with_parent(false).context(SystemFailure)?;
         if background {
             daemon::let_go()?;
@@ -134,17 +134,21 @@ impl Worker {
     }
 
     /// Waits until the mount is attached: where, and whether there is no terminal any more.
-    fn attached(&self) -> anyhow::Result<(Place, bool)> {
+    fn attached(&self, fs: &Fs) -> anyhow::Result<(Place, bool)> {
         let (order, _) = self.hear()?;
         let Order::Live {
             mountpoint,
             helper,
             identity,
+            readahead_bytes,
             background,
         } = order
         else {
             bail!("the supervisor did not say where it is mounted");
         };
+        if let Some(bytes) = readahead_bytes {
+            fs.set_readahead_bytes(bytes);
+        }
         let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
         let place = Place {
             mountpoint: path(mountpoint),
