@@ -15,7 +15,7 @@
 //! | `place.rs` | may it be mounted there; dead mounts cleared |
 //! | `probe.rs` | what this machine offers, and how to get what is missing |
 //! | `daemon.rs` | background process and its readiness |
-//! | `supervisor.rs`, `deaths.rs` | starts workers and replaces them |
+//! | `supervisor.rs`, `child.rs`, `deaths.rs` | starts workers and replaces them |
 //! | `worker.rs` | the process that serves, from its side |
 //! | `handover.rs`, `wire.rs` | what the two say to each other |
 //! | `ledger.rs` | the open handles, in memory that outlives a worker |
@@ -26,6 +26,7 @@
 //! | `signals.rs`, `kernel.rs`, `fusermount.rs` | system calls |
 //! | `mountinfo.rs` | /proc/self/mountinfo |
 
+mod child;
 mod connection;
 mod daemon;
 mod deaths;

@@ -306,6 +306,18 @@ pub fn silence(stream: BorrowedFd<'_>) -> io::Result<()> {
     check(c_long::from(result)).map(drop)
 }
 
+/// A descriptor that can be read as soon as the first thread of a process has ended, even while other
+/// threads are held up in the kernel: one may wait there for the answer to a request that was read
+/// and will never be answered by this process. `None` where the kernel cannot (before Linux 6.9).
+pub fn watch_first_thread(pid: u32) -> Option<OwnedFd> {
+    // PIDFD_THREAD (linux/pidfd.h); libc does not have it for all targets.
+    let flags = libc::O_EXCL;
+    // SAFETY: takes two numbers.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) })
+        .inspect_err(|error| tracing::debug!(%error, "an end may be noticed late"))
+        .ok()
+}
+
 /// From now on this process gets SIGTERM when its parent dies; or no longer.
 pub fn end_with_parent(wanted: bool) -> io::Result<()> {
     let signal = if wanted { libc::SIGTERM } else { 0 };

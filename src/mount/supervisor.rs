@@ -9,22 +9,18 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use super::child::{End, Stop, Worker};
 use super::connection::{self, Connection, connect, raise_read_ahead};
 use super::deaths::Deaths;
-use super::handover::{self, Line, Order, Report};
+use super::handover::{self, Order, Report};
 use super::live::{GRACE, Place};
 use super::probe::{self, Way};
 use super::signals::{self, Signal, Signals};
-use super::{Launch, Options, SystemFailure, daemon, kernel, ledger, systemd, wire};
-
-/// This program, also when its file has been replaced meanwhile.
-const PROGRAM: &str = "/proc/self/exe";
+use super::{Launch, Options, SystemFailure, daemon, kernel, ledger, systemd};
 
 /// How long the worker may take to end beyond the time it gives to open files.
 const GRACE_OF_WORKER: Duration = GRACE.saturating_add(Duration::from_secs(5));
@@ -83,26 +79,6 @@ struct Supervisor<'a> {
     deaths: Deaths,
     /// The end was asked for, and the worker has until then.
     ends_by: Option<Instant>,
-}
-
-/// A running worker; killed when dropped.
-struct Worker {
-    child: Child,
-    line: Line,
-}
-
-/// Why there is no worker.
-enum Stop {
-    /// The end was asked for.
-    Signal(Signal),
-    /// It failed, or the system did.
-    Error(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Stop {
-    fn from(error: anyhow::Error) -> Stop {
-        Stop::Error(error)
-    }
 }
 
 impl<'a> Supervisor<'a> {
@@ -164,8 +140,8 @@ impl<'a> Supervisor<'a> {
             let left = self
                 .ends_by
                 .map(|end| end.saturating_duration_since(Instant::now()));
-            let [signalled] = kernel::wait_readable([self.signals.as_fd()], left)?;
-            if !signalled {
+            let (signalled, ended) = worker.wait(&self.signals, left)?;
+            if !signalled && !ended {
                 if left.is_some_and(|left| left.is_zero()) {
                     tracing::error!("the worker does not end; it is killed");
                     drop(worker);
@@ -174,22 +150,23 @@ impl<'a> Supervisor<'a> {
                 }
                 continue;
             }
-            let signal = self.signals.wait()?;
-            if signal.asks_for_the_end() {
-                self.pass_on(signal, &worker);
-                continue;
+            if signalled {
+                let signal = self.signals.wait()?;
+                if signal.asks_for_the_end() {
+                    self.pass_on(signal, &worker);
+                }
             }
-            let Some(status) = worker.child.try_wait()? else {
+            let Some(end) = worker.end(ended)? else {
                 continue;
             };
-            if status.success() {
+            if end == End::Success {
                 return Ok(());
             }
             if self.ends_by.is_some() {
                 self.detach();
                 return Ok(());
             }
-            match self.replace(anyhow!("{}", in_words(status)))? {
+            match self.replace(anyhow!("{end}"))? {
                 Some(next) => worker = next,
                 None => return Ok(()),
             }
@@ -202,7 +179,7 @@ impl<'a> Supervisor<'a> {
         systemd::stopping();
         self.ends_by.get_or_insert(Instant::now() + GRACE_OF_WORKER);
         // It has not been waited for, so the number is still its own.
-        if let Err(error) = signals::ask_to_end(worker.child.id()) {
+        if let Err(error) = signals::ask_to_end(worker.pid()) {
             tracing::error!(%error, "cannot ask the worker to end");
         }
     }
@@ -338,81 +315,6 @@ fn first_answer(
     }
 }
 
-impl Worker {
-    fn spawn(launch: &Launch, replaces: bool) -> anyhow::Result<Worker> {
-        let (ours, theirs) = wire::pair().context(SystemFailure)?;
-        let child = Command::new(PROGRAM)
-            .arg0("dicomfs")
-            .args(&launch.args)
-            .stdin(Stdio::from(theirs))
-            // What the service manager hears, it hears from the process that it knows.
-            .env_remove("NOTIFY_SOCKET")
-            .spawn()
-            .context("cannot start a process")
-            .context(SystemFailure)?;
-        let worker = Worker {
-            child,
-            line: Line::new(ours),
-        };
-        let hello = Order::Hello {
-            settings: launch.settings.clone(),
-            replaces,
-            supervisor: std::process::id(),
-        };
-        worker.tell(&hello, &[])?;
-        Ok(worker)
-    }
-
-    fn tell(&self, order: &Order, fds: &[&OwnedFd]) -> anyhow::Result<()> {
-        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-        let told = self.line.tell(order, &fds);
-        told.context("the worker does not listen")
-    }
-
-    /// The worker's next word.
-    fn hear(&mut self, signals: &Signals) -> Result<Report, Stop> {
-        loop {
-            let [signalled, said] =
-                kernel::wait_readable([signals.as_fd(), self.line.as_fd()], None)
-                    .context(SystemFailure)?;
-            if said {
-                let report = self.line.hear().context("cannot hear the worker")?;
-                return match report {
-                    Some((Report::Failed { text, is_system }, _)) => {
-                        let error = anyhow!(text);
-                        Err(Stop::Error(match is_system {
-                            true => error.context(SystemFailure),
-                            false => error,
-                        }))
-                    }
-                    Some((report, _)) => Ok(report),
-                    None => {
-                        let status = self.child.wait().context(SystemFailure)?;
-                        Err(Stop::Error(anyhow!(
-                            "the worker ended before the mount was live ({})",
-                            in_words(status)
-                        )))
-                    }
-                };
-            }
-            if signalled {
-                let signal = signals.wait().context(SystemFailure)?;
-                if signal.asks_for_the_end() {
-                    return Err(Stop::Signal(signal));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Both fail only for a process that has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A start that came to nothing. A signal ends the process, as if it had not been caught: there is
 /// nothing to take down.
 fn ended_early(stop: Stop) -> anyhow::Error {
@@ -425,12 +327,4 @@ fn ended_early(stop: Stop) -> anyhow::Error {
 fn out_of_turn(report: &Report) -> anyhow::Error {
     tracing::debug!(?report, "out of turn");
     anyhow!("the worker said something else than was expected")
-}
-
-fn in_words(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("signal {signal}"),
-        (None, Some(code)) => format!("exit status {code}"),
-        (None, None) => "its fate is unknown".into(),
-    }
 }
