@@ -47,8 +47,11 @@ mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
+
+use crate::fs::Fs;
 
 pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
@@ -76,6 +79,14 @@ pub struct Options {
     pub foreground: bool,
 }
 
+/// What is to be mounted.
+pub struct Service {
+    /// The file system.
+    pub fs: Arc<Fs>,
+    /// Called when the mount is live, on a thread of its own: returns when the caller's process may.
+    pub settled: Box<dyn FnOnce() + Send>,
+}
+
 /// An error that has been shown to the user already.
 #[derive(Debug, thiserror::Error)]
 #[error("already reported")]
@@ -98,8 +109,8 @@ pub struct Launch {
 /// Mounts, and has workers serve the mount until it is unmounted or a signal asks for the end.
 ///
 /// In the foreground this returns when the mount has ended. Otherwise the process forks: the
-/// caller's process returns when the mount is live, and the background process when it has ended.
-/// No thread may have been started before.
+/// caller's process returns when the mount is live and settled ([`Service::settled`]), and the
+/// background process when it has ended. No thread may have been started before.
 ///
 /// # Errors
 ///

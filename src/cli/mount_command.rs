@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::fs::{Fs, Parts};
-use crate::mount;
+use crate::mount::{self, Service};
 use crate::tree::Tree;
 
 /// Slabs kept at most: each is a mapping and a descriptor, of which a process has a limited number
@@ -35,6 +35,15 @@ fn slabs_max(open_files_max: u64) -> usize {
 /// What failed, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     mount::run(&config.mount_options(), &worker::launch(config)?)
+}
+
+/// Builds what is served.
+pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
+    Ok(Service {
+        fs: make_fs(config)?,
+        // The archive has been read by now.
+        settled: Box::new(|| {}),
+    })
 }
 
 /// Builds the file system, in the process that serves: so it may start threads.

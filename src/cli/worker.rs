@@ -42,5 +42,5 @@ pub fn run() -> Result<()> {
     let worker = Worker::connect()?;
     let config = Config::from_bytes(worker.settings()).context("cannot read the settings")?;
     logging::start(config.archive.log_level);
-    worker.serve(|| mount_command::make_fs(&config))
+    worker.serve(|| mount_command::make_service(&config))
 }

@@ -45,6 +45,17 @@ pub enum End {
     Stuck,
 }
 
+/// What a wait has ended with.
+#[derive(Debug, Clone, Copy)]
+pub struct Woken {
+    /// A signal has arrived.
+    pub signalled: bool,
+    /// The worker serves no more; where the kernel cannot tell, only a signal says so.
+    pub ended: bool,
+    /// The worker has said something.
+    pub said: bool,
+}
+
 /// Why there is no worker.
 pub enum Stop {
     /// The end was asked for.
@@ -127,23 +138,33 @@ impl Worker {
         self.child.id()
     }
 
-    /// Waits for a signal or for the worker's end, which of them; neither if `timeout` was over before.
+    /// Waits for a signal, for the worker's end, or for a word of it if `listen`; for none if
+    /// `timeout` was over before.
     ///
     /// # Errors
     ///
     /// Those of poll(2).
-    pub fn wait(&self, signals: &Signals, timeout: Option<Duration>) -> io::Result<(bool, bool)> {
-        match &self.first_thread {
-            Some(first_thread) => {
-                let fds = [signals.as_fd(), first_thread.as_fd()];
-                let [signalled, ended] = kernel::wait_readable(fds, timeout)?;
-                Ok((signalled, ended))
-            }
-            None => {
-                let [signalled] = kernel::wait_readable([signals.as_fd()], timeout)?;
-                Ok((signalled, false))
-            }
-        }
+    pub fn wait(
+        &self,
+        signals: &Signals,
+        listen: bool,
+        timeout: Option<Duration>,
+    ) -> io::Result<Woken> {
+        // What is not waited for is taken by something that is: the array has a fixed length.
+        let signals = signals.as_fd();
+        let first_thread = self.first_thread.as_ref().map(AsFd::as_fd);
+        let line = listen.then_some(self.line.as_fd());
+        let fds = [
+            signals,
+            first_thread.unwrap_or(signals),
+            line.unwrap_or(signals),
+        ];
+        let [signalled, ended, said] = kernel::wait_readable(fds, timeout)?;
+        Ok(Woken {
+            signalled,
+            ended: ended && first_thread.is_some(),
+            said: said && listen,
+        })
     }
 
     /// How it ended, if it has; `ended` is what [`Worker::wait`] said.
@@ -174,43 +195,43 @@ impl Worker {
     /// There is none: it failed, it ended, or a signal asks for the end.
     pub fn hear(&mut self, signals: &Signals) -> Result<Report, Stop> {
         loop {
-            // Its end closes the line, unless the kernel holds some of its threads.
-            let first_thread = self
-                .first_thread
-                .as_ref()
-                .map_or(self.line.as_fd(), AsFd::as_fd);
-            let fds = [signals.as_fd(), self.line.as_fd(), first_thread];
-            let [signalled, said, ended] =
-                kernel::wait_readable(fds, None).context(SystemFailure)?;
-            if said || ended {
-                // What it said before it ended counts.
-                let heard = match said {
-                    true => self.line.hear().context("cannot hear the worker")?,
-                    false => None,
-                };
-                return match heard {
-                    Some((Report::Failed { text, is_system }, _)) => {
-                        let error = anyhow!(text);
-                        Err(Stop::Error(match is_system {
-                            true => error.context(SystemFailure),
-                            false => error,
-                        }))
-                    }
-                    Some((report, _)) => Ok(report),
-                    None => {
-                        let end = self.end(true).context(SystemFailure)?;
-                        let how = end.unwrap_or(End::Stuck);
-                        let why = anyhow!("the worker ended before the mount was live ({how})");
-                        Err(Stop::Error(why))
-                    }
-                };
+            let woken = self.wait(signals, true, None).context(SystemFailure)?;
+            // What it said before it ended counts.
+            if woken.said
+                && let Some(report) = self.said()?
+            {
+                return Ok(report);
             }
-            if signalled {
+            if woken.said || woken.ended {
+                let end = self.end(true).context(SystemFailure)?;
+                let how = end.unwrap_or(End::Stuck);
+                let why = anyhow!("the worker ended before the mount was live ({how})");
+                return Err(Stop::Error(why));
+            }
+            if woken.signalled {
                 let signal = signals.wait().context(SystemFailure)?;
                 if signal.asks_for_the_end() {
                     return Err(Stop::Signal(signal));
                 }
             }
+        }
+    }
+
+    /// What it has said; `None` if that was its end.
+    ///
+    /// # Errors
+    ///
+    /// It says that it failed, or nothing that makes sense.
+    pub fn said(&self) -> anyhow::Result<Option<Report>> {
+        match self.line.hear().context("cannot hear the worker")? {
+            Some((Report::Failed { text, is_system }, _)) => {
+                let error = anyhow!(text);
+                Err(match is_system {
+                    true => error.context(SystemFailure),
+                    false => error,
+                })
+            }
+            heard => Ok(heard.map(|(report, _)| report)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Order::Hello`]: what to serve | [`Report::Built`]: the archive is read |
 //! | [`Order::Serve`]: here is the connection | [`Report::Serving`]: it answers |
-//! | [`Order::Live`]: the mount is attached | |
+//! | [`Order::Live`]: the mount is attached | [`Report::Settled`]: who waits for it may go on |
 //!
 //! A worker that fails on the way says so with [`Report::Failed`] and ends.
 
@@ -78,6 +78,8 @@ pub enum Report {
         /// The answer to FUSE_INIT.
         answer: Vec<u8>,
     },
+    /// The caller's process may return; said in the background only.
+    Settled,
     /// It cannot be served.
     Failed {
         /// Why, in words for the user.

@@ -36,38 +36,42 @@ const OFFER_BYTES_MAX: usize = 64 << 10;
 pub fn run(
     options: &Options,
     launch: &Launch,
-    mut notice: Option<daemon::Notice>,
+    notice: Option<daemon::Notice>,
 ) -> anyhow::Result<()> {
     let started = Signals::block(true)
         .context(SystemFailure)
         .and_then(|signals| Supervisor::start(options, launch, signals));
-    let (supervisor, worker) = match (started, notice.take()) {
-        (Ok(started), None) => started,
-        (Err(error), None) => return Err(error),
-        (Err(error), Some(notice)) => {
-            notice.fail(&error);
-            return Err(super::Reported.into());
-        }
-        (Ok((supervisor, worker)), Some(notice)) => {
-            if let Err(error) = notice.ready() {
-                drop(worker);
-                supervisor.detach();
-                return Err(error);
-            }
-            (supervisor, worker)
-        }
+    let (mut supervisor, worker) = match started {
+        Ok(started) => started,
+        Err(error) => return Err(tell(error, notice)),
     };
+    supervisor.notice = notice;
     systemd::ready(&options.mountpoint);
     tracing::info!("mounted at {}", options.mountpoint.display());
     let ended = supervisor.watch(worker);
     systemd::stopping();
-    ended
+    ended.map_err(|error| tell(error, supervisor.notice))
+}
+
+/// Hands an error to who waits for the mount, if somebody does.
+fn tell(error: anyhow::Error, notice: Option<daemon::Notice>) -> anyhow::Error {
+    match notice {
+        None => error,
+        Some(notice) => {
+            notice.fail(&error);
+            super::Reported.into()
+        }
+    }
 }
 
 /// A mount, live or without a worker for the moment.
 struct Supervisor<'a> {
     launch: &'a Launch,
     background: bool,
+    /// Who waits for the mount, until it is settled.
+    notice: Option<daemon::Notice>,
+    /// Who waited is gone.
+    is_unwanted: Option<anyhow::Error>,
     signals: Signals,
     device: OwnedFd,
     ledger: OwnedFd,
@@ -109,16 +113,17 @@ impl<'a> Supervisor<'a> {
             })
             .inspect_err(undo)?;
         let (way, identity) = attached.complete(&options.mountpoint)?;
-        let readahead_bytes = raise_read_ahead(&identity);
         let supervisor = Supervisor {
             launch,
             background: !options.foreground,
+            notice: None,
+            is_unwanted: None,
             signals,
             device,
             ledger,
             offer,
             answer,
-            readahead_bytes,
+            readahead_bytes: raise_read_ahead(&identity),
             place: Place {
                 mountpoint: options.mountpoint.clone(),
                 identity,
@@ -135,49 +140,62 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits for the end, and replaces workers that die before it.
-    fn watch(mut self, mut worker: Worker) -> anyhow::Result<()> {
+    fn watch(&mut self, mut worker: Worker) -> anyhow::Result<()> {
         loop {
             let left = self
                 .ends_by
                 .map(|end| end.saturating_duration_since(Instant::now()));
-            let (signalled, ended) = worker.wait(&self.signals, left)?;
-            if !signalled && !ended {
-                if left.is_some_and(|left| left.is_zero()) {
+            let woken = worker.wait(&self.signals, self.notice.is_some(), left)?;
+            if woken.said {
+                self.settle(&worker)?;
+            }
+            if woken.signalled {
+                let signal = self.signals.wait()?;
+                if signal.asks_for_the_end() {
+                    tracing::info!("{}: the worker is asked to end", signal.name());
+                    self.ask_to_end(&worker);
+                }
+            }
+            match worker.end(woken.ended)? {
+                None if left.is_some_and(|left| left.is_zero()) => {
                     tracing::error!("the worker does not end; it is killed");
                     drop(worker);
                     self.detach();
-                    return Ok(());
+                    break;
                 }
-                continue;
-            }
-            if signalled {
-                let signal = self.signals.wait()?;
-                if signal.asks_for_the_end() {
-                    self.pass_on(signal, &worker);
+                None => {}
+                Some(End::Success) => break,
+                Some(_) if self.ends_by.is_some() => {
+                    self.detach();
+                    break;
                 }
-            }
-            let Some(end) = worker.end(ended)? else {
-                continue;
-            };
-            if end == End::Success {
-                return Ok(());
-            }
-            if self.ends_by.is_some() {
-                self.detach();
-                return Ok(());
-            }
-            match self.replace(anyhow!("{end}"))? {
-                Some(next) => worker = next,
-                None => return Ok(()),
+                Some(end) => match self.replace(anyhow!("{end}"))? {
+                    Some(next) => worker = next,
+                    None => break,
+                },
             }
         }
+        self.is_unwanted.take().map_or(Ok(()), Err)
+    }
+
+    /// Lets who waits for the mount go on, if the worker says so.
+    fn settle(&mut self, worker: &Worker) -> anyhow::Result<()> {
+        // A line that is closed is no word: its end is seen elsewhere.
+        if let Some(Report::Settled) = worker.said()?
+            && let Some(notice) = self.notice.take()
+            && let Err(error) = notice.ready()
+        {
+            self.is_unwanted = Some(error);
+            self.ask_to_end(worker);
+        }
+        Ok(())
     }
 
     /// Has the worker end.
-    fn pass_on(&mut self, signal: Signal, worker: &Worker) {
-        tracing::info!("{}: the worker is asked to end", signal.name());
+    fn ask_to_end(&mut self, worker: &Worker) {
         systemd::stopping();
-        self.ends_by.get_or_insert(Instant::now() + GRACE_OF_WORKER);
+        self.ends_by
+            .get_or_insert_with(|| Instant::now() + GRACE_OF_WORKER);
         // It has not been waited for, so the number is still its own.
         if let Err(error) = signals::ask_to_end(worker.pid()) {
             tracing::error!(%error, "cannot ask the worker to end");

@@ -17,7 +17,7 @@ use super::ledger::SharedLedger;
 use super::live::{self, Event, Mounted, Place, Supervised};
 use super::probe::Way;
 use super::signals::Signals;
-use super::{Reported, SystemFailure, daemon, kernel, session};
+use super::{Reported, Service, SystemFailure, daemon, kernel, session};
 use crate::fs::Fs;
 
 /// This process as the supervisor's worker.
@@ -75,13 +75,16 @@ impl Worker {
         self.replaces
     }
 
-    /// Serves what `make_fs` makes until the mount ends. `make_fs` may start threads.
+    /// Serves what `make_service` makes until the mount ends. `make_service` may start threads.
     ///
     /// # Errors
     ///
     /// [`Reported`] if the supervisor has been told; else the connection to the kernel broke.
-    pub fn serve(self, make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>) -> anyhow::Result<()> {
-        match self.start(make_fs) {
+    pub fn serve(
+        self,
+        make_service: impl FnOnce() -> anyhow::Result<Service>,
+    ) -> anyhow::Result<()> {
+        match self.start(make_service) {
             Ok(mounted) => mounted.wait(),
             Err(error) => {
                 if let Err(why) = self.line.tell(&Report::failed(&error), &[]) {
@@ -92,12 +95,15 @@ impl Worker {
         }
     }
 
-    fn start(&self, make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>) -> anyhow::Result<Mounted> {
+    fn start(
+        &self,
+        make_service: impl FnOnce() -> anyhow::Result<Service>,
+    ) -> anyhow::Result<Mounted> {
         let signals = Signals::block(false).context(SystemFailure)?;
         let (events, received) = mpsc::channel();
         let is_serving = Arc::new(AtomicBool::new(false));
         watch_signals(signals, events.clone(), Arc::clone(&is_serving)).context(SystemFailure)?;
-        let fs = make_fs()?;
+        let Service { fs, settled } = make_service()?;
         self.line.tell(&Report::Built, &[])?;
 
         let (order, fds) = self.hear()?;
@@ -126,7 +132,7 @@ impl Worker {
         let (place, background) = self.attached(&fs)?;
         kernel::end_with_parent(false).context(SystemFailure)?;
         if background {
-            daemon::let_go()?;
+            announce(Arc::clone(&self.line), settled).context(SystemFailure)?;
         }
         let supervised = Supervised::by(self.supervisor);
         watch_supervisor(Arc::clone(&self.line), supervised.clone()).context(SystemFailure)?;
@@ -162,6 +168,21 @@ impl Worker {
         let order = self.line.hear().context("cannot hear the supervisor")?;
         order.ok_or_else(|| anyhow!("the supervisor is gone"))
     }
+}
+
+/// Starts the thread that says when the caller's process may return.
+fn announce(line: Arc<Line>, settled: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    let announce = move || {
+        settled();
+        // Before it is said: who reads our standard error waits for its end.
+        if let Err(error) = daemon::let_go() {
+            tracing::error!("the terminal is kept: {error:#}");
+        }
+        if let Err(error) = line.tell(&Report::Settled, &[]) {
+            tracing::debug!(%error, "nobody waits any more");
+        }
+    };
+    start_thread("ready", announce)
 }
 
 /// Starts the thread that turns signals into events. Before there is a mount to take down, a
