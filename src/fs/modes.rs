@@ -208,3 +208,6 @@ impl Modes {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

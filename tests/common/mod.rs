@@ -115,19 +115,7 @@ impl Mount {
 
     /// The processes that serve this mount.
     pub fn pids(&self) -> Vec<i32> {
-        let all = std::fs::read_dir("/proc")
-            .expect("/proc")
-            .filter_map(Result::ok);
-        let root = self.root.as_os_str().as_encoded_bytes().to_vec();
-        let serves = |pid: &i32| {
-            let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut words = cmdline.split(|b| *b == 0);
-            let name = words.next().unwrap_or_default().ends_with(b"dicomfs");
-            name && words.any(|word| word == root)
-        };
-        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(serves)
-            .collect()
+        processes_of(&self.root)
     }
 
     /// The process that answers, if there is one at the moment.
@@ -173,7 +161,25 @@ impl Drop for Mount {
     }
 }
 
-fn is_worker(pid: i32) -> bool {
+/// The processes that serve the mount at `root`.
+pub fn processes_of(root: &Path) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(Result::ok);
+    let root = root.as_os_str().as_encoded_bytes().to_vec();
+    let serves = |pid: &i32| {
+        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = cmdline.split(|b| *b == 0);
+        let name = words.next().unwrap_or_default().ends_with(b"dicomfs");
+        name && words.any(|word| word == root)
+    };
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(serves)
+        .collect()
+}
+
+/// True for the process that answers, false for the one that holds the mount.
+pub fn is_worker(pid: i32) -> bool {
     let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     cmdline.split(|b| *b == 0).nth(1) == Some(b"worker")
 }
