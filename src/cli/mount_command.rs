@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use anyhow::Context;
 use serde_json::json;
 
-use super::library;
+use super::{library, worker};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::fs::{Fs, Parts};
-use crate::mount;
+use crate::mount::{self, Service};
 use crate::tree::Tree;
 
 /// Slabs kept at most: each is a mapping and a descriptor, of which a process has a limited number
@@ -34,10 +34,19 @@ fn slabs_max(open_files_max: u64) -> usize {
 ///
 /// What failed, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    mount::run(&config.mount_options(), || make_fs(config))
+    mount::run(&config.mount_options(), &worker::launch(config)?)
 }
 
-/// Builds the file system. Runs in the process that serves, so it may start threads.
+/// Builds what is served.
+pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
+    Ok(Service {
+        fs: make_fs(config)?,
+        // The archive has been read by now.
+        settled: Box::new(|| {}),
+    })
+}
+
+/// Builds the file system, in the process that serves: so it may start threads.
 pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
     let library = library::open(&config.archive)?;
     if library.built.volumes.is_empty() {
