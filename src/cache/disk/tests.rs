@@ -417,6 +417,30 @@ fn a_few_frames_do_not_make_a_file() {
 }
 
 #[test]
+fn unfinished_entries_do_not_push_whole_ones_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = DiskOptions {
+        budget: DiskBudget::Bytes(3 * entry_len_bytes()),
+        ..options(dir.path())
+    };
+    store(&options, &[1, 2]);
+    let reader = cache(&options);
+    let halves = [3, 4, 5].map(|n| slab(&reader, n));
+    for (slab, n) in halves.iter().zip(3..) {
+        (0..2).for_each(|frame| assert!(!make(slab, n, frame, SLOW_NS)));
+        wait_for("one is begun", || !names(dir.path(), ".part").is_empty());
+    }
+    // Whole at last: those that had to wait are written too.
+    for (slab, n) in halves.iter().zip(3..) {
+        (2..4).for_each(|frame| assert!(!make(slab, n, frame, SLOW_NS)));
+        let kept = names(dir.path(), ".slab").len() + names(dir.path(), ".part").len();
+        assert!(kept <= 3, "{kept} files");
+    }
+    wait_for("all three were written", || stats(&reader).stored == 3);
+    assert_eq!(names(dir.path(), ".slab").len(), 3);
+}
+
+#[test]
 fn what_a_dead_writer_left_is_removed_and_a_live_one_s_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let left = dir

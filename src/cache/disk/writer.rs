@@ -17,9 +17,15 @@ use super::entry::Plan;
 use super::{SHUTDOWN_GRACE, SlabCopy, Tier};
 use crate::cache::Slab;
 
-/// Entries being written at the same time: the one not added to for longest is given up. Each is an
-/// open file, and space that is of no use yet.
+/// Entries being written at the same time. Each is an open file, and space that is of no use yet.
 const PARTS_MAX: usize = 16;
+
+/// Share of the budget that they may come to together, but for one alone: what is whole and used is
+/// worth more than what may never be whole.
+const PARTS_OF_BUDGET: u64 = 4;
+
+/// An unfinished entry that nothing was added to for so long makes way for another.
+const PART_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes written for one slab before it is the next one's turn.
 const TURN_BYTES: u64 = 16 << 20;
@@ -52,7 +58,9 @@ impl Queue {
         self.wake.notify_all();
     }
 
-    fn next(&self) -> Option<Weak<Slab>> {
+    /// The next slab, waited for; `None` at the end, or when none comes while some are `waiting`
+    /// for room that may have come with time.
+    fn next(&self, waiting: bool) -> Option<Weak<Slab>> {
         let mut state = self.lock();
         loop {
             let stopped = state.stopped_at;
@@ -64,6 +72,15 @@ impl Queue {
             }
             if stopped.is_some() {
                 return None;
+            }
+            if waiting {
+                let waited = self.wake.wait_timeout(state, PART_IDLE_MAX);
+                let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                if timeout.timed_out() {
+                    return None;
+                }
+                state = woken;
+                continue;
             }
             state = self
                 .wake
@@ -88,20 +105,13 @@ pub(super) fn run(tier: &Tier) {
     let mut writer = Writer {
         tier,
         building: HashMap::new(),
-        turn: 0,
+        waiting: Vec::new(),
     };
-    while let Some(weak) = tier.queue.next() {
-        let Some(slab) = weak.upgrade() else { continue };
-        let Some(copy) = &slab.copy else { continue };
-        // Before the frames are looked at: one that comes later queues the slab again.
-        copy.queued.store(false, Ordering::Release);
-        if !tier.writes.load(Ordering::Relaxed) || copy.settled.load(Ordering::Relaxed) {
-            continue;
-        }
-        if let Err(why) = writer.visit(&slab, copy) {
-            tier.writes.store(false, Ordering::Relaxed);
-            writer.abandon_all();
-            tracing::warn!("cache_dir is not written to any more: {why}");
+    loop {
+        match tier.queue.next(!writer.waiting.is_empty()) {
+            Some(slab) => writer.serve(&slab),
+            None if writer.waiting.is_empty() || tier.queue.left() == Some(Duration::ZERO) => break,
+            None => writer.wake_waiting(),
         }
     }
     writer.abandon_all();
@@ -110,8 +120,8 @@ pub(super) fn run(tier: &Tier) {
 struct Writer<'a> {
     tier: &'a Tier,
     building: HashMap<String, Building>,
-    /// Counts visits.
-    turn: u64,
+    /// Slabs whose entry cannot be begun yet; they stay marked as queued.
+    waiting: Vec<Weak<Slab>>,
 }
 
 /// An entry that is being written.
@@ -122,10 +132,34 @@ struct Building {
     missing: usize,
     /// Counted for it in the directory.
     len_bytes: u64,
-    last_turn: u64,
+    /// What it will come to.
+    whole_len_bytes: u64,
+    added_to: Instant,
 }
 
 impl Writer<'_> {
+    fn serve(&mut self, weak: &Weak<Slab>) {
+        let Some(slab) = weak.upgrade() else { return };
+        let Some(copy) = &slab.copy else { return };
+        // Before the frames are looked at: one that comes later queues the slab again.
+        copy.queued.store(false, Ordering::Release);
+        if !self.tier.writes.load(Ordering::Relaxed) || copy.settled.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(why) = self.visit(&slab, copy) {
+            self.tier.writes.store(false, Ordering::Relaxed);
+            self.abandon_all();
+            self.waiting.clear();
+            tracing::warn!("cache_dir is not written to any more: {why}");
+        }
+    }
+
+    fn wake_waiting(&mut self) {
+        for slab in self.waiting.drain(..) {
+            self.tier.queue.push(slab);
+        }
+    }
+
     /// Writes what is new of a slab. An error means that nothing can be written at all.
     fn visit(&mut self, slab: &Arc<Slab>, copy: &SlabCopy) -> io::Result<()> {
         let plan = copy.plan.clone();
@@ -133,7 +167,6 @@ impl Writer<'_> {
         if !self.building.contains_key(&name) && !self.begin(slab, copy, &name)? {
             return Ok(());
         }
-        self.turn += 1;
         let mut written_bytes = 0;
         let mut frame = 0;
         while let Some(next) = self.next_frame(slab, &name, frame) {
@@ -156,7 +189,7 @@ impl Writer<'_> {
     }
 
     /// Begins the entry of a slab; false when there is none to be written, or not yet.
-    fn begin(&mut self, slab: &Slab, copy: &SlabCopy, name: &str) -> io::Result<bool> {
+    fn begin(&mut self, slab: &Arc<Slab>, copy: &SlabCopy, name: &str) -> io::Result<bool> {
         let shape = copy.plan.shape();
         if copy.exists() {
             return Ok(false);
@@ -174,7 +207,12 @@ impl Writer<'_> {
             self.skip(copy);
             return Ok(false);
         }
-        while self.building.len() >= PARTS_MAX && self.abandon_oldest(name) {}
+        if !self.make_way(copy.plan.len_bytes()) {
+            if !copy.queued.swap(true, Ordering::AcqRel) {
+                self.waiting.push(Arc::downgrade(slab));
+            }
+            return Ok(false);
+        }
         let len_bytes = copy.plan.offset_bytes(0);
         if !self.make_room(name, len_bytes) {
             self.skip(copy);
@@ -192,16 +230,15 @@ impl Writer<'_> {
             checksums: vec![None; count as usize],
             missing: count as usize,
             len_bytes,
-            last_turn: self.turn,
+            whole_len_bytes: copy.plan.len_bytes(),
+            added_to: Instant::now(),
         };
         self.building.insert(name.to_owned(), building);
         Ok(true)
     }
 
-    fn next_frame(&mut self, slab: &Slab, name: &str, from: usize) -> Option<usize> {
-        let turn = self.turn;
-        let building = self.building.get_mut(name)?;
-        building.last_turn = turn;
+    fn next_frame(&self, slab: &Slab, name: &str, from: usize) -> Option<usize> {
+        let building = self.building.get(name)?;
         slab.first_present(from, |frame| {
             building.checksums.get(frame).is_some_and(Option::is_none)
         })
@@ -224,6 +261,7 @@ impl Writer<'_> {
         match outcome {
             Some(sum) => {
                 building.checksums[frame] = Some(sum?);
+                building.added_to = Instant::now();
                 building.missing -= 1;
             }
             // Dropped in this moment.
@@ -240,6 +278,7 @@ impl Writer<'_> {
         let Some(building) = is_whole.then(|| self.building.remove(name)).flatten() else {
             return Ok(());
         };
+        self.wake_waiting();
         let checksums: Vec<u32> = building.checksums.into_iter().flatten().collect();
         let written = building.part.file.write_all_at(&plan.head(&checksums), 0);
         if let Err(why) = written {
@@ -265,6 +304,29 @@ impl Writer<'_> {
         }
     }
 
+    /// Makes way for one more unfinished entry; false when it has to wait for the others.
+    fn make_way(&mut self, len_bytes: u64) -> bool {
+        // At the end nothing is added to the others.
+        let idle_max = match self.tier.queue.left() {
+            Some(_) => Duration::ZERO,
+            None => PART_IDLE_MAX,
+        };
+        let most = self.tier.dir.budget_bytes() / PARTS_OF_BUDGET;
+        loop {
+            let all: u64 = self.building.values().map(|b| b.whole_len_bytes).sum();
+            let fits = self.building.len() < PARTS_MAX && all.saturating_add(len_bytes) <= most;
+            if fits || self.building.is_empty() {
+                return true;
+            }
+            let idle = |b: &Building| b.added_to.elapsed() >= idle_max;
+            let stale = self.building.iter().find(|(_, b)| idle(b));
+            let Some(stale) = stale.map(|(name, _)| name.clone()) else {
+                return false;
+            };
+            self.abandon(&stale);
+        }
+    }
+
     /// Makes room in the directory for more of the entry `name`.
     fn make_room(&mut self, name: &str, len_bytes: u64) -> bool {
         loop {
@@ -280,7 +342,7 @@ impl Writer<'_> {
     /// Gives the unfinished entry up that was not added to for longest, but not `except`.
     fn abandon_oldest(&mut self, except: &str) -> bool {
         let others = self.building.iter().filter(|(name, _)| *name != except);
-        let oldest = others.min_by_key(|(_, building)| building.last_turn);
+        let oldest = others.min_by_key(|(_, building)| building.added_to);
         let Some(oldest) = oldest.map(|(name, _)| name.clone()) else {
             return false;
         };
@@ -292,6 +354,7 @@ impl Writer<'_> {
         if let Some(building) = self.building.remove(name) {
             self.tier.dir.abandon(building.part, building.len_bytes);
         }
+        self.wake_waiting();
     }
 
     fn abandon_all(&mut self) {
