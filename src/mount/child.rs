@@ -17,7 +17,7 @@ use super::{Launch, SystemFailure, kernel, wire};
 /// This program, also when its file has been replaced meanwhile.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// How long a process whose first thread has ended may take to end as a whole. It takes no time
+/// How long a process of which one thread has ended may take to end as a whole. It takes no time
 /// unless another thread is held up in the kernel, and then for ever.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
@@ -28,8 +28,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub struct Worker {
     child: Child,
     line: Line,
-    /// Readable once it has ended.
-    first_thread: Option<OwnedFd>,
+    /// Readable once it serves no more: one of its threads, which ends when it is killed.
+    thread: Option<OwnedFd>,
 }
 
 /// How a worker ended.
@@ -109,7 +109,7 @@ impl Worker {
             .context("cannot start a process")
             .context(SystemFailure)?;
         let worker = Worker {
-            first_thread: kernel::watch_first_thread(child.id()),
+            thread: None,
             child,
             line: Line::new(ours),
         };
@@ -152,17 +152,13 @@ impl Worker {
     ) -> io::Result<Woken> {
         // What is not waited for is taken by something that is: the array has a fixed length.
         let signals = signals.as_fd();
-        let first_thread = self.first_thread.as_ref().map(AsFd::as_fd);
+        let thread = self.thread.as_ref().map(AsFd::as_fd);
         let line = listen.then_some(self.line.as_fd());
-        let fds = [
-            signals,
-            first_thread.unwrap_or(signals),
-            line.unwrap_or(signals),
-        ];
+        let fds = [signals, thread.unwrap_or(signals), line.unwrap_or(signals)];
         let [signalled, ended, said] = kernel::wait_readable(fds, timeout)?;
         Ok(Woken {
             signalled,
-            ended: ended && first_thread.is_some(),
+            ended: ended && thread.is_some(),
             said: said && listen,
         })
     }
@@ -222,7 +218,7 @@ impl Worker {
     /// # Errors
     ///
     /// It says that it failed, or nothing that makes sense.
-    pub fn said(&self) -> anyhow::Result<Option<Report>> {
+    pub fn said(&mut self) -> anyhow::Result<Option<Report>> {
         match self.line.hear().context("cannot hear the worker")? {
             Some((Report::Failed { text, is_system }, _)) => {
                 let error = anyhow!(text);
@@ -231,7 +227,13 @@ impl Worker {
                     false => error,
                 })
             }
-            heard => Ok(heard.map(|(report, _)| report)),
+            Some((report, fds)) => {
+                if report == Report::Built {
+                    self.thread = fds.into_iter().next();
+                }
+                Ok(Some(report))
+            }
+            None => Ok(None),
         }
     }
 }

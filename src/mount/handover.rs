@@ -71,7 +71,8 @@ pub enum Order {
 /// What the worker says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// The file system is there.
+    /// The file system is there. Comes with a descriptor that can be read when the worker has ended,
+    /// where the kernel has such.
     Built,
     /// Requests are answered.
     Serving {

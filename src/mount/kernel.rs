@@ -306,14 +306,15 @@ pub fn silence(stream: BorrowedFd<'_>) -> io::Result<()> {
     check(c_long::from(result)).map(drop)
 }
 
-/// A descriptor that can be read as soon as the first thread of a process has ended, even while other
-/// threads are held up in the kernel: one may wait there for the answer to a request that was read
-/// and will never be answered by this process. `None` where the kernel cannot (before Linux 6.9).
-pub fn watch_first_thread(pid: u32) -> Option<OwnedFd> {
+/// A descriptor that can be read, here and in other processes, as soon as the calling thread has ended,
+/// even while other threads of its process are held up in the kernel: one may wait there for the
+/// answer to a request that was read and will never be answered by this process. Not for the first
+/// thread: of that the kernel speaks last. `None` where it cannot (before Linux 6.9).
+pub fn watch_this_thread() -> Option<OwnedFd> {
     // PIDFD_THREAD (linux/pidfd.h); libc does not have it for all targets.
     let flags = libc::O_EXCL;
-    // SAFETY: takes two numbers.
-    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) })
+    // SAFETY: these take numbers only; gettid cannot fail.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, libc::gettid(), flags) })
         .inspect_err(|error| tracing::debug!(%error, "an end may be noticed late"))
         .ok()
 }

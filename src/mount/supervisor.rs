@@ -147,7 +147,7 @@ impl<'a> Supervisor<'a> {
                 .map(|end| end.saturating_duration_since(Instant::now()));
             let woken = worker.wait(&self.signals, self.notice.is_some(), left)?;
             if woken.said {
-                self.settle(&worker)?;
+                self.settle(&mut worker)?;
             }
             if woken.signalled {
                 let signal = self.signals.wait()?;
@@ -179,7 +179,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Lets who waits for the mount go on, if the worker says so.
-    fn settle(&mut self, worker: &Worker) -> anyhow::Result<()> {
+    fn settle(&mut self, worker: &mut Worker) -> anyhow::Result<()> {
         // A line that is closed is no word: its end is seen elsewhere.
         if let Some(Report::Settled) = worker.said()?
             && let Some(notice) = self.notice.take()

@@ -102,9 +102,11 @@ impl Worker {
         let signals = Signals::block(false).context(SystemFailure)?;
         let (events, received) = mpsc::channel();
         let is_serving = Arc::new(AtomicBool::new(false));
-        watch_signals(signals, events.clone(), Arc::clone(&is_serving)).context(SystemFailure)?;
+        let thread = watch_signals(signals, events.clone(), Arc::clone(&is_serving))
+            .context(SystemFailure)?;
         let Service { fs, settled } = make_service()?;
-        self.line.tell(&Report::Built, &[])?;
+        let thread = thread.as_ref().map(AsFd::as_fd);
+        self.line.tell(&Report::Built, thread.as_slice())?;
 
         let (order, fds) = self.hear()?;
         let (Order::Serve { offer, answered }, Ok([device, memory])) =
@@ -185,33 +187,38 @@ fn announce(line: Arc<Line>, settled: Box<dyn FnOnce() + Send>) -> io::Result<()
     start_thread("ready", announce)
 }
 
-/// Starts the thread that turns signals into events. Before there is a mount to take down, a
+/// Starts the thread that turns signals into events; what can be read when it ends. Before there is a mount to take down, a
 /// signal ends the process at once: reading an archive may take minutes.
 fn watch_signals(
     signals: Signals,
     events: mpsc::Sender<Event>,
     is_serving: Arc<AtomicBool>,
-) -> io::Result<()> {
+) -> io::Result<Option<OwnedFd>> {
+    let (told, end) = mpsc::channel();
     let watch = move || {
+        // Whoever asked has gone only with the process.
+        let _ = told.send(kernel::watch_this_thread());
         loop {
             match signals.wait() {
                 Ok(signal) if !is_serving.load(Ordering::SeqCst) => {
                     std::process::exit(signal.exit_status());
                 }
                 Ok(signal) => {
-                    // Nobody listens any more once the mount has ended.
-                    if events.send(Event::Signal(signal)).is_err() {
-                        return;
-                    }
+                    // Nobody listens any more once the mount has ended. This thread stays all the
+                    // same: its end stands for that of the process.
+                    let _ = events.send(Event::Signal(signal));
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot wait for signals");
-                    return;
+                    loop {
+                        std::thread::park();
+                    }
                 }
             }
         }
     };
-    start_thread("signals", watch)
+    start_thread("signals", watch)?;
+    end.recv().map_err(io::Error::other)
 }
 
 /// Starts the thread that notices when the supervisor dies. The mount goes on without it, until it is
