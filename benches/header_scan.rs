@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::open_file;
-use dicomfs::archive::{Index, Options, scan};
+use dicomfs::archive::{Index, Options, read_all};
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::dicom::{Header, read_header};
 
@@ -104,12 +104,12 @@ fn scans(c: &mut Criterion, dir: &Path, home: &Path) {
     for threads in [1, 2, 32] {
         let options = Options { threads };
         group.bench_function(BenchmarkId::new("threads", threads), |b| {
-            b.iter(|| scan(dir, &options, None, &()).expect("scanned"));
+            b.iter(|| read_all(dir, &options, None, &()).expect("scanned"));
         });
         let path = home.join(format!("index {threads}"));
         let indexed = || {
-            let mut index = Index::open(&path).expect("opened");
-            scan(dir, &options, Some(&mut index), &()).expect("scanned")
+            let index = Index::open(&path).expect("opened");
+            read_all(dir, &options, Some(index), &()).expect("scanned")
         };
         indexed();
         group.bench_function(BenchmarkId::new("from the index, threads", threads), |b| {

@@ -9,6 +9,7 @@ mod error;
 pub mod index;
 mod read;
 pub mod scan;
+mod shelf;
 pub mod source;
 
 #[cfg(test)]
@@ -24,7 +25,8 @@ use crate::dicom::Instance;
 pub use digest::pixel_digests;
 pub use error::Error;
 pub use index::Index;
-pub use scan::{Catalog, Counts, FileFinding, Options, Progress, scan};
+pub use scan::{Catalog, Counts, FileFinding, Options, Progress, Scanned, read_all, scan};
+pub use shelf::Shelf;
 pub use source::Source;
 
 /// What identifies one version of a source file. A file that no longer matches has changed.

@@ -81,7 +81,7 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
         written.push((series, paths));
     }
     let catalog =
-        archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
+        archive::read_all(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
     let built = volume::build(&catalog.records);
     for (series, paths) in &written {
         let volume = built.volumes.iter().find(|v| v.name == series.uid);

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::read::Content;
 use super::scan::Seen;
-use super::{Error, SourceIdentity};
+use super::{Error, Shelf, SourceIdentity};
 use crate::dicom::Attributes;
 
 /// Version of what the rows hold; to be raised whenever `Instance` or the parser changes what is
@@ -41,6 +41,9 @@ const BATCH_ROWS: usize = 5_000;
 pub struct Index {
     path: PathBuf,
     connection: Connection,
+    shelf: Shelf,
+    /// Where a temporary index lies, removed with it.
+    _home: Option<tempfile::TempDir>,
 }
 
 impl Index {
@@ -64,6 +67,8 @@ impl Index {
             Ok(connection) => Ok(Index {
                 path: path.to_owned(),
                 connection,
+                shelf: Shelf::default(),
+                _home: None,
             }),
             Err(error) if is_damage(&error) => {
                 tracing::warn!(
@@ -75,10 +80,42 @@ impl Index {
                 Ok(Index {
                     path: path.to_owned(),
                     connection,
+                    shelf: Shelf::default(),
+                    _home: None,
                 })
             }
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+
+    /// An index that goes with the process: for when none can be kept.
+    ///
+    /// # Errors
+    /// [`Error::Index`] when there is no room for temporary files.
+    pub fn temporary() -> Result<Index, Error> {
+        let home = tempfile::Builder::new().prefix("dicomfs").tempdir();
+        let home = home.map_err(|error| Error::Index {
+            path: std::env::temp_dir(),
+            what: error.to_string(),
+        })?;
+        let mut index = Index::open(&home.path().join("index"))?;
+        index._home = Some(home);
+        Ok(index)
+    }
+
+    /// Makes the index that of the archive at `root`, which empties it when it was another's, and
+    /// tells what it holds. To be called before [`super::scan`], which changes what the shelf
+    /// has as it goes on.
+    ///
+    /// # Errors
+    /// [`Error::Index`] when the index fails.
+    pub fn bind(&mut self, root: &Path) -> Result<Shelf, Error> {
+        bind(&mut self.connection, root).map_err(|error| self.failed(&error))?;
+        Ok(self.shelf.clone())
+    }
+
+    pub(super) fn shelf(&self) -> Shelf {
+        self.shelf.clone()
     }
 
     /// Where the index lies.

@@ -99,13 +99,63 @@ pub struct Counts {
     pub from_index: u64,
 }
 
-/// Scans the archive at `root`: follows links, takes any file name, skips and counts what is not
-/// DICOM. With an `index`, files that have the size and time they had are not opened; it is
-/// brought up to date afterwards. An index that fails is a finding and a full scan.
+/// What a scan says when it is done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scanned {
+    /// Where the archive is.
+    pub root: PathBuf,
+    /// How many there are of what.
+    pub counts: Counts,
+    /// What was wrong with files and directories, by path.
+    pub findings: Vec<FileFinding>,
+}
+
+/// Scans the archive at `root` and brings `index` up to date: follows links, takes any file name,
+/// skips and counts what is not DICOM.
+///
+/// `settled` is told the series that are new or changed and whole now, and those that are gone,
+/// as the scan goes on, on this thread: what it names is on the [`super::Shelf`] already. A series
+/// that turns up again in another part of the archive is told again.
+///
+/// An index that fails is a finding, and a temporary one takes its place, on the shelf too.
 ///
 /// # Errors
-/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`] about the root only.
+/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`] about the root; [`Error::Index`]
+/// when not even a temporary index can be used.
 pub fn scan(
+    root: &Path,
+    options: &Options,
+    index: Index,
+    progress: &dyn Progress,
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
+    let mut index = index;
+    let catalog = scan_all(root, options, Some(&mut index), progress)?;
+    let (changed, gone) = index.shelf().fill(&catalog);
+    settled(&changed, &gone);
+    Ok(Scanned {
+        root: catalog.root,
+        counts: catalog.counts,
+        findings: catalog.findings,
+    })
+}
+
+/// Scans the archive at `root` and reads all its records into memory: for archives that are known
+/// to be small. Without an `index` a temporary one is used.
+///
+/// # Errors
+/// As [`scan`].
+pub fn read_all(
+    root: &Path,
+    options: &Options,
+    index: Option<Index>,
+    progress: &dyn Progress,
+) -> Result<Catalog, Error> {
+    let mut index = index;
+    scan_all(root, options, index.as_mut(), progress)
+}
+
+fn scan_all(
     root: &Path,
     options: &Options,
     index: Option<&mut Index>,

@@ -40,8 +40,8 @@ fn tree() -> TempDir {
     dir
 }
 
-fn scan_with(root: &Path, index: Option<&mut Index>) -> Catalog {
-    scan(root, &Options { threads: 3 }, index, &()).expect("scanned")
+fn scan_with(root: &Path, index: Option<Index>) -> Catalog {
+    read_all(root, &Options { threads: 3 }, index, &()).expect("scanned")
 }
 
 fn paths(catalog: &Catalog) -> Vec<&str> {
@@ -101,7 +101,7 @@ fn follows_links_once() {
 #[test]
 fn a_root_that_is_none_is_an_error() {
     let dir = tree();
-    let scan = |path: &str| scan(&dir.path().join(path), &Options::default(), None, &());
+    let scan = |path: &str| read_all(&dir.path().join(path), &Options::default(), None, &());
     assert!(matches!(scan("absent"), Err(Error::Absent { .. })));
     assert!(matches!(scan("empty"), Err(Error::NotDirectory { .. })));
 }
@@ -114,9 +114,9 @@ fn index_in(dir: &TempDir) -> Index {
 fn the_index_spares_reading_and_notices_change() {
     let (dir, home) = (tree(), tempfile::tempdir().expect("a directory"));
     let plain = scan_with(dir.path(), None);
-    let first = scan_with(dir.path(), Some(&mut index_in(&home)));
+    let first = scan_with(dir.path(), Some(index_in(&home)));
     assert_eq!(first, plain);
-    let mut second = scan_with(dir.path(), Some(&mut index_in(&home)));
+    let mut second = scan_with(dir.path(), Some(index_in(&home)));
     assert_eq!(second.counts.from_index, 6);
     second.counts.from_index = 0;
     assert_eq!(second, plain);
@@ -125,7 +125,7 @@ fn the_index_spares_reading_and_notices_change() {
     fs::write(&changed, b"no longer an image").expect("written");
     fs::remove_file(dir.path().join("empty")).expect("removed");
     fs::write(dir.path().join("new"), image(9)).expect("written");
-    let third = scan_with(dir.path(), Some(&mut index_in(&home)));
+    let third = scan_with(dir.path(), Some(index_in(&home)));
     assert_eq!(paths(&third), ["a/b/no extension", "new"]);
     assert_eq!(third.counts.from_index, 4);
     // Same size, other time.
@@ -135,7 +135,7 @@ fn the_index_spares_reading_and_notices_change() {
         .open(dir.path().join("new"))
         .expect("opened");
     touched.set_modified(later).expect("touched");
-    let fourth = scan_with(dir.path(), Some(&mut index_in(&home)));
+    let fourth = scan_with(dir.path(), Some(index_in(&home)));
     assert_eq!(fourth.counts.from_index, 5);
     assert_eq!(fourth.records.len(), 2);
     let rows = index_in(&home).rows(dir.path()).expect("readable");
@@ -143,7 +143,7 @@ fn the_index_spares_reading_and_notices_change() {
     // Another archive does not take the rows of this one.
     let other = tree();
     assert_eq!(
-        scan_with(other.path(), Some(&mut index_in(&home)))
+        scan_with(other.path(), Some(index_in(&home)))
             .counts
             .from_index,
         0
@@ -155,7 +155,7 @@ fn a_damaged_index_costs_a_full_scan() {
     let (dir, home) = (tree(), tempfile::tempdir().expect("a directory"));
     let plain = scan_with(dir.path(), None);
     let path = home.path().join("index");
-    scan_with(dir.path(), Some(&mut index_in(&home)));
+    scan_with(dir.path(), Some(index_in(&home)));
     let whole = fs::read(&path).expect("readable");
     for at in (100..whole.len()).step_by(97) {
         let mut damaged = whole.clone();
@@ -164,7 +164,7 @@ fn a_damaged_index_costs_a_full_scan() {
         let _ = fs::remove_file(home.path().join("index-wal"));
         let _ = fs::remove_file(home.path().join("index-shm"));
         let catalog = match Index::open(&path) {
-            Ok(mut index) => scan_with(dir.path(), Some(&mut index)),
+            Ok(index) => scan_with(dir.path(), Some(index)),
             Err(_) => scan_with(dir.path(), None),
         };
         assert_eq!(catalog.records, plain.records, "damaged at {at}");
@@ -193,14 +193,14 @@ fn two_scans_share_an_index() {
     let plain = scan_with(dir.path(), None);
     std::thread::scope(|scope| {
         let scans: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| scan_with(dir.path(), Some(&mut index_in(&home)))))
+            .map(|_| scope.spawn(|| scan_with(dir.path(), Some(index_in(&home)))))
             .collect();
         for scan in scans {
             assert_eq!(scan.join().expect("no panic").records, plain.records);
         }
     });
     assert_eq!(
-        scan_with(dir.path(), Some(&mut index_in(&home)))
+        scan_with(dir.path(), Some(index_in(&home)))
             .counts
             .from_index,
         6
@@ -245,8 +245,8 @@ fn unreadable_directories_are_findings() {
 fn the_real_files_survive_the_index() {
     let Some(dir) = data_dir() else { return };
     let home = tempfile::tempdir().expect("a directory");
-    let first = scan_with(&dir, Some(&mut index_in(&home)));
-    let mut second = scan_with(&dir, Some(&mut index_in(&home)));
+    let first = scan_with(&dir, Some(index_in(&home)));
+    let mut second = scan_with(&dir, Some(index_in(&home)));
     assert!(first.counts.dicom > 600, "{:?}", first.counts);
     assert_eq!(second.counts.from_index, first.counts.files);
     second.counts.from_index = 0;

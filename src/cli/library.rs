@@ -33,20 +33,15 @@ pub struct Library {
 pub fn open(config: &ArchiveConfig) -> Result<Library> {
     let progress = Bar::new();
     // Without an index every mount reads all headers again: slower, never wrong.
-    let mut index = match Index::open(&config.index) {
+    let index = match Index::open(&config.index) {
         Ok(index) => Some(index),
         Err(why) => {
             tracing::warn!("no index, all headers are read: {why}");
             None
         }
     };
-    let catalog = archive::scan(
-        &config.archive,
-        &ScanOptions::default(),
-        index.as_mut(),
-        &progress,
-    )
-    .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
+    let catalog = archive::read_all(&config.archive, &ScanOptions::default(), index, &progress)
+        .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     progress.0.finish_and_clear();
     let source = Arc::new(Source::new(catalog.root));
     let mut built = volume::build(&catalog.records);
