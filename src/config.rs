@@ -9,6 +9,7 @@ pub mod options;
 pub mod size;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use flags::{ArchiveFlags, Device, Flags, LogLevel};
 pub use machine::Machine;
@@ -25,6 +26,10 @@ const CACHE_SIZE_MIN_BYTES: u64 = 256 << 20;
 
 /// Permission bits that no file has by default: those of everyone's writing.
 const UMASK_DEFAULT: u16 = 0o022;
+
+/// How long a mount waits for the scan: small archives are complete by then, and who mounts a large
+/// one sees that it works.
+const SCAN_WAIT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What is wrong with the options. The user's mistake: exit status 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +111,8 @@ pub struct Config {
     pub cache_size_bytes: u64,
     /// Frames to decode ahead of a reader; `None`: the whole volume.
     pub readahead_frames: Option<u32>,
+    /// How long to wait for the scan of the archive once the mount is live.
+    pub scan_wait: Duration,
     /// What decodes.
     pub device: Device,
     /// Owner of all files.
@@ -204,6 +211,9 @@ impl Config {
             mountpoint: absolute(mountpoint)?,
             cache_size_bytes,
             readahead_frames: flags.readahead_frames,
+            scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
+                Duration::from_secs(seconds.into())
+            }),
             device: flags.device.unwrap_or_default(),
             uid: flags.uid.unwrap_or(machine.uid),
             gid: flags.gid.unwrap_or(machine.gid),

@@ -24,8 +24,8 @@ pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, Stat
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
-use crate::tree::{Node, Part, Tree};
-use crate::volume::{Variant, Volume};
+use crate::tree::{Node, Part, Stale, Tree};
+use crate::volume::Volume;
 use content::{Content, VolumeText};
 use modes::{Mode, Modes};
 use preview::Preview;
@@ -33,6 +33,10 @@ use preview::Preview;
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
 /// the kernel is told.
 const TTL: Duration = Duration::from_secs(3600);
+
+/// The same while the tree is about to change: an answer from the old one may arrive after the
+/// kernel was told.
+const PASSING_TTL: Duration = Duration::from_secs(1);
 
 /// What a file system is made of.
 pub struct Parts {
@@ -111,16 +115,16 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::NotDirectory`] when `parent` is none.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Error> {
         let tree = self.tree();
-        let parent = tree.node(parent).ok_or(Error::Absent)?;
+        let parent = tree.node(parent)?.ok_or(Error::Absent)?;
         if !tree.is_directory(parent) {
             return Err(Error::NotDirectory);
         }
         let node = match name.as_encoded_bytes() {
             b"." => parent,
             b".." => tree.parent(parent),
-            _ => tree.child(parent, name).ok_or(Error::Absent)?,
+            _ => tree.child(parent, name)?.ok_or(Error::Absent)?,
         };
-        Ok(self.attr(&tree, node))
+        self.attr(&tree, node)
     }
 
     /// Attributes of an inode.
@@ -129,8 +133,8 @@ impl Fs {
     /// [`Error::Absent`].
     pub fn getattr(&self, ino: u64) -> Result<Attr, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
-        Ok(self.attr(&tree, node))
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
+        self.attr(&tree, node)
     }
 
     /// Target of a symbolic link.
@@ -139,7 +143,7 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::Invalid`] when it is no link.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         let target = tree.link_target(node).ok_or(Error::Invalid)?;
         Ok(target.into_os_string().into_vec())
     }
@@ -156,7 +160,7 @@ impl Fs {
         add: &mut dyn FnMut(&DirEntry) -> bool,
     ) -> Result<(), Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if !tree.is_directory(node) {
             return Err(Error::NotDirectory);
         }
@@ -166,13 +170,13 @@ impl Fs {
                 1 => ("..".into(), tree.parent(node)),
                 _ => {
                     let position = usize::try_from(at - 2).map_err(|_| Error::Invalid)?;
-                    match tree.child_at(node, position) {
+                    match tree.child_at(node, position)? {
                         Some(found) => found,
                         None => break,
                     }
                 }
             };
-            let attr = self.attr(&tree, child);
+            let attr = self.attr(&tree, child)?;
             if add(&DirEntry {
                 name,
                 attr,
@@ -196,7 +200,7 @@ impl Fs {
         register: &mut dyn FnMut(BorrowedFd<'_>) -> std::io::Result<Backing>,
     ) -> Result<Opened, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
             return Err(Error::ReadOnly);
         }
@@ -266,16 +270,27 @@ impl Fs {
     /// Totals.
     pub fn statfs(&self) -> StatFs {
         let tree = self.tree();
-        let bytes = |volume: &Volume| volume.len_bytes(Variant::Values);
         StatFs {
-            total_bytes: tree.volumes().map(|volume| bytes(volume)).sum(),
+            total_bytes: tree.total_bytes(),
             files: tree.node_count(),
         }
     }
 
-    /// Says how to have the kernel drop the cached pages of an inode. Called on threads of `fs`'s
-    /// own, never on one that serves a request (it would deadlock).
-    pub fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
+    /// Replaces the tree. What is open stays as it was opened; the kernel is told what else of the
+    /// old tree is no longer so.
+    pub fn publish(&self, tree: Tree) {
+        let tree = Arc::new(tree);
+        let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, tree.clone());
+        drop(current);
+        for stale in tree.changes_since(&old) {
+            self.modes.invalidate(stale);
+        }
+    }
+
+    /// Says how to have the kernel drop what it keeps. Called on threads of `fs`'s own, never on
+    /// one that serves a request (it would deadlock).
+    pub fn set_invalidator(&self, invalidate: Box<dyn Fn(&Stale) + Send + Sync>) {
         self.modes.set_invalidator(invalidate);
     }
 
@@ -284,7 +299,7 @@ impl Fs {
         self.fetcher.shutdown();
     }
 
-    fn attr(&self, tree: &Tree, node: Node) -> Attr {
+    fn attr(&self, tree: &Tree, node: Node) -> Result<Attr, Error> {
         let (kind, mode) = if tree.is_directory(node) {
             (Kind::Directory, 0o555)
         } else if matches!(node, Node::View(_)) {
@@ -294,13 +309,14 @@ impl Fs {
         };
         let ttl = match node {
             Node::ControlFile(_) => Duration::ZERO,
+            _ if tree.is_passing() => PASSING_TTL,
             _ => TTL,
         };
         let size_bytes = match node {
-            Node::ControlFile(file) => self.control_file(tree, file).len() as u64,
-            _ => tree.len_bytes(node),
+            Node::ControlFile(file) => self.control_file_len_bytes(tree, file),
+            _ => tree.len_bytes(node)?,
         };
-        Attr {
+        Ok(Attr {
             ino: tree.ino(node),
             kind,
             size_bytes,
@@ -314,7 +330,7 @@ impl Fs {
             uid: self.uid,
             gid: self.gid,
             ttl,
-        }
+        })
     }
 
     fn content(&self, tree: &Tree, node: Node) -> Result<Content, Error> {
@@ -322,8 +338,8 @@ impl Fs {
             Node::Index(file) => Ok(Content::fixed(tree.index_table(file).clone())),
             Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
             Node::Part(position, part) => {
-                let volume = tree.volume(position).ok_or(Error::Absent)?;
-                self.part_content(volume, part, tree.len_bytes(node))
+                let volume = tree.volume(position)?.ok_or(Error::Absent)?;
+                self.part_content(&volume, part, tree.len_bytes(node)?)
             }
             // Links are read by readlink; directories were refused before.
             _ => Err(Error::Invalid),

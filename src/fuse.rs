@@ -24,6 +24,7 @@ use fuser::{
 };
 
 use crate::fs::{Error, Fs, OpenMode, ReadReply};
+use crate::tree::Stale;
 
 pub use passthrough::Passthrough;
 
@@ -93,13 +94,17 @@ impl Adapter {
     }
 }
 
-/// Has `fs` drop the kernel's pages of an inode through this session.
+/// Has `fs` drop what the kernel keeps through this session.
 pub fn connect_invalidator(fs: &Fs, notifier: Notifier) {
-    fs.set_invalidator(Box::new(move |ino| {
-        // Length 0: to the end of the file. The attributes are dropped too and fetched again.
-        if let Err(error) = notifier.inval_inode(INodeNo(ino), 0, 0) {
-            // The pages stay valid (slabs never change their bytes); only memory is not given back.
-            tracing::debug!(ino, %error, "cannot invalidate");
+    fs.set_invalidator(Box::new(move |stale| {
+        let told = match stale {
+            // Length 0: to the end of the file. The attributes are dropped too and fetched again.
+            Stale::Contents(ino) => notifier.inval_inode(INodeNo(*ino), 0, 0),
+            Stale::Name(parent, name) => notifier.inval_entry(INodeNo(*parent), name),
+        };
+        if let Err(error) = told {
+            // Bytes stay valid: other bytes have another inode. A name stays until its time is up.
+            tracing::debug!(%error, "cannot invalidate");
         }
     }));
 }

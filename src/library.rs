@@ -104,7 +104,7 @@ struct Known {
 
 /// What a library knows at one moment.
 #[derive(Clone)]
-pub struct Catalog {
+pub struct Holdings {
     /// The series, by Series Instance UID.
     pub series: Vec<Arc<Series>>,
     /// Lines of `findings.jsonl` about files that no record came of.
@@ -161,11 +161,12 @@ impl Library {
     }
 
     /// Takes up the cards that the index remembers; series without any, or with cards of another
-    /// version, are left to the scan.
+    /// version, are left to the scan, which is to follow.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub fn recall(&self) -> Result<(), Error> {
+        self.scan.start();
         let notes = self.records.notes()?;
         let series = notes.into_iter().filter_map(|(uid, note)| {
             let series = Series::from_note(&uid, &note)?;
@@ -178,9 +179,9 @@ impl Library {
     }
 
     /// What is known now.
-    pub fn catalog(&self) -> Catalog {
+    pub fn holdings(&self) -> Holdings {
         let known = self.known();
-        Catalog {
+        Holdings {
             series: known.series.values().cloned().collect(),
             findings: known.findings.clone(),
         }

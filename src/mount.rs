@@ -57,6 +57,14 @@ pub struct Options {
     pub foreground: bool,
 }
 
+/// What is to be mounted.
+pub struct Service {
+    /// The file system.
+    pub fs: Arc<Fs>,
+    /// Called when the mount is live, on a thread of its own: returns when the caller's process may.
+    pub settled: Box<dyn FnOnce() + Send>,
+}
+
 /// An error that has been shown to the user already.
 #[derive(Debug, thiserror::Error)]
 #[error("already reported")]
@@ -67,11 +75,13 @@ pub struct Reported;
 #[error("system error")]
 pub struct SystemFailure;
 
-/// Mounts what `make_fs` makes, and serves it until it is unmounted or a signal asks for the end.
+/// Mounts what `make_service` makes, and serves it until it is unmounted or a signal asks for the
+/// end.
 ///
 /// In the foreground this returns when the mount has ended. Otherwise the process forks: the
-/// caller's process returns when the mount is live, and the background process when it has ended.
-/// No thread may have been started before. `make_fs` runs in the process that serves, after the
+/// caller's process returns when the mount is live and settled, and the background process when it
+/// has ended.
+/// No thread may have been started before. `make_service` runs in the process that serves, after the
 /// signals are blocked, so it may start threads.
 ///
 /// # Errors
@@ -79,15 +89,15 @@ pub struct SystemFailure;
 /// In words for the user; [`Reported`] if another process has shown them.
 pub fn run(
     options: &Options,
-    make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>,
+    make_service: impl FnOnce() -> anyhow::Result<Service>,
 ) -> anyhow::Result<()> {
     let options = check(options)?;
     if options.foreground {
-        return serve(&options, make_fs, None);
+        return serve(&options, make_service, None);
     }
     match daemon::fork().context(SystemFailure)? {
         daemon::Side::Parent(waiter) => waiter.wait(),
-        daemon::Side::Child(notice) => serve(&options, make_fs, Some(notice)),
+        daemon::Side::Child(notice) => serve(&options, make_service, Some(notice)),
     }
 }
 
@@ -109,11 +119,11 @@ pub fn check(options: &Options) -> anyhow::Result<Options> {
 /// Serves a mount from start to end; tells `notice` how the start went.
 fn serve(
     options: &Options,
-    make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>,
+    make_service: impl FnOnce() -> anyhow::Result<Service>,
     notice: Option<daemon::Notice>,
 ) -> anyhow::Result<()> {
-    let mounted = match start(options, make_fs) {
-        Ok(mounted) => mounted,
+    let (mounted, settled, events) = match start(options, make_service) {
+        Ok(started) => started,
         Err(error) => {
             let Some(notice) = notice else {
                 return Err(error);
@@ -122,25 +132,49 @@ fn serve(
             return Err(Reported.into());
         }
     };
-    if let Some(Err(error)) = notice.map(daemon::Notice::ready) {
-        mounted.finish();
-        return Err(error);
-    }
     tracing::info!("mounted at {}", options.mountpoint.display());
+    let announced = notice.map_or(Ok(()), |notice| announce(notice, settled, events));
+    if let Err(error) = announced {
+        mounted.finish();
+        return Err(error).context(SystemFailure);
+    }
     mounted.wait()
 }
 
+/// Tells the caller's process when it may return, while this one waits for the end.
+fn announce(
+    notice: daemon::Notice,
+    settled: Box<dyn FnOnce() + Send>,
+    events: mpsc::Sender<live::Event>,
+) -> std::io::Result<()> {
+    let announce = move || {
+        settled();
+        if let Err(error) = notice.ready() {
+            // Nobody listens any more once the mount has ended.
+            let _ = events.send(live::Event::Unwanted(error));
+        }
+    };
+    std::thread::Builder::new()
+        .name("ready".into())
+        .spawn(announce)
+        .map(drop)
+}
+
+/// A live mount, what to wait for before it is told of, and where its events go.
+type Started = (Mounted, Box<dyn FnOnce() + Send>, mpsc::Sender<live::Event>);
+
 fn start(
     options: &Options,
-    make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>,
-) -> anyhow::Result<Mounted> {
+    make_service: impl FnOnce() -> anyhow::Result<Service>,
+) -> anyhow::Result<Started> {
     signals::block().context(SystemFailure)?;
     let (events, received) = mpsc::channel();
     let attaching = Arc::new(AtomicBool::new(false));
     watch_signals(events.clone(), Arc::clone(&attaching)).context(SystemFailure)?;
-    let fs = make_fs()?;
+    let service = make_service()?;
     attaching.store(true, Ordering::SeqCst);
-    Mounted::attach(options, fs, events, received)
+    let mounted = Mounted::attach(options, service.fs, events.clone(), received)?;
+    Ok((mounted, service.settled, events))
 }
 
 /// Starts the thread that turns signals into events. Before there is a mount to take down, a

@@ -14,6 +14,7 @@ use std::thread;
 
 use super::{Backing, OpenMode};
 use crate::cache::Slab;
+use crate::tree::Stale;
 
 /// How a handle was opened.
 pub(super) enum Mode {
@@ -28,7 +29,7 @@ pub(super) enum Mode {
 #[derive(Default)]
 pub(super) struct Modes {
     inodes: Mutex<HashMap<u64, Arc<Mutex<Counts>>>>,
-    invalidations: OnceLock<Sender<u64>>,
+    invalidations: OnceLock<Sender<Stale>>,
     pub(super) passthrough_opens: AtomicU64,
     pub(super) cached_opens: AtomicU64,
 }
@@ -84,15 +85,22 @@ impl Modes {
         }
         // From the next open on the slab serves directly: its copy in the page cache is a waste.
         let stale = matches!(mode, Mode::Cached) && counts.cached == 0 && slab.is_complete();
-        if stale && let Some(invalidations) = self.invalidations.get() {
-            // Fails only when the thread is gone, and with it the mount.
-            let _ = invalidations.send(ino);
+        if stale {
+            self.invalidate(Stale::Contents(ino));
         }
     }
 
-    pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(u64) + Send + Sync>) {
+    /// Has the kernel drop something, soon.
+    pub(super) fn invalidate(&self, stale: Stale) {
+        if let Some(invalidations) = self.invalidations.get() {
+            // Fails only when the thread is gone, and with it the mount.
+            let _ = invalidations.send(stale);
+        }
+    }
+
+    pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(&Stale) + Send + Sync>) {
         let (send, receive) = mpsc::channel();
-        let run = move || receive.iter().for_each(&invalidate);
+        let run = move || receive.iter().for_each(|stale| invalidate(&stale));
         let thread = thread::Builder::new()
             .name("invalidate".to_string())
             .spawn(run);

@@ -112,7 +112,10 @@ impl Series {
         })
     }
 
-    pub(super) fn with_findings(mut self, findings: &[(PathBuf, Finding)]) -> Result<Series, Error> {
+    pub(super) fn with_findings(
+        mut self,
+        findings: &[(PathBuf, Finding)],
+    ) -> Result<Series, Error> {
         self.findings = finding_lines(findings)?.into();
         Ok(self)
     }
@@ -164,7 +167,6 @@ fn lines<'a>(
 
 /// Lines of `findings.jsonl` about files that are in no volume.
 pub(super) fn finding_lines(findings: &[(PathBuf, Finding)]) -> Result<Vec<u8>, format::Error> {
-    let of = |(path, f): &'_ (PathBuf, Finding)| (path.as_path(), f.code, f.detail.as_str());
     lines(findings.iter().map(|finding| {
         let (path, found) = finding;
         (path.as_path(), found.code, found.detail.as_str())

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{Error, Library, ScanState, Series, card, loaded};
 use crate::archive::digest::DIGESTED_BYTES_MAX;
-use crate::archive::{self, Counts, Index, Options, Progress, Record};
+use crate::archive::{self, Counts, FileFinding, Index, Options, Progress, Record};
 use crate::decode;
 use crate::volume::{self, Built, PixelDigests};
 
@@ -42,7 +42,7 @@ impl Progress for Both<'_> {
 
 impl Library {
     /// Scans the archive at `root` and brings the cards up to date with it. `settled` is called
-    /// whenever the catalogue may have changed, by whole series, and once at the end.
+    /// whenever what is held may have changed, by whole series, and once at the end.
     ///
     /// # Errors
     /// When the archive cannot be read at all.
@@ -62,7 +62,7 @@ impl Library {
         };
         let scanned = archive::scan(root, options, index, &both, &mut settle);
         let ended = scanned.map(|scanned| {
-            self.complete();
+            self.complete(&scanned.findings);
             scanned.counts
         });
         self.scan.end(match ended {
@@ -85,21 +85,22 @@ impl Library {
 
     /// After a scan: all series that the index has, and no others, whatever was told on the way (a
     /// scan that was interrupted leaves series without notes).
-    pub(super) fn complete(&self) {
+    pub(super) fn complete(&self, findings: &[FileFinding]) {
         match self.records.series() {
             Ok(all) => {
                 let all: BTreeSet<String> = all.into_iter().collect();
                 let mut known = self.known();
                 known.series.retain(|uid, _| all.contains(&**uid));
-                let missing = all.iter().filter(|uid| !known.series.contains_key(uid.as_str()));
+                let missing = all
+                    .iter()
+                    .filter(|uid| !known.series.contains_key(uid.as_str()));
                 let missing: Vec<String> = missing.cloned().collect();
                 drop(known);
                 self.settle(&missing, &[]);
             }
             Err(why) => tracing::error!("the index does not say which series there are: {why}"),
         }
-        let lines = self.records.findings().map_err(Error::from);
-        match lines.and_then(|all| Ok(card::file_finding_lines(&all)?)) {
+        match card::file_finding_lines(findings) {
             Ok(lines) => self.known().findings = lines.into(),
             Err(why) => tracing::error!("findings about files are not shown: {why}"),
         }
@@ -146,7 +147,10 @@ impl Library {
                 archive::pixel_digests(&self.source, &built.undecided, DIGESTED_BYTES_MAX);
             if skipped > 0 {
                 let series = uid;
-                tracing::warn!(series, "{skipped} slices at repeated positions were not compared");
+                tracing::warn!(
+                    series,
+                    "{skipped} slices at repeated positions were not compared"
+                );
             }
             built = build(&records, &digests);
         }

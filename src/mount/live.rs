@@ -33,6 +33,8 @@ const SESSION_THREADS_MAX: usize = 8;
 pub enum Event {
     /// The user asks for the end.
     Signal(Signal),
+    /// Who asked for the mount is gone.
+    Unwanted(anyhow::Error),
     /// The kernel has closed the connection (unmounted), or it broke.
     SessionEnded(io::Result<()>),
 }
@@ -125,6 +127,10 @@ impl Mounted {
                 self.finish();
                 Ok(())
             }
+            Ok(Event::Unwanted(error)) => {
+                self.finish();
+                Err(error)
+            }
             Err(mpsc::RecvError) => {
                 self.finish();
                 Err(anyhow!("the session thread ended without a word"))
@@ -141,7 +147,7 @@ impl Mounted {
         }
         match self.events.recv_timeout(GRACE) {
             Ok(Event::SessionEnded(_)) => {}
-            Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => {
+            Ok(Event::Signal(_) | Event::Unwanted(_)) | Err(RecvTimeoutError::Timeout) => {
                 tracing::warn!("files are still open; they fail from now on");
             }
             Err(RecvTimeoutError::Disconnected) => {}
