@@ -38,6 +38,11 @@ const TTL: Duration = Duration::from_secs(3600);
 /// kernel was told.
 const PASSING_TTL: Duration = Duration::from_secs(1);
 
+/// Offsets in directories that change from tree to tree: below these bits the position, in them
+/// which tree it is of. The highest bit stays free, since offsets are signed.
+const LISTING_TAG_SHIFT: u32 = 40;
+const LISTING_TAG_MAX: u64 = (1 << (63 - LISTING_TAG_SHIFT)) - 1;
+
 /// What a file system is made of.
 pub struct Parts {
     /// The namespace.
@@ -59,6 +64,8 @@ pub struct Parts {
 /// The file system.
 pub struct Fs {
     tree: RwLock<Arc<Tree>>,
+    /// The one before it, for listings that began in it.
+    before: RwLock<Option<Arc<Tree>>>,
     source: Arc<Source>,
     fetcher: Fetcher,
     uid: u32,
@@ -83,6 +90,7 @@ impl Fs {
     pub fn new(parts: Parts) -> Fs {
         Fs {
             tree: RwLock::new(Arc::new(parts.tree)),
+            before: RwLock::default(),
             source: parts.source,
             fetcher: parts.fetcher,
             uid: parts.uid,
@@ -164,7 +172,8 @@ impl Fs {
         if !tree.is_directory(node) {
             return Err(Error::NotDirectory);
         }
-        for at in offset.. {
+        let (tag, first) = self.listing_from(&tree, ino, node, offset)?;
+        for at in first.. {
             let (name, child) = match at {
                 0 => (".".into(), node),
                 1 => ("..".into(), tree.parent(node)),
@@ -180,12 +189,46 @@ impl Fs {
             if add(&DirEntry {
                 name,
                 attr,
-                next_offset: at + 1,
+                next_offset: tag | (at + 1),
             }) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Where a listing goes on in this tree, and what marks the offsets given from here. One that
+    /// began in the tree before goes on after the name it has come to, so that each name is listed
+    /// once.
+    fn listing_from(
+        &self,
+        tree: &Tree,
+        ino: u64,
+        node: Node,
+        offset: u64,
+    ) -> Result<(u64, u64), Error> {
+        if !tree.is_growing(node) {
+            return Ok((0, offset));
+        }
+        let tag = |tree: &Tree| (tree.serial() & LISTING_TAG_MAX) << LISTING_TAG_SHIFT;
+        let at = offset & ((1 << LISTING_TAG_SHIFT) - 1);
+        let resumed = offset - at;
+        if at <= 2 || resumed == tag(tree) {
+            return Ok((tag(tree), at));
+        }
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        let before = before.clone().filter(|before| tag(before) == resumed);
+        // Of a tree before that nothing is known: then as if it had listed the same.
+        let Some(before) = before else {
+            return Ok((tag(tree), at));
+        };
+        let position = usize::try_from(at - 3).map_err(|_| Error::Invalid)?;
+        let last = match before.node(ino)? {
+            Some(node) => before.child_at(node, position)?,
+            None => None,
+        };
+        let after = last.map_or(0, |(name, _)| tree.position_after(node, &name));
+        Ok((tag(tree), after as u64 + 2))
     }
 
     /// Opens a file. `flags` are open(2)'s; `register` turns a complete slab's file into a
@@ -283,7 +326,11 @@ impl Fs {
         let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, tree.clone());
         drop(current);
-        for stale in tree.changes_since(&old) {
+        let changes = tree.changes_since(&old);
+        if !changes.is_empty() {
+            *self.before.write().unwrap_or_else(PoisonError::into_inner) = Some(old);
+        }
+        for stale in changes {
             self.modes.invalidate(stale);
         }
     }

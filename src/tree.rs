@@ -113,6 +113,7 @@ pub struct Tree {
     node_count: u64,
     built: SystemTime,
     is_passing: bool,
+    serial: u64,
 }
 
 /// A volume's directory.
@@ -182,6 +183,11 @@ impl Tree {
     /// for long.
     pub fn is_passing(&self) -> bool {
         self.is_passing
+    }
+
+    /// Tells generations apart that list other things.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The thing with this inode number.
@@ -280,6 +286,24 @@ impl Tree {
             Node::Part(position, part) => part_at(position, Some(part))?,
             _ => None,
         })
+    }
+
+    /// True for directories that generations may list differently; they list by name.
+    pub fn is_growing(&self, node: Node) -> bool {
+        matches!(node, Node::Series | Node::View(_))
+    }
+
+    /// Where a listing that has come to `name` goes on, for [`Tree::child_at`], whether there is
+    /// such a child or not; only for a directory that is growing.
+    pub fn position_after(&self, node: Node, name: &OsStr) -> usize {
+        let name = name.to_string_lossy();
+        match node {
+            Node::Series => self
+                .entries
+                .partition_point(|entry| *entry.card().name <= *name),
+            Node::View(ino) => self.views.position_after(ino, &name),
+            _ => 0,
+        }
     }
 
     /// The directory that holds a thing; the root holds itself.

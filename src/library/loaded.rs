@@ -1,6 +1,5 @@
 //! Volumes in memory: built once for all who wait, kept within a budget, those used last.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
@@ -92,7 +91,7 @@ struct Entry {
 impl Kept {
     pub(super) fn new(bytes_max: u64) -> Kept {
         // The bytes are what is bounded.
-        let series = LruCache::new(NonZeroUsize::MAX);
+        let series = LruCache::unbounded();
         Kept {
             bytes_max,
             state: Mutex::new(State { series, bytes: 0 }),

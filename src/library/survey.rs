@@ -74,7 +74,7 @@ impl Library {
     }
 
     /// Takes in series that are new or changed, and forgets those that are gone.
-    pub(super) fn settle(&self, changed: &[String], gone: &[String]) {
+    pub fn settle(&self, changed: &[String], gone: &[String]) {
         for uid in gone {
             self.known().series.remove(uid.as_str());
         }

@@ -168,11 +168,14 @@ fn generation(
         entries,
         built: now,
         is_passing,
+        serial: 0,
     };
-    if let Some(old) = old
-        && tree.changes_since(old).is_empty()
-    {
-        tree.built = old.built;
+    if let Some(old) = old {
+        let is_same = tree.changes_since(old).is_empty();
+        tree.serial = old.serial + u64::from(!is_same);
+        if is_same {
+            tree.built = old.built;
+        }
     }
     Ok(tree)
 }

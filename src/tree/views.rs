@@ -125,6 +125,17 @@ impl Views {
         }
     }
 
+    /// The first child whose name comes after `name`. A directory has directories or links, each by
+    /// name, never both.
+    pub(super) fn position_after(&self, ino: u64, name: &str) -> usize {
+        match self.nodes.get(&ino) {
+            Some(View::Directory { entries, .. }) => {
+                entries.partition_point(|(other, _)| other.as_str() <= name)
+            }
+            Some(View::Link { .. }) | None => 0,
+        }
+    }
+
     pub(super) fn parent(&self, ino: u64) -> Option<u64> {
         match self.nodes.get(&ino)? {
             View::Directory { parent, .. } => *parent,
