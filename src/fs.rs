@@ -80,7 +80,7 @@ pub struct Fs {
 
 /// An open file.
 struct Handle {
-    ino: u64,
+    attr: Attr,
     content: Content,
     mode: Mutex<Option<Mode>>,
 }
@@ -141,8 +141,16 @@ impl Fs {
     /// [`Error::Absent`].
     pub fn getattr(&self, ino: u64) -> Result<Attr, Error> {
         let tree = self.tree();
-        let node = tree.node(ino)?.ok_or(Error::Absent)?;
-        self.attr(&tree, node)
+        let node = tree.node(ino).map_err(Error::from);
+        let found = node.and_then(|node| self.attr(&tree, node.ok_or(Error::Absent)?));
+        // Who has a file open goes on seeing what was opened, whatever its name stands for now.
+        found.or_else(|error| self.attr_when_opened(ino).ok_or(error))
+    }
+
+    fn attr_when_opened(&self, ino: u64) -> Option<Attr> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        let of_ino = handles.values().find(|handle| handle.attr.ino == ino);
+        of_ino.map(|handle| handle.attr)
     }
 
     /// Target of a symbolic link.
@@ -250,6 +258,7 @@ impl Fs {
         if tree.is_directory(node) {
             return Err(Error::IsDirectory);
         }
+        let attr = self.attr(&tree, node)?;
         let content = self.content(&tree, node)?;
         let (mode, open_mode) = match &content {
             Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
@@ -261,7 +270,7 @@ impl Fs {
         };
         let fh = self.next_fh.fetch_add(1, Ordering::Relaxed);
         let handle = Arc::new(Handle {
-            ino,
+            attr,
             content,
             mode: Mutex::new(mode),
         });
@@ -304,7 +313,7 @@ impl Fs {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
-            self.modes.close(handle.ino, mode, view.stream.slab());
+            self.modes.close(handle.attr.ino, mode, view.stream.slab());
         }
         drop(handle);
         self.fetcher.trim_soon();
@@ -328,7 +337,10 @@ impl Fs {
         drop(current);
         let changes = tree.changes_since(&old);
         if !changes.is_empty() {
-            *self.before.write().unwrap_or_else(PoisonError::into_inner) = Some(old);
+            let mut before = self.before.write().unwrap_or_else(PoisonError::into_inner);
+            let older = before.replace(old);
+            drop(before);
+            drop(older);
         }
         for stale in changes {
             self.modes.invalidate(stale);
