@@ -7,7 +7,6 @@
 //! frame. Knows byte ranges and frames; what makes a frame is behind [`Produce`].
 
 mod frames;
-mod pattern;
 mod queue;
 mod stream;
 
@@ -20,8 +19,7 @@ use std::{io, thread};
 use crate::cache::{Cache, Claim, Layout, SlabKey};
 
 pub use frames::FrameSource;
-pub use pattern::Pattern;
-pub use stream::{Reply, Stream};
+pub use stream::{Interest, Reply, Stream};
 
 use queue::{Queue, Task};
 
@@ -190,23 +188,22 @@ impl Fetcher {
 
     /// Reads a byte range of a stream's slab and answers through `reply`, at once or later. The
     /// range must lie within the slab.
-    pub fn read(
-        &self,
-        stream: &Arc<Stream>,
-        pattern: &Pattern,
-        range: std::ops::Range<u64>,
-        reply: Reply,
-    ) {
-        self.shared.read(stream, range.clone(), reply);
-        if stream.slab().is_complete() {
-            return;
-        }
-        let frames = stream.slab().frames_of(&range);
-        let ahead = pattern.observe(&range, &frames, self.thread_count);
-        let window = self.window_frames(stream);
-        if ahead > 0 && stream.ask_sweep(frames.end, ahead.min(window)) {
+    pub fn read(&self, stream: &Arc<Stream>, range: std::ops::Range<u64>, reply: Reply) {
+        self.shared.read(stream, range, reply);
+    }
+
+    /// Has up to `count` frames from `first` on made by workers that have nothing more urgent to do,
+    /// as long as `interest` lives. A later call with the same interest replaces this one.
+    pub fn sweep(&self, stream: &Arc<Stream>, interest: &Interest, first: usize, count: usize) {
+        let count = count.min(self.window_frames(stream));
+        if count > 0 && stream.ask_sweep(interest, first, count) {
             self.shared.queue.push_sweep(stream);
         }
+    }
+
+    /// Frames that are made at a time.
+    pub fn thread_count(&self) -> usize {
+        self.thread_count
     }
 
     /// Who reads from the same workers, for what outlives a call: a reply that asks for more.
@@ -335,7 +332,7 @@ impl Shared {
     fn make(&self, stream: &Arc<Stream>, frame: usize, urgent: bool) {
         let room = self.cache.make_room(stream.slab().frame_len_bytes() as u64);
         if !room && !urgent {
-            stream.stop_sweep();
+            stream.stop_sweeps();
             return;
         }
         let filling = match stream.slab().claim(frame) {

@@ -8,7 +8,9 @@ mod content;
 mod control;
 mod error;
 mod modes;
+mod pages;
 mod preview;
+mod reading;
 mod types;
 
 use std::collections::HashMap;
@@ -19,7 +21,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use content::Cached;
 pub use error::Error;
+pub use pages::PageCache;
 pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, StatFs};
 
 use crate::archive::Source;
@@ -28,6 +32,7 @@ use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::Volume;
 use content::{Content, VolumeText};
 use modes::{Mode, Modes};
+use pages::Pages;
 use preview::Preview;
 
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
@@ -75,11 +80,14 @@ pub struct Fs {
     handles: RwLock<HashMap<u64, Arc<Handle>>>,
     next_fh: AtomicU64,
     modes: Modes,
+    pages: Arc<Pages>,
     started: Instant,
 }
 
 /// An open file.
 struct Handle {
+    ino: u64,
+    /// What it was when it was opened.
     attr: Attr,
     content: Content,
     mode: Mutex<Option<Mode>>,
@@ -100,6 +108,7 @@ impl Fs {
             handles: RwLock::default(),
             next_fh: AtomicU64::new(1),
             modes: Modes::default(),
+            pages: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -149,7 +158,7 @@ impl Fs {
 
     fn attr_when_opened(&self, ino: u64) -> Option<Attr> {
         let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        let of_ino = handles.values().find(|handle| handle.attr.ino == ino);
+        let of_ino = handles.values().find(|handle| handle.ino == ino);
         of_ino.map(|handle| handle.attr)
     }
 
@@ -270,6 +279,7 @@ impl Fs {
         };
         let fh = self.next_fh.fetch_add(1, Ordering::Relaxed);
         let handle = Arc::new(Handle {
+            ino,
             attr,
             content,
             mode: Mutex::new(mode),
@@ -285,8 +295,9 @@ impl Fs {
     }
 
     /// Reads; answers through `reply`, at once or from another thread. Never waits. At or past
-    /// the end of the file the answer is empty.
-    pub fn read(&self, fh: u64, offset: u64, size_bytes: u32, reply: ReadReply) {
+    /// the end of the file the answer is empty. [`Error::Declined`] is for the kernel alone: only what
+    /// it does not need is declined, and only once [`Fs::set_page_cache`] was called.
+    pub fn read(&self, fh: u64, offset: u64, size_bytes: u32, cached: Cached, reply: ReadReply) {
         let handle = self
             .handles
             .read()
@@ -294,7 +305,9 @@ impl Fs {
             .get(&fh)
             .cloned();
         match handle {
-            Some(handle) => self.read_content(&handle, offset, u64::from(size_bytes), reply),
+            Some(handle) => {
+                self.read_content(&handle, offset, u64::from(size_bytes), cached, reply);
+            }
             None => reply.send(Err(Error::BadHandle)),
         }
     }
@@ -313,7 +326,10 @@ impl Fs {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
-            self.modes.close(handle.attr.ino, mode, view.stream.slab());
+            let is_useless = self.modes.close(handle.ino, mode, view.stream.slab());
+            if is_useless {
+                self.pages.invalidate(handle.ino);
+            }
         }
         drop(handle);
         self.fetcher.trim_soon();
@@ -343,14 +359,27 @@ impl Fs {
             drop(older);
         }
         for stale in changes {
-            self.modes.invalidate(stale);
+            match stale {
+                Stale::Contents(ino) => self.pages.invalidate(ino),
+                Stale::Name(parent, name) => self.pages.drop_name(parent, name),
+            }
         }
     }
 
-    /// Says how to have the kernel drop what it keeps. Called on threads of `fs`'s own, never on
+    /// Says how the kernel's page cache is reached. It is called on a thread of `fs`'s own, never on
     /// one that serves a request (it would deadlock).
-    pub fn set_invalidator(&self, invalidate: Box<dyn Fn(&Stale) + Send + Sync>) {
-        self.modes.set_invalidator(invalidate);
+    pub fn set_page_cache(&self, cache: Box<dyn PageCache>) {
+        self.pages.connect(cache);
+    }
+
+    /// Says how far the kernel reads ahead of a reader.
+    pub fn set_readahead_bytes(&self, bytes: u64) {
+        self.pages.set_window_bytes(bytes);
+    }
+
+    /// The kernel has forgotten an inode: none of its pages are left.
+    pub fn forget(&self, ino: u64) {
+        self.pages.forget(ino);
     }
 
     /// Answers every waiting read with an error and stops background work.

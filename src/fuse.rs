@@ -23,8 +23,7 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
 };
 
-use crate::fs::{Error, Fs, OpenMode, ReadReply};
-use crate::tree::Stale;
+use crate::fs::{Cached, Error, Fs, OpenMode, PageCache, ReadReply};
 
 pub use passthrough::Passthrough;
 
@@ -94,19 +93,35 @@ impl Adapter {
     }
 }
 
-/// Has `fs` drop what the kernel keeps through this session.
-pub fn connect_invalidator(fs: &Fs, notifier: Notifier) {
-    fs.set_invalidator(Box::new(move |stale| {
-        let told = match stale {
-            // Length 0: to the end of the file. The attributes are dropped too and fetched again.
-            Stale::Contents(ino) => notifier.inval_inode(INodeNo(*ino), 0, 0),
-            Stale::Name(parent, name) => notifier.inval_entry(INodeNo(*parent), name),
-        };
-        if let Err(error) = told {
-            // Bytes stay valid: other bytes have another inode. A name stays until its time is up.
-            tracing::debug!(%error, "cannot invalidate");
+/// Has `fs` fill and drop the page cache of this session.
+pub fn connect_page_cache(fs: &Fs, notifier: Notifier) {
+    fs.set_page_cache(Box::new(KernelPages(notifier)));
+}
+
+/// The page cache behind a session. What fails only costs time or memory: slabs never change their
+/// bytes.
+struct KernelPages(Notifier);
+
+impl PageCache for KernelPages {
+    fn invalidate(&self, ino: u64) {
+        // Length 0: to the end of the file. The attributes are dropped too and fetched again.
+        if let Err(error) = self.0.inval_inode(INodeNo(ino), 0, 0) {
+            tracing::debug!(ino, %error, "cannot invalidate");
         }
-    }));
+    }
+
+    fn drop_name(&self, parent: u64, name: &OsStr) {
+        if let Err(error) = self.0.inval_entry(INodeNo(parent), name) {
+            // It stays until its time is up; what it stands for keeps its bytes.
+            tracing::debug!(parent, %error, "cannot drop a name");
+        }
+    }
+
+    fn store(&self, ino: u64, offset_bytes: u64, bytes: &[u8]) {
+        if let Err(error) = self.0.store(INodeNo(ino), offset_bytes, bytes) {
+            tracing::debug!(ino, %error, "cannot store");
+        }
+    }
 }
 
 /// Runs `run`; a panic is logged with the operation's name and becomes `None`.
@@ -150,7 +165,9 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn forget(&self, _req: &Request, _ino: INodeNo, _nlookup: u64) {}
+    fn forget(&self, _req: &Request, ino: INodeNo, _nlookup: u64) {
+        guard("forget", || self.fs.forget(ino.0));
+    }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.call("getattr", |fs| fs.getattr(ino.0)) {
@@ -213,7 +230,7 @@ impl Filesystem for Adapter {
         fh: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
@@ -222,7 +239,11 @@ impl Filesystem for Adapter {
             Err(error) => reply.error(errno(&error)),
         });
         // A reply that a panic drops answers EIO by itself.
-        guard("read", || self.fs.read(fh.0, offset, size, reply));
+        let cached = match flags.0 & libc::O_DIRECT {
+            0 => Cached::Maybe,
+            _ => Cached::No,
+        };
+        guard("read", || self.fs.read(fh.0, offset, size, cached, reply));
     }
 
     fn release(

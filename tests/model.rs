@@ -19,7 +19,7 @@ use dicomfs::archive::{self, Source};
 use dicomfs::cache::Cache;
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::fetch::Fetcher;
-use dicomfs::fs::{Attr, Error, Fs, Kind, OpenMode, Parts, ReadReply};
+use dicomfs::fs::{Attr, Cached, Error, Fs, Kind, OpenMode, Parts, ReadReply};
 use dicomfs::tree::Tree;
 use dicomfs::volume;
 use proptest::prelude::*;
@@ -135,7 +135,7 @@ impl World {
             send.send(answer.map(<[u8]>::to_vec))
                 .expect("somebody waits");
         });
-        self.fs.read(fh, offset, size, reply);
+        self.fs.read(fh, offset, size, Cached::Maybe, reply);
         receive
             .recv_timeout(DEADLINE)
             .expect("a read is always answered")

@@ -161,6 +161,13 @@ impl Slab {
         presence == Some(Presence::Present)
     }
 
+    /// True when the frame is neither present nor being made.
+    pub fn is_absent(&self, frame: usize) -> bool {
+        let state = self.lock();
+        let presence = state.frames.get(frame).map(|frame| frame.presence);
+        !matches!(presence, Some(Presence::Present | Presence::Filling))
+    }
+
     /// True when every frame is present.
     pub fn is_complete(&self) -> bool {
         let state = self.lock();
@@ -177,6 +184,11 @@ impl Slab {
         let first = range.start.saturating_sub(header) / frame;
         let last = (range.end - 1 - header) / frame;
         first as usize..last as usize + 1
+    }
+
+    /// Where the last of some frames ends in the slab, bytes; the header's end for none.
+    pub fn end_bytes_of(&self, frames: &Range<usize>) -> u64 {
+        (self.header_len_bytes + frames.end * self.frame_len_bytes) as u64
     }
 
     /// Pins the frames and returns those of them that are not present. Every call is to be paired

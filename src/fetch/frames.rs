@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Error, Produce};
 use crate::archive::{self, Record, Source};
 use crate::decode::{self, values};
-use crate::dicom;
+use crate::dicom::{self, ImagePixel};
 use crate::volume::{Dtype, Frame, StoredFrame, Transform, Values, Variant, Volume};
 use open::OpenRecord;
 use tiles::Wholes;
@@ -91,23 +91,68 @@ impl FrameSource {
         if as_stored {
             return self.stored(&opened, stored, &mut scratch.encoded, out);
         }
+        let show = self.show(frame, image, &opened);
+        if stored.tile.is_none() && self.is_pointwise() && opened.is_by_the_word(image) {
+            let Scratch {
+                encoded, uncast, ..
+            } = scratch;
+            let (from, to) = (image.sample_len_bytes(), self.itemsize());
+            if image.frame_len_bytes().map(|len| len / from * to) != Some(out.len()) {
+                return Err(too_large("the frame"));
+            }
+            return opened.for_blocks(
+                &self.source,
+                record,
+                image,
+                stored.frame_index,
+                encoded,
+                &mut |first, block| {
+                    let shown = first * to..(first + block.len() / from) * to;
+                    let out = out.get_mut(shown).ok_or_else(|| too_large("the frame"))?;
+                    show(block, uncast, out)
+                },
+            );
+        }
         let len = self.volume.frame_len_bytes(Variant::Stored) as usize;
         scratch.stored.resize(len, 0);
         self.stored(&opened, stored, &mut scratch.encoded, &mut scratch.stored)?;
+        show(&scratch.stored, &mut scratch.uncast, out)
+    }
+
+    /// What brings stored values of a frame to those shown; the buffer is room to work in.
+    fn show<'a>(
+        &'a self,
+        frame: &'a Frame,
+        image: &'a ImagePixel,
+        opened: &'a OpenRecord,
+    ) -> impl Fn(&[u8], &mut Vec<u8>, &mut [u8]) -> Result<(), Error> + 'a {
         let rescale = (frame.slope, frame.intercept);
-        let show = |rule: &Values, out: &mut [u8]| {
-            values::apply(rule, rescale, image, &opened.luts, &scratch.stored, out)
+        let apply = move |rule: &Values, stored: &[u8], out: &mut [u8]| {
+            values::apply(rule, rescale, image, &opened.luts, stored, out)
                 .map_err(|why| Error::Malformed(why.to_string()))
         };
-        let Variant::Cast(dtype) = self.variant else {
-            return show(&self.volume.values, out);
-        };
-        let rule = self.uncast_values();
-        let count = out.len() / dtype.itemsize();
-        scratch.uncast.resize(count * rule.dtype.itemsize(), 0);
-        show(&rule, &mut scratch.uncast)?;
-        decode::cast(rule.dtype, dtype, &scratch.uncast, out)
-            .map_err(|why| Error::Unsupported(why.to_string()))
+        let uncast_rule = self.uncast_values();
+        move |stored, uncast, out| {
+            let Variant::Cast(dtype) = self.variant else {
+                return apply(&self.volume.values, stored, out);
+            };
+            let count = out.len() / dtype.itemsize();
+            uncast.resize(count * uncast_rule.dtype.itemsize(), 0);
+            apply(&uncast_rule, stored, uncast)?;
+            decode::cast(uncast_rule.dtype, dtype, uncast, out)
+                .map_err(|why| Error::Unsupported(why.to_string()))
+        }
+    }
+
+    /// Whether each sample shown follows from one stored sample and two numbers.
+    fn is_pointwise(&self) -> bool {
+        use Transform::{Identity, Linear, Offset};
+        matches!(self.volume.values.transform, Identity | Offset | Linear)
+    }
+
+    /// Bytes of a sample shown.
+    fn itemsize(&self) -> usize {
+        self.volume.dtype(self.variant).itemsize()
     }
 
     /// The stored values of a frame, or of the tile of one.

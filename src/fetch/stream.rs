@@ -1,9 +1,9 @@
 //! A stream: a slab that is being read, who waits for which frame, and how far its sweep is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Error, Produce};
 use crate::cache::{Slab, SlabUse};
@@ -11,13 +11,17 @@ use crate::cache::{Slab, SlabUse};
 /// Where the answer of a read goes: called exactly once, from any thread.
 pub type Reply = Box<dyn FnOnce(Result<&[u8], Error>) + Send>;
 
+/// Somebody for whom frames are made ahead; when it is dropped nobody wants them any more.
+#[derive(Debug, Default)]
+pub struct Interest(Arc<()>);
+
 /// An open slab with its readers.
 pub struct Stream {
     volume: String,
     slab: SlabUse,
     producer: Arc<dyn Produce>,
     waiting: Mutex<Waiting>,
-    sweep: Mutex<Sweep>,
+    sweeps: Mutex<Sweeps>,
 }
 
 #[derive(Default)]
@@ -29,10 +33,18 @@ struct Waiting {
 }
 
 #[derive(Default)]
+struct Sweeps {
+    /// One for each interest, in turn.
+    list: VecDeque<Sweep>,
+    /// The stream is in the queue of those that are swept.
+    queued: bool,
+}
+
+/// Frames that are to be made ahead.
 struct Sweep {
+    interest: Weak<()>,
     next: usize,
     end: usize,
-    queued: bool,
 }
 
 struct PendingRead {
@@ -46,13 +58,13 @@ struct PendingRead {
 
 impl Stream {
     pub(super) fn new(volume: String, slab: SlabUse, producer: Arc<dyn Produce>) -> Stream {
-        let (waiting, sweep) = Default::default();
+        let (waiting, sweeps) = Default::default();
         Stream {
             volume,
             slab,
             producer,
             waiting,
-            sweep,
+            sweeps,
         }
     }
 
@@ -174,41 +186,64 @@ impl Stream {
         }
     }
 
-    /// Extends the sweep to `ahead` frames from `from` on. True when the stream has to be queued.
-    pub(super) fn ask_sweep(&self, from: usize, ahead: usize) -> bool {
-        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = from.saturating_add(ahead).min(self.slab.frame_count());
-        // A second reader elsewhere moves the sweep; frames in between are found absent later.
-        if from < sweep.next && self.slab.first_absent(from..sweep.next).is_some() {
-            sweep.next = from;
+    /// True when each of the frames is present or being made, or somebody waits for it.
+    pub fn are_under_way(&self, frames: Range<usize>) -> bool {
+        let waiting = self.lock();
+        let known =
+            |frame: &usize| waiting.reads.contains_key(frame) || !self.slab.is_absent(*frame);
+        frames.clone().all(|frame| known(&frame))
+    }
+
+    /// Sets what is to be made ahead for `interest`. True when the stream has to be queued.
+    pub(super) fn ask_sweep(&self, interest: &Interest, first: usize, count: usize) -> bool {
+        let end = first.saturating_add(count).min(self.slab.frame_count());
+        let mut sweeps = self.sweeps();
+        let interest = Arc::downgrade(&interest.0);
+        let mine = |sweep: &Sweep| sweep.interest.ptr_eq(&interest);
+        match sweeps.list.iter_mut().find(|sweep| mine(sweep)) {
+            Some(sweep) => {
+                // Behind it all was taken; elsewhere nothing is known.
+                if !(first..=end).contains(&sweep.next) {
+                    sweep.next = first;
+                }
+                sweep.end = end;
+            }
+            None => sweeps.list.push_back(Sweep {
+                interest,
+                next: first,
+                end,
+            }),
         }
-        sweep.next = sweep.next.max(from.min(end));
-        sweep.end = sweep.end.max(end);
-        let queue = !sweep.queued && sweep.next < sweep.end;
-        sweep.queued |= queue;
+        let queue = !sweeps.queued && first < end;
+        sweeps.queued |= queue;
         queue
     }
 
+    /// The next frame to make ahead; `None`, and the stream is to leave the queue, when there is none.
     pub(super) fn next_sweep_frame(&self) -> Option<usize> {
-        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = self.slab.first_absent(sweep.next..sweep.end);
-        match found {
-            Some(frame) => sweep.next = frame + 1,
-            None => {
-                *sweep = Sweep {
-                    next: sweep.end,
-                    end: sweep.end,
-                    queued: false,
-                }
+        let mut sweeps = self.sweeps();
+        while let Some(mut sweep) = sweeps.list.pop_front() {
+            if sweep.interest.strong_count() == 0 {
+                continue;
+            }
+            let found = self.slab.first_absent(sweep.next..sweep.end);
+            if let Some(frame) = found {
+                sweep.next = frame + 1;
+                sweeps.list.push_back(sweep);
+                return Some(frame);
             }
         }
-        found
+        sweeps.queued = false;
+        None
     }
 
-    /// Ends the sweep; a later read may ask for it again.
-    pub(super) fn stop_sweep(&self) {
-        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        sweep.end = sweep.next;
+    /// Ends all sweeps; a later read may ask for one again.
+    pub(super) fn stop_sweeps(&self) {
+        self.sweeps().list.clear();
+    }
+
+    fn sweeps(&self) -> MutexGuard<'_, Sweeps> {
+        self.sweeps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -58,12 +58,11 @@ fn open(fetcher: &Fetcher, frames: usize, script: Arc<Script>) -> Arc<Stream> {
 fn read(
     fetcher: &Fetcher,
     stream: &Arc<Stream>,
-    pattern: &Pattern,
     range: std::ops::Range<u64>,
 ) -> Result<Vec<u8>, Error> {
     let (send, receive) = mpsc::channel();
     let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(<[u8]>::to_vec)).unwrap();
-    fetcher.read(stream, pattern, range, Box::new(reply));
+    fetcher.read(stream, range, Box::new(reply));
     receive
         .recv_timeout(Duration::from_secs(30))
         .expect("a read is always answered")
@@ -90,7 +89,6 @@ fn any_range_reads_right_and_each_frame_is_made_once() {
         for seed in 0..6_u64 {
             let (fetcher, stream) = (&fetcher, &stream);
             scope.spawn(move || {
-                let pattern = Pattern::default();
                 let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
                 for _ in 0..60 {
                     x ^= x << 13;
@@ -98,7 +96,7 @@ fn any_range_reads_right_and_each_frame_is_made_once() {
                     x ^= x << 17;
                     let start = x % len;
                     let end = (start + (x >> 32) % 20_000).min(len);
-                    let got = read(fetcher, stream, &pattern, start..end).unwrap();
+                    let got = read(fetcher, stream, start..end).unwrap();
                     assert_eq!(got, expected(start..end));
                 }
             });
@@ -115,10 +113,7 @@ fn header_needs_no_frame() {
     let fetcher = fetcher(100, 1);
     let script = Arc::new(Script::default());
     let stream = open(&fetcher, 4, script.clone());
-    assert_eq!(
-        read(&fetcher, &stream, &Pattern::default(), 0..4096).unwrap(),
-        vec![9; 4096]
-    );
+    assert_eq!(read(&fetcher, &stream, 0..4096).unwrap(), vec![9; 4096]);
     assert!(script.made.lock().unwrap().is_empty());
 }
 
@@ -132,29 +127,16 @@ fn one_bad_frame_fails_alone_and_is_reported_once() {
         ..Script::default()
     };
     let stream = open(&fetcher, 4, Arc::new(script));
-    let pattern = Pattern::default();
     let frame = |k: u64| 4096 * (k + 1)..4096 * (k + 2);
     for _ in 0..2 {
-        assert_eq!(
-            read(&fetcher, &stream, &pattern, frame(0)).unwrap(),
-            vec![1; FRAME]
-        );
-        assert_eq!(
-            read(&fetcher, &stream, &pattern, frame(1)),
-            Err(error.clone())
-        );
+        assert_eq!(read(&fetcher, &stream, frame(0)).unwrap(), vec![1; FRAME]);
+        assert_eq!(read(&fetcher, &stream, frame(1)), Err(error.clone()));
         assert!(matches!(
-            read(&fetcher, &stream, &pattern, frame(2)),
+            read(&fetcher, &stream, frame(2)),
             Err(Error::Malformed(_))
         ));
-        assert_eq!(
-            read(&fetcher, &stream, &pattern, 4096..20480),
-            Err(error.clone())
-        );
-        assert_eq!(
-            read(&fetcher, &stream, &pattern, frame(3)).unwrap(),
-            vec![4; FRAME]
-        );
+        assert_eq!(read(&fetcher, &stream, 4096..20480), Err(error.clone()));
+        assert_eq!(read(&fetcher, &stream, frame(3)).unwrap(), vec![4; FRAME]);
     }
     assert_eq!(fetcher.failures().len(), 2);
     assert!(!stream.slab().is_complete());
@@ -173,35 +155,59 @@ fn a_passing_error_is_tried_again() {
     });
     let stream = open(&fetcher, 1, script.clone());
     for _ in 0..3 {
-        assert_eq!(
-            read(&fetcher, &stream, &Pattern::default(), 4096..4097),
-            Err(error.clone())
-        );
+        assert_eq!(read(&fetcher, &stream, 4096..4097), Err(error.clone()));
     }
     assert_eq!(script.made.lock().unwrap()[&0], 3);
 }
 
-#[test]
-fn a_sequential_reader_gets_the_rest_made_ahead() {
-    let fetcher = fetcher(1000, 2);
-    let script = Arc::new(Script::default());
-    let stream = open(&fetcher, 64, script);
-    let pattern = Pattern::default();
-    for k in 0..6 {
-        let range = 4096 * (k + 1)..4096 * (k + 2);
-        assert_eq!(
-            read(&fetcher, &stream, &pattern, range.clone()).unwrap(),
-            expected(range)
-        );
-    }
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !stream.slab().is_complete() {
-        assert!(
-            Instant::now() < deadline,
-            "the sweep completes the slab unasked"
-        );
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
         thread::yield_now();
     }
+}
+
+#[test]
+fn a_sweep_makes_what_nobody_asked_for_yet() {
+    let fetcher = fetcher(1000, 2);
+    let stream = open(&fetcher, 64, Arc::new(Script::default()));
+    let (low, high) = (Interest::default(), Interest::default());
+    fetcher.sweep(&stream, &low, 8, 8);
+    fetcher.sweep(&stream, &high, 40, usize::MAX);
+    let present = |frames: std::ops::Range<usize>| {
+        let slab = stream.slab();
+        frames.filter(|&frame| slab.is_present(frame)).count()
+    };
+    wait_for("both are made", || present(8..16) + present(40..64) == 32);
+    // Taken up where it was, and moved.
+    fetcher.sweep(&stream, &low, 12, 8);
+    wait_for("it goes on", || present(8..20) == 12);
+    fetcher.sweep(&stream, &low, 0, 2);
+    wait_for("it moves", || present(0..2) == 2);
+    assert_eq!(stream.slab().present_frames(), 2 + 12 + 24);
+}
+
+#[test]
+fn nothing_is_made_for_who_went_away() {
+    let fetcher = fetcher(1000, 1);
+    let script = Arc::new(Script {
+        delay_us: 1000,
+        ..Script::default()
+    });
+    let stream = open(&fetcher, 1000, script);
+    let (gone, stays) = (Interest::default(), Interest::default());
+    fetcher.sweep(&stream, &gone, 0, usize::MAX);
+    fetcher.sweep(&stream, &stays, 900, 10);
+    wait_for("it begins", || stream.slab().is_present(0));
+    drop(gone);
+    wait_for("the other is done", || {
+        (900..910).all(|k| stream.slab().is_present(k))
+    });
+    let made = stream.slab().present_frames();
+    fetcher.sweep(&stream, &stays, 950, 1);
+    wait_for("the queue is empty", || stream.slab().is_present(950));
+    assert!(stream.slab().present_frames() <= made + 2, "of 1000");
 }
 
 #[test]
@@ -212,11 +218,10 @@ fn the_budget_holds_under_load_and_bytes_stay_right() {
         for seed in 0..4_u64 {
             let (fetcher, stream) = (&fetcher, &stream);
             scope.spawn(move || {
-                let pattern = Pattern::default();
                 for step in 0..300 {
                     let k = (step * (seed + 1)) % 98;
                     let range = 4096 * (k + 1)..4096 * (k + 3);
-                    let got = read(fetcher, stream, &pattern, range.clone()).unwrap();
+                    let got = read(fetcher, stream, range.clone()).unwrap();
                     assert_eq!(got, expected(range));
                 }
             });
@@ -264,12 +269,7 @@ fn shutdown_answers_those_who_wait() {
     for k in 0..50 {
         let send = send.clone();
         let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(|_| ())).unwrap();
-        fetcher.read(
-            &stream,
-            &Pattern::default(),
-            4096 * (k + 1)..4096 * (k + 2),
-            Box::new(reply),
-        );
+        fetcher.read(&stream, 4096 * (k + 1)..4096 * (k + 2), Box::new(reply));
     }
     fetcher.shutdown();
     drop(send);
@@ -304,7 +304,7 @@ fn what_was_held_over_the_budget_goes_once_it_is_closed() {
     let fetcher = fetcher(2, 1);
     let stream = open(&fetcher, 8, Arc::new(Script::default()));
     let all = 4096..4096 * 9;
-    let got = read(&fetcher, &stream, &Pattern::default(), all.clone());
+    let got = read(&fetcher, &stream, all.clone());
     assert_eq!(
         got.unwrap(),
         expected(all),

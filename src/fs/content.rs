@@ -1,16 +1,28 @@
 //! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file.
 
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
+use super::pages::Push;
 use super::preview::Preview;
-use super::{Error, Fs, Handle, ReadReply};
+use super::reading::{Ask, Course, PAGE_BYTES, Reading};
+use super::{Error, Fs, Handle, ReadReply, reading};
 use crate::archive::{Record, Source};
 use crate::cache::{Layout, SlabKey};
-use crate::fetch::{self, Fetcher, FrameSource, Pattern, Stream};
+use crate::fetch::{self, Fetcher, FrameSource, Stream};
 use crate::format::{nifti, npy};
 use crate::tree::{ArrayFile, ArrayFormat, Text};
 use crate::volume::{Variant, Volume};
+
+/// Whether the kernel keeps what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cached {
+    /// It goes to the reader alone (O_DIRECT).
+    No,
+    /// Into the page cache: then a request may be a guess of the kernel's.
+    Maybe,
+}
 
 /// What an open file holds.
 pub(super) enum Content {
@@ -32,7 +44,7 @@ pub(super) enum Content {
 /// A file that shows part of a slab, behind a header of its own where it is not the slab's.
 pub(super) struct SlabView {
     pub(super) stream: Arc<Stream>,
-    pattern: Pattern,
+    reading: Reading,
     header: Vec<u8>,
     /// Where in the slab the file's bytes after `header` start.
     slab_offset_bytes: u64,
@@ -44,6 +56,12 @@ impl SlabView {
     /// True when the file is the slab, byte for byte: then it may be opened by passthrough.
     pub(super) fn is_whole_slab(&self) -> bool {
         self.slab_offset_bytes == 0 && self.header.is_empty()
+    }
+
+    /// False for a file of one frame: a request for it can only want that.
+    fn has_several_frames(&self) -> bool {
+        let bytes = self.len_bytes - self.header.len() as u64;
+        bytes > self.stream.slab().frame_len_bytes() as u64
     }
 }
 
@@ -118,7 +136,7 @@ pub(super) fn array(
     };
     Ok(Content::Slab(SlabView {
         stream,
-        pattern: Pattern::default(),
+        reading: Reading::default(),
         header,
         slab_offset_bytes,
         len_bytes: file.len_bytes(volume),
@@ -166,7 +184,7 @@ fn one_frame(
     let frame_len_bytes = volume.frame_len_bytes(Variant::Values);
     Ok(Content::Slab(SlabView {
         stream,
-        pattern: Pattern::default(),
+        reading: Reading::default(),
         len_bytes: header.len() as u64 + frame_len_bytes,
         header,
         slab_offset_bytes: npy::HEADER_LEN_BYTES as u64 + u64::from(n) * frame_len_bytes,
@@ -205,6 +223,7 @@ impl Fs {
         handle: &Arc<Handle>,
         offset: u64,
         size_bytes: u64,
+        cache: Cached,
         reply: ReadReply,
     ) {
         match &handle.content {
@@ -215,7 +234,10 @@ impl Fs {
                     .run_soon(move || text.read(offset, size_bytes, reply));
             }
             Content::Text(text) => text.read(offset, size_bytes, reply),
-            Content::Slab(view) => self.read_slab(view, offset, size_bytes, reply),
+            Content::Slab(view) => {
+                let (start, end) = clamp(offset, size_bytes, view.len_bytes);
+                self.read_slab(handle.ino, view, start..end, cache, reply);
+            }
             Content::Preview(preview) => preview.read(&self.fetcher, offset, size_bytes, reply),
             Content::Source { source, record } => {
                 let (source, record) = (source.clone(), record.clone());
@@ -230,10 +252,17 @@ impl Fs {
         }
     }
 
-    fn read_slab(&self, view: &SlabView, offset: u64, size_bytes: u64, reply: ReadReply) {
-        let (start, end) = clamp(offset, size_bytes, view.len_bytes);
+    fn read_slab(
+        &self,
+        ino: u64,
+        view: &SlabView,
+        part: Range<u64>,
+        cache: Cached,
+        reply: ReadReply,
+    ) {
         let header_len = view.header.len() as u64;
-        if start == end {
+        let (start, end) = (part.start, part.end);
+        if part.is_empty() {
             return reply.send(Ok(&[]));
         }
         let head = &view.header[start.min(header_len) as usize..end.min(header_len) as usize];
@@ -242,21 +271,89 @@ impl Fs {
         }
         let in_slab = |at: u64| at.max(header_len) - header_len + view.slab_offset_bytes;
         let range = in_slab(start)..in_slab(end);
-        let deliver: fetch::Reply = if head.is_empty() {
-            Box::new(move |answer| reply.send(answer.map_err(Error::from)))
-        } else {
-            let mut joined = head.to_vec();
-            Box::new(move |answer| match answer {
-                Ok(bytes) => {
-                    joined.extend_from_slice(bytes);
-                    reply.send(Ok(&joined));
-                }
-                Err(error) => reply.send(Err(error.into())),
-            })
+        let Some(push) = self.go_on(ino, view, &part, &range, cache) else {
+            return reply.send(Err(Error::Declined));
         };
-        self.fetcher
-            .read(&view.stream, &view.pattern, range, deliver);
+        let send = joined(head, reply);
+        let pages = self.pages.clone();
+        let deliver: fetch::Reply = Box::new(move |answer| {
+            send(answer);
+            // After the answer, which frees the pages that it is for.
+            if let Some(push) = push {
+                pages.push(push);
+            }
+        });
+        self.fetcher.read(&view.stream, range, deliver);
     }
+
+    /// Decides about a request for `range` of the slab, which is `part` of the file: `None` when it is
+    /// to be declined, else what to push into the page cache when it is answered. Has frames made ahead.
+    fn go_on(
+        &self,
+        ino: u64,
+        view: &SlabView,
+        part: &Range<u64>,
+        range: &Range<u64>,
+        cache: Cached,
+    ) -> Option<Option<Push>> {
+        let slab = view.stream.slab();
+        if slab.is_complete() {
+            return Some(None);
+        }
+        let frames = slab.frames_of(range);
+        let was_declined = self.pages.was_declined(ino, part);
+        let frame_end_bytes = slab.end_bytes_of(&frames);
+        let can_decline = cache == Cached::Maybe && view.has_several_frames() && !was_declined;
+        let is_guess = can_decline
+            && self.pages.is_connected()
+            && part.end - part.start > PAGE_BYTES
+            && !view.stream.are_under_way(frames.clone());
+        let window_bytes = self.pages.window_bytes();
+        let needed = reading::needed_byte(range, window_bytes);
+        let course = view.reading.observe(&Ask {
+            range: range.clone(),
+            frames: frames.clone(),
+            frame: slab.frames_of(&(needed..needed + 1)).start,
+            frame_end_bytes,
+            is_guess,
+            was_declined,
+            window_bytes,
+            workers: self.fetcher.thread_count(),
+        });
+        let (ahead_frames, push_bytes) = match course {
+            // Should it have been declined meanwhile, it is answered after all.
+            Course::Decline if self.pages.decline(ino, part) => return None,
+            Course::Decline => (0, 0),
+            Course::Serve {
+                ahead_frames,
+                push_bytes,
+            } => (ahead_frames, push_bytes),
+        };
+        let interest = &view.reading.interest;
+        self.fetcher
+            .sweep(&view.stream, interest, frames.end, ahead_frames);
+        Some((push_bytes >= PAGE_BYTES).then(|| Push {
+            ino,
+            offset_bytes: part.end,
+            stream: view.stream.clone(),
+            range: range.end..range.end + push_bytes / PAGE_BYTES * PAGE_BYTES,
+        }))
+    }
+}
+
+/// What hands an answer on behind the part of the file's own header that was asked for with it.
+fn joined(head: &[u8], reply: ReadReply) -> fetch::Reply {
+    if head.is_empty() {
+        return Box::new(move |answer| reply.send(answer.map_err(Error::from)));
+    }
+    let mut joined = head.to_vec();
+    Box::new(move |answer| match answer {
+        Ok(bytes) => {
+            joined.extend_from_slice(bytes);
+            reply.send(Ok(&joined));
+        }
+        Err(error) => reply.send(Err(error.into())),
+    })
 }
 
 /// The part of `offset..offset + size` that lies in a file of `len_bytes`.
@@ -332,7 +429,7 @@ mod tests {
                     let here = thread::current().id();
                     send.send((here, answer.map(<[u8]>::to_vec))).unwrap();
                 });
-                fs.read(opened.fh, 5, u32::MAX, reply);
+                fs.read(opened.fh, 5, u32::MAX, Cached::Maybe, reply);
                 let (made_by, bytes) = receive.recv_timeout(Duration::from_secs(30)).unwrap();
                 assert_eq!(made_by != thread::current().id(), by_worker, "{frames}");
                 assert!(bytes.unwrap() == expected[5..]);

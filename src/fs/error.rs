@@ -41,6 +41,9 @@ pub enum Error {
         /// What was being done.
         message: String,
     },
+    /// Nobody needs an answer: the kernel only guessed, and asks again for what is needed.
+    #[error("declined")]
+    Declined,
     /// The mount is going away.
     #[error("shutting down")]
     ShuttingDown,
@@ -61,6 +64,7 @@ impl Error {
             Error::TooLarge(_) => libc::EFBIG,
             Error::Changed(_) => libc::ESTALE,
             Error::Io { errno, .. } => *errno,
+            Error::Declined => libc::EAGAIN,
             // The caller can do nothing but try again on another mount.
             Error::ShuttingDown => libc::EIO,
         }

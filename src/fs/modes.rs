@@ -8,13 +8,10 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Backing, OpenMode};
 use crate::cache::Slab;
-use crate::tree::Stale;
 
 /// How a handle was opened.
 pub(super) enum Mode {
@@ -29,7 +26,6 @@ pub(super) enum Mode {
 #[derive(Default)]
 pub(super) struct Modes {
     inodes: Mutex<HashMap<u64, Arc<Mutex<Counts>>>>,
-    invalidations: OnceLock<Sender<Stale>>,
     pub(super) passthrough_opens: AtomicU64,
     pub(super) cached_opens: AtomicU64,
 }
@@ -66,10 +62,12 @@ impl Modes {
         (Mode::Cached, OpenMode::Cached)
     }
 
-    pub(super) fn close(&self, ino: u64, mode: Mode, slab: &Slab) {
+    /// Closes a handle. True when the slab's copy in the page cache is of no use from now on: the next
+    /// open is served by the slab itself.
+    pub(super) fn close(&self, ino: u64, mode: Mode, slab: &Slab) -> bool {
         let mut inodes = self.lock();
         let Some(entry) = inodes.get(&ino).cloned() else {
-            return;
+            return false;
         };
         let mut counts = entry.lock().unwrap_or_else(PoisonError::into_inner);
         match mode {
@@ -83,34 +81,7 @@ impl Modes {
         if counts.cached == 0 && counts.passthrough == 0 && Arc::strong_count(&entry) == 2 {
             inodes.remove(&ino);
         }
-        // From the next open on the slab serves directly: its copy in the page cache is a waste.
-        let stale = matches!(mode, Mode::Cached) && counts.cached == 0 && slab.is_complete();
-        if stale {
-            self.invalidate(Stale::Contents(ino));
-        }
-    }
-
-    /// Has the kernel drop something, soon.
-    pub(super) fn invalidate(&self, stale: Stale) {
-        if let Some(invalidations) = self.invalidations.get() {
-            // Fails only when the thread is gone, and with it the mount.
-            let _ = invalidations.send(stale);
-        }
-    }
-
-    pub(super) fn set_invalidator(&self, invalidate: Box<dyn Fn(&Stale) + Send + Sync>) {
-        let (send, receive) = mpsc::channel();
-        let run = move || receive.iter().for_each(|stale| invalidate(&stale));
-        let thread = thread::Builder::new()
-            .name("invalidate".to_string())
-            .spawn(run);
-        match thread {
-            Ok(_) => {
-                // A second call would mean a second mount of the same file system: the first stays.
-                let _ = self.invalidations.set(send);
-            }
-            Err(why) => tracing::warn!("page cache copies will stay: {why}"),
-        }
+        matches!(mode, Mode::Cached) && counts.cached == 0 && slab.is_complete()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Mutex<Counts>>>> {

@@ -81,7 +81,7 @@ impl Mounted {
         let session = Session::from_fd(adapter, connection.device, SessionACL::All, config)
             .context("the kernel did not accept the file system")
             .inspect_err(|_| connection.attached.undo(&options.mountpoint))?;
-        fuse::connect_invalidator(&fs, session.notifier());
+        fuse::connect_page_cache(&fs, session.notifier());
         let run = move || {
             // Nobody hears it if the mount was given up meanwhile.
             let _ = events.send(Event::SessionEnded(session.run()));
@@ -92,7 +92,9 @@ impl Mounted {
             .context(super::SystemFailure)
             .inspect_err(|_| connection.attached.undo(&options.mountpoint))?;
         let (way, identity) = connection.attached.complete(&options.mountpoint)?;
-        raise_read_ahead(&identity);
+        if raise_read_ahead(&identity) {
+            fs.set_readahead_bytes(u64::from(READ_AHEAD_KIB) << 10);
+        }
         Ok(Mounted {
             mountpoint: options.mountpoint.clone(),
             identity,
@@ -329,10 +331,10 @@ fn session_threads() -> usize {
 }
 
 /// Raises the readahead of the mount. Best effort: sysfs takes it from root alone.
-fn raise_read_ahead(identity: &Identity) {
+fn raise_read_ahead(identity: &Identity) -> bool {
     let (major, minor) = identity.device;
     let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    if let Err(error) = std::fs::write(&path, READ_AHEAD_KIB.to_string()) {
-        tracing::debug!(%error, path, "the readahead stays");
-    }
+    std::fs::write(&path, READ_AHEAD_KIB.to_string())
+        .inspect_err(|error| tracing::debug!(%error, path, "the readahead stays"))
+        .is_ok()
 }

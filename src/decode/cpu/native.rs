@@ -40,6 +40,33 @@ pub fn is_verbatim(image: &ImagePixel) -> bool {
     full_range && interleaved && whole_bytes && image.photometric != Photometric::YbrFull422
 }
 
+/// Whether native samples of this image stand in the order of the stored values, a word each: then
+/// any run of them can be had by itself ([`samples`]).
+pub fn is_by_the_word(image: &ImagePixel) -> bool {
+    let interleaved = image.samples_per_pixel == 1 || image.planar_configuration == 0;
+    image.bits_allocated != 1 && interleaved && !is_422(image)
+}
+
+/// Stored values of a run of native samples that [`is_by_the_word`]. Both slices are as long as the
+/// samples take.
+///
+/// # Errors
+/// [`Error::UnsupportedImage`] for bits that cannot be.
+pub fn samples(
+    image: &ImagePixel,
+    big_endian: bool,
+    src: &[u8],
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let codec = Native { big_endian };
+    check_words(codec.name(), image)?;
+    if src.len() != out.len() || !src.len().is_multiple_of(image.sample_len_bytes()) {
+        return Err(codec.too_short(src.len(), out.len()));
+    }
+    WordRule::new(image, big_endian).apply(src, out);
+    Ok(())
+}
+
 /// Finds a native frame in the value of the pixel element. Frames follow each other without
 /// padding; 1-bit frames even within a byte (PS3.5 8.1.1, PS3.3 C.8.20.2).
 ///
@@ -105,18 +132,7 @@ impl Decoder for Native {
             let what = format!("an output of {} bytes for this frame", out.len());
             return Err(Error::unsupported(self.name(), what));
         }
-        match image.element {
-            PixelElement::PixelData => check_stored_bits(self.name(), image)?,
-            PixelElement::FloatPixelData if image.bits_allocated == 32 => {}
-            PixelElement::DoubleFloatPixelData if image.bits_allocated == 64 => {}
-            _ => {
-                let what = format!(
-                    "floats of BitsAllocated {} (0028,0100)",
-                    image.bits_allocated
-                );
-                return Err(Error::unsupported(self.name(), what));
-            }
-        }
+        check_words(self.name(), image)?;
         if image.bits_allocated == 1 {
             return self.decode_bits(encoded, out);
         }
@@ -132,6 +148,22 @@ impl Decoder for Native {
             rule.apply(src, out);
         }
         Ok(())
+    }
+}
+
+/// What the samples are must be possible.
+fn check_words(codec: &'static str, image: &ImagePixel) -> Result<(), Error> {
+    match image.element {
+        PixelElement::PixelData => check_stored_bits(codec, image),
+        PixelElement::FloatPixelData if image.bits_allocated == 32 => Ok(()),
+        PixelElement::DoubleFloatPixelData if image.bits_allocated == 64 => Ok(()),
+        _ => {
+            let what = format!(
+                "floats of BitsAllocated {} (0028,0100)",
+                image.bits_allocated
+            );
+            Err(Error::unsupported(codec, what))
+        }
     }
 }
 

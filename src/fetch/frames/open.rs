@@ -15,6 +15,9 @@ use crate::dicom::{
 const ENCODED_BYTES_MIN: u64 = 64 << 20;
 const ENCODED_TO_DECODED_MAX: u64 = 4;
 
+/// Bytes of a block: half of a small first cache, and whole samples of any width.
+const BLOCK_BYTES: usize = 16 << 10;
+
 /// A source file that is being read, with what is needed for each of its frames.
 pub(super) struct OpenRecord {
     file: File,
@@ -71,6 +74,35 @@ impl OpenRecord {
     fn is_verbatim(&self, image: &ImagePixel) -> bool {
         let native = self.syntax.codec == dicom::CodecFamily::Native;
         native && !self.syntax.deflated && !self.syntax.big_endian && native::is_verbatim(image)
+    }
+
+    /// True when any run of a frame's samples can be had by itself.
+    pub(super) fn is_by_the_word(&self, image: &ImagePixel) -> bool {
+        self.syntax.codec == dicom::CodecFamily::Native && native::is_by_the_word(image)
+    }
+
+    /// Reads a frame for which [`OpenRecord::is_by_the_word`] holds and hands its stored values to
+    /// `take`, a block after the other, with their place among the samples. A block stays in the
+    /// first cache of a core, so that what is made of it costs one pass over memory.
+    pub(super) fn for_blocks(
+        &self,
+        source: &Source,
+        record: &Record,
+        image: &ImagePixel,
+        frame_index: u32,
+        encoded: &mut Vec<u8>,
+        take: &mut dyn FnMut(usize, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.read_encoded(image, frame_index, encoded)?;
+        source.verify(&self.file, record)?;
+        let big_endian = self.syntax.big_endian;
+        let mut block = [0; BLOCK_BYTES];
+        for (number, from) in encoded.chunks(BLOCK_BYTES).enumerate() {
+            let stored = &mut block[..from.len()];
+            native::samples(image, big_endian, from, stored)?;
+            take(number * BLOCK_BYTES / image.sample_len_bytes(), stored)?;
+        }
+        Ok(())
     }
 
     /// Decodes a frame to stored values; `encoded` is room to work in. `out` is as long as

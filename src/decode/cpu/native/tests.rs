@@ -209,3 +209,39 @@ fn frames_are_located_without_overflow() {
     };
     assert_eq!(at(&huge, u32::MAX - 1), None);
 }
+
+#[test]
+fn runs_of_samples_are_those_of_the_frame() {
+    let colour = ImagePixel {
+        samples_per_pixel: 3,
+        photometric: Photometric::Rgb,
+        ..gray(3, 4, 8)
+    };
+    for (image, decoder) in [
+        (bits(12, 11, true, gray(3, 5, 16)), &LITTLE_ENDIAN),
+        (bits(12, 11, true, gray(3, 5, 16)), &BIG_ENDIAN),
+        (bits(20, 19, false, gray(3, 5, 32)), &BIG_ENDIAN),
+        (colour.clone(), &LITTLE_ENDIAN),
+    ] {
+        assert!(is_by_the_word(&image));
+        let len = image.frame_len_bytes().unwrap();
+        let bytes: Vec<u8> = (0..len).map(|n| (n * 37 + 11) as u8).collect();
+        let whole = decode_with(decoder, &image, &bytes, 0).unwrap();
+        for run in [image.sample_len_bytes(), 4 * image.sample_len_bytes()] {
+            let mut joined = Vec::new();
+            for from in bytes.chunks(run) {
+                let mut out = vec![0xAA; from.len()];
+                samples(&image, decoder.big_endian, from, &mut out).unwrap();
+                joined.extend(out);
+            }
+            assert_eq!(joined, whole);
+        }
+    }
+    let planar = ImagePixel {
+        planar_configuration: 1,
+        ..colour
+    };
+    assert!(!is_by_the_word(&planar) && !is_by_the_word(&gray(2, 8, 1)));
+    let uneven = samples(&gray(1, 2, 16), false, &[1, 2, 3], &mut [0; 3]);
+    assert!(uneven.is_err());
+}
