@@ -3,14 +3,20 @@
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
 //! read-only and never decodes: pixels are read only to compare files that may be copies.
 
-mod advise;
+mod database;
 pub mod digest;
 mod error;
 pub mod index;
+mod keep;
+mod known;
+mod list;
+mod pack;
 mod read;
 pub mod scan;
 mod shelf;
 pub mod source;
+mod twice;
+mod walk;
 
 #[cfg(test)]
 mod tests;
