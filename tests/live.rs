@@ -311,7 +311,7 @@ fn a_remount_shows_from_cards_what_the_first_scan_showed() {
     }
     fs::write(archive.path().join("broken"), b"\0").expect("written");
     let opened = || {
-        let mut index = Index::open(&home.path().join("index")).expect("an index");
+        let index = Index::open(&home.path().join("index")).expect("an index");
         let shelf = index.bind(archive.path()).expect("bound");
         let source = Arc::new(Source::new(archive.path()));
         let library = Library::new(Box::new(shelf), source, tree::show);

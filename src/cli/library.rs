@@ -39,7 +39,7 @@ pub fn open(config: &ArchiveConfig) -> Result<Opened> {
 }
 
 fn open_index(config: &ArchiveConfig) -> Result<(Index, Shelf), archive::Error> {
-    let bound = |mut index: Index| {
+    let bound = |index: Index| {
         let shelf = index.bind(&config.archive)?;
         Ok((index, shelf))
     };
