@@ -142,7 +142,8 @@ impl Kept {
         cell
     }
 
-    /// Weighs what was loaded and lets go of what is too much; a failure is not kept.
+    /// Weighs what was loaded and lets go of what is too much. A failure is not kept, but that these
+    /// cards are wrong is: only others can be right.
     fn account(&self, series: &Arc<Series>, cell: &Cell, result: &Result<Volumes, Error>) {
         let mut dropped = Vec::new();
         let mut state = self.state();
@@ -157,6 +158,7 @@ impl Kept {
                 entry.bytes = weight_bytes(volumes);
                 state.bytes += entry.bytes;
             }
+            Err(Error::Changed) => {}
             Err(_) => dropped.extend(state.series.pop_entry(&series.uid)),
         }
         while state.bytes > self.bytes_max && state.series.len() > 1 {

@@ -40,6 +40,18 @@ impl Progress for Both<'_> {
     }
 }
 
+/// Says how a scan ended, also when it is by a panic.
+struct End<'a> {
+    library: &'a Library,
+    state: ScanState,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.library.scan.end(self.state);
+    }
+}
+
 impl Library {
     /// Scans the archive at `root` and brings the cards up to date with it. `settled` is called
     /// whenever what is held may have changed, by whole series, and once at the end.
@@ -60,17 +72,19 @@ impl Library {
             self.settle(changed, gone);
             settled();
         };
+        let mut end = End {
+            library: self,
+            state: ScanState::Failed,
+        };
         let scanned = archive::scan(root, options, index, &both, &mut settle);
-        let ended = scanned.map(|scanned| {
+        let counts = scanned.map(|scanned| {
             self.complete(&scanned.findings);
+            end.state = ScanState::Done;
             scanned.counts
         });
-        self.scan.end(match ended {
-            Ok(_) => ScanState::Done,
-            Err(_) => ScanState::Failed,
-        });
+        drop(end);
         settled();
-        ended
+        counts
     }
 
     /// Takes in series that are new or changed, and forgets those that are gone.
