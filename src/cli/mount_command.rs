@@ -123,11 +123,11 @@ fn scan(opened: Opened, config: &ArchiveConfig, bar: &Bar, fs: &Fs) {
     };
     match opened.scan(config, bar, &mut settled) {
         Ok(counts) => warn_of_nothing(fs.tree().volume_count(), &counts),
-        // No path: it may name a patient.
-        Err(why) => tracing::error!(
-            "the scan failed, what is shown may be old: {}",
-            why.root_cause()
-        ),
+        Err(why) => {
+            tracing::error!("the scan failed: what is shown may be old");
+            // Names the archive's path, which may name a patient.
+            tracing::debug!("{why:#}");
+        }
     }
 }
 
