@@ -320,6 +320,7 @@ impl Fs {
             window_bytes,
             workers: self.fetcher.thread_count(),
         });
+        tracing::trace!(ino, ?part, ?frames, ?course, "read");
         let (ahead_frames, push_bytes) = match course {
             // Should it have been declined meanwhile, it is answered after all.
             Course::Decline if self.pages.decline(ino, part) => return None,
@@ -332,11 +333,11 @@ impl Fs {
         let interest = &view.reading.interest;
         self.fetcher
             .sweep(&view.stream, interest, frames.end, ahead_frames);
-        Some((push_bytes >= PAGE_BYTES).then(|| Push {
+        Some((push_bytes > 0).then(|| Push {
             ino,
             offset_bytes: part.end,
             stream: view.stream.clone(),
-            range: range.end..range.end + push_bytes / PAGE_BYTES * PAGE_BYTES,
+            range: range.end..range.end + push_bytes,
         }))
     }
 }

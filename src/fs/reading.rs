@@ -84,6 +84,8 @@ struct Seen {
     /// Where the reader goes on if it goes on: the end of what it was given, pushed bytes included.
     next_bytes: u64,
     push_bytes: u64,
+    /// Requests in a row that went on where the one before ended.
+    contiguous: u32,
     /// The last frame asked for, and the first of those that were climbed up to it.
     frame: Option<usize>,
     climb_start: usize,
@@ -122,9 +124,13 @@ impl Seen {
         if !climbs && !self.is_through {
             self.climb_start = ask.frame;
         }
-        // The frame before was read to its end, and this one from its start on.
-        let next_frame = before.is_some_and(|before| ask.frame == before + 1);
-        let goes_on = next_frame && ask.range.start.abs_diff(self.next_bytes) < PAGE_BYTES;
+        self.contiguous = match ask.range.start == self.next_bytes {
+            true => self.contiguous.saturating_add(1),
+            false => 0,
+        };
+        // On into another frame. Once might be the first row of the next slice of a patch, after a
+        // push that nobody looked at.
+        let goes_on = before.is_some_and(|before| before != ask.frame) && self.contiguous >= 2;
         self.is_through |= goes_on || self.starts_read(ask);
     }
 
@@ -158,16 +164,17 @@ impl Seen {
             };
             return 0;
         }
-        let goes_on = ask.range.start == self.next_bytes;
-        self.push_bytes = match goes_on {
-            true => (2 * self.push_bytes).max(PUSH_BYTES_MIN),
-            false => PUSH_BYTES_MIN,
-        };
         let left = ask.frame_end_bytes.saturating_sub(end);
+        self.push_bytes = match self.contiguous {
+            // Not all of the frame: whether the reader wants that is to be seen.
+            0 => PUSH_BYTES_MIN.min(left / 2),
+            _ => (2 * self.push_bytes).max(PUSH_BYTES_MIN),
+        };
         let pushed = match self.is_through {
             true => left,
             false => left.min(self.push_bytes),
         };
+        let pushed = pushed / PAGE_BYTES * PAGE_BYTES;
         self.next_bytes = end + pushed;
         pushed
     }
@@ -179,12 +186,13 @@ mod tests {
 
     const HEADER: u64 = 4096;
     const FRAME: u64 = 512 << 10;
+    const SMALL_FRAME: u64 = 32 << 10;
     const WINDOW: u64 = 1 << 20;
 
     /// A kernel in front of a reader: a page cache, guesses, and frames that are there once asked
     /// for.
-    #[derive(Default)]
     struct Kernel {
+        frame: u64,
         reading: Reading,
         cached: std::collections::HashSet<u64>,
         /// In the page cache, not up to date.
@@ -195,21 +203,37 @@ mod tests {
     }
 
     impl Kernel {
+        fn new(frame: u64) -> Kernel {
+            Kernel {
+                frame,
+                reading: Reading::default(),
+                cached: [].into(),
+                failed: [].into(),
+                made: [].into(),
+                swept: false,
+                requests: 0,
+            }
+        }
+
+        fn slice(&self, z: u64) -> Range<u64> {
+            HEADER + z * self.frame..HEADER + (z + 1) * self.frame
+        }
+
         fn request(&mut self, pages: Range<u64>) -> bool {
             self.requests += 1;
             let range = pages.start * PAGE_BYTES..pages.end * PAGE_BYTES;
-            let first = range.start.saturating_sub(HEADER) / FRAME;
-            let last = (range.end - 1 - HEADER.min(range.end - 1)) / FRAME;
+            let first = range.start.saturating_sub(HEADER) / self.frame;
+            let last = (range.end - 1 - HEADER.min(range.end - 1)) / self.frame;
             let frames = match range.end <= HEADER {
                 true => 0..0,
                 false => first as usize..last as usize + 1,
             };
             let is_page = pages.end - pages.start == 1;
-            let needed = needed_byte(&range, WINDOW).saturating_sub(HEADER) / FRAME;
+            let needed = needed_byte(&range, WINDOW).saturating_sub(HEADER) / self.frame;
             let course = self.reading.observe(&Ask {
                 is_guess: !is_page && !frames.clone().all(|f| self.made.contains(&f) || self.swept),
                 was_declined: self.failed.contains(&pages.start),
-                frame_end_bytes: HEADER + frames.end as u64 * FRAME,
+                frame_end_bytes: HEADER + frames.end as u64 * self.frame,
                 window_bytes: WINDOW,
                 workers: 4,
                 frames: frames.clone(),
@@ -282,13 +306,9 @@ mod tests {
         }
     }
 
-    fn slice(z: u64) -> Range<u64> {
-        HEADER + z * FRAME..HEADER + (z + 1) * FRAME
-    }
-
     #[test]
     fn a_header_needs_no_frame() {
-        let mut kernel = Kernel::default();
+        let mut kernel = Kernel::new(FRAME);
         kernel.need(0, 0..4);
         assert!(kernel.made.is_empty() && kernel.cached.contains(&0));
     }
@@ -296,11 +316,11 @@ mod tests {
     #[test]
     fn one_slice_needs_one_frame_and_few_requests() {
         for by_mmap in [true, false] {
-            let mut kernel = Kernel::default();
+            let mut kernel = Kernel::new(FRAME);
             kernel.need(0, 0..4);
             match by_mmap {
-                true => kernel.touch(slice(7)),
-                false => kernel.read(slice(7)),
+                true => kernel.touch(kernel.slice(7)),
+                false => kernel.read(kernel.slice(7)),
             }
             assert_eq!(kernel.made.iter().collect::<Vec<_>>(), [&7], "{by_mmap}");
             assert!(kernel.requests < 10, "{}", kernel.requests);
@@ -309,44 +329,57 @@ mod tests {
 
     #[test]
     fn a_patch_needs_its_frames_and_no_others() {
-        for (rows_start, depth) in [(200, 64), (0, 64), (448, 32), (100, 16), (3, 48)] {
-            let mut kernel = Kernel::default();
+        for (frame, z, depth, from, len) in [
+            (FRAME, 100, 64, 200 << 10, 64 << 10),
+            (FRAME, 100, 64, 0, 64 << 10),
+            (FRAME, 0, 64, 3 << 10, 64 << 10),
+            (FRAME, 100, 32, 448 << 10, 64 << 10),
+            (FRAME, 100, 16, 100 << 10, 96 << 10),
+            (SMALL_FRAME, 0, 64, 0, 8 << 10),
+            (SMALL_FRAME, 10, 32, 12 << 10, 8 << 10),
+            (SMALL_FRAME, 48, 32, 24 << 10, 8 << 10),
+        ] {
+            let mut kernel = Kernel::new(frame);
             kernel.need(0, 0..4);
-            for z in 100..100 + depth {
-                let row = slice(z).start + rows_start * 1024;
-                kernel.touch(row..row + 64 * 1024);
+            for z in z..z + depth {
+                let start = kernel.slice(z).start + from;
+                kernel.touch(start..start + len);
             }
             let made: Vec<u64> = kernel.made.iter().map(|&frame| frame as u64).collect();
-            assert_eq!(made, (100..100 + depth).collect::<Vec<_>>(), "{rows_start}");
+            assert_eq!(made, (z..z + depth).collect::<Vec<_>>(), "{frame} {from}");
         }
     }
 
     #[test]
     fn who_goes_through_is_swept_for() {
-        let mut load = Kernel::default();
-        load.need(0, 0..4);
-        load.read(HEADER..slice(9).end);
-        assert!(load.swept && load.requests < 40, "{}", load.requests);
-
-        let mut scan = Kernel::default();
-        scan.need(0, 0..4);
-        scan.touch(HEADER..slice(9).end);
-        assert!(scan.swept && scan.requests < 60, "{}", scan.requests);
-
-        let mut later = Kernel::default();
-        later.touch(slice(20).start..slice(29).end);
+        for frame in [FRAME, SMALL_FRAME, 8192, 4096, 1000] {
+            let mut load = Kernel::new(frame);
+            load.need(0, 0..4);
+            load.read(HEADER..load.slice(9).end.max(HEADER + 6 * WINDOW));
+            assert!(load.swept, "{frame}");
+            let mut scan = Kernel::new(frame);
+            scan.need(0, 0..4);
+            scan.touch(HEADER..scan.slice(9).end.max(HEADER + 6 * WINDOW));
+            assert!(scan.swept, "{frame}");
+            // A page at a time only until that is known, and in windows that were declined.
+            let pages = scan.slice(9).end.max(HEADER + 6 * WINDOW) / PAGE_BYTES;
+            assert!(load.requests < 40.max(pages as usize / 4), "{frame}");
+            assert!(scan.requests < 60.max(pages as usize / 4), "{frame}");
+        }
+        let mut later = Kernel::new(FRAME);
+        later.touch(later.slice(20).start..later.slice(29).end);
         assert!(later.swept);
         // And no more once it jumps.
         later.swept = false;
-        later.touch(slice(90));
+        later.touch(later.slice(90));
         assert!(!later.swept && later.made.contains(&90) && !later.made.contains(&91));
     }
 
     #[test]
     fn random_pages_push_and_guess_nothing() {
-        let mut kernel = Kernel::default();
+        let mut kernel = Kernel::new(FRAME);
         for z in [5, 1, 9, 3, 7_u64] {
-            let page = slice(z).start / PAGE_BYTES + 17;
+            let page = kernel.slice(z).start / PAGE_BYTES + 17;
             kernel.need(page, page..page + 1);
         }
         assert_eq!(kernel.made.len(), 5);
