@@ -7,9 +7,12 @@ pub mod flags;
 pub mod machine;
 pub mod options;
 pub mod size;
+mod stored;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub use flags::{ArchiveFlags, Device, Flags, LogLevel};
 pub use machine::Machine;
@@ -88,11 +91,13 @@ fn suggestion(nearest: &Option<String>) -> String {
 }
 
 /// How an archive is read, whatever is done with it then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveConfig {
     /// The archive, absolute.
+    #[serde(with = "stored::path")]
     pub archive: PathBuf,
     /// The index file, absolute.
+    #[serde(with = "stored::path")]
     pub index: PathBuf,
     /// Threads that read headers and decode, at least 1.
     pub decode_threads: usize,
@@ -101,11 +106,12 @@ pub struct ArchiveConfig {
 }
 
 /// A mount's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How the archive is read.
     pub archive: ArchiveConfig,
     /// Where to mount, absolute.
+    #[serde(with = "stored::path")]
     pub mountpoint: PathBuf,
     /// Memory for decoded volumes, bytes.
     pub cache_size_bytes: u64,

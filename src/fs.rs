@@ -7,31 +7,32 @@
 mod content;
 mod control;
 mod error;
+mod handles;
+pub mod ledger;
 mod modes;
 mod pages;
 mod preview;
 mod reading;
 mod types;
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use content::Cached;
 pub use error::Error;
 pub use pages::PageCache;
-pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, StatFs};
+pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs};
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
 use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::Volume;
 use content::{Content, VolumeText};
-use modes::{Mode, Modes};
+use handles::{Handle, Handles, Released, Version};
+use ledger::Ledger;
+use modes::Modes;
 use pages::Pages;
 use preview::Preview;
 
@@ -77,20 +78,10 @@ pub struct Fs {
     gid: u32,
     umask: u16,
     config_json: Vec<u8>,
-    handles: RwLock<HashMap<u64, Arc<Handle>>>,
-    next_fh: AtomicU64,
+    handles: Handles,
     modes: Modes,
     pages: Arc<Pages>,
     started: Instant,
-}
-
-/// An open file.
-struct Handle {
-    ino: u64,
-    /// What it was when it was opened.
-    attr: Attr,
-    content: Content,
-    mode: Mutex<Option<Mode>>,
 }
 
 impl Fs {
@@ -105,8 +96,7 @@ impl Fs {
             gid: parts.gid,
             umask: parts.umask,
             config_json: parts.config_json,
-            handles: RwLock::default(),
-            next_fh: AtomicU64::new(1),
+            handles: Handles::default(),
             modes: Modes::default(),
             pages: Arc::default(),
             started: Instant::now(),
@@ -153,13 +143,7 @@ impl Fs {
         let node = tree.node(ino).map_err(Error::from);
         let found = node.and_then(|node| self.attr(&tree, node.ok_or(Error::Absent)?));
         // Who has a file open goes on seeing what was opened, whatever its name stands for now.
-        found.or_else(|error| self.attr_when_opened(ino).ok_or(error))
-    }
-
-    fn attr_when_opened(&self, ino: u64) -> Option<Attr> {
-        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        let of_ino = handles.values().find(|handle| handle.ino == ino);
-        of_ino.map(|handle| handle.attr)
+        found.or_else(|error| self.handles.attr_of(ino).ok_or(error))
     }
 
     /// Target of a symbolic link.
@@ -248,17 +232,12 @@ impl Fs {
         Ok((tag(tree), after as u64 + 2))
     }
 
-    /// Opens a file. `flags` are open(2)'s; `register` turns a complete slab's file into a
-    /// backing for passthrough and may fail (no rights, old kernel): then the page cache serves.
+    /// Opens a file. `flags` are open(2)'s; `opening` turns a complete slab's file into a backing
+    /// for passthrough and may fail (no rights, old kernel): then the page cache serves.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for any write access, and whatever keeps the file from being served.
-    pub fn open(
-        &self,
-        ino: u64,
-        flags: i32,
-        register: &mut dyn FnMut(BorrowedFd<'_>) -> std::io::Result<Backing>,
-    ) -> Result<Opened, Error> {
+    pub fn open(&self, ino: u64, flags: i32, opening: &mut dyn Opening) -> Result<Opened, Error> {
         let tree = self.tree();
         let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
@@ -272,22 +251,16 @@ impl Fs {
         let (mode, open_mode) = match &content {
             Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
             Content::Slab(view) if view.is_whole_slab() => {
-                let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), register);
-                (Some(mode), open_mode)
+                let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), opening);
+                (Some((mode, opening.request())), open_mode)
             }
             _ => (None, OpenMode::Cached),
         };
-        let fh = self.next_fh.fetch_add(1, Ordering::Relaxed);
-        let handle = Arc::new(Handle {
-            ino,
-            attr,
-            content,
-            mode: Mutex::new(mode),
-        });
-        self.handles
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(fh, handle);
+        let fh = self.handles.next_fh(version(&tree, node)?);
+        if let Err((mode, content)) = self.handles.add(fh, attr, content, mode) {
+            self.modes.close(ino, mode, content.slab());
+            return Err(Error::TooManyOpen);
+        }
         Ok(Opened {
             fh,
             mode: open_mode,
@@ -295,44 +268,80 @@ impl Fs {
     }
 
     /// Reads; answers through `reply`, at once or from another thread. Never waits. At or past
-    /// the end of the file the answer is empty. [`Error::Declined`] is for the kernel alone: only what
-    /// it does not need is declined, and only once [`Fs::set_page_cache`] was called.
-    pub fn read(&self, fh: u64, offset: u64, size_bytes: u32, cached: Cached, reply: ReadReply) {
-        let handle = self
-            .handles
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&fh)
-            .cloned();
+    /// the end of the file the answer is empty. `ino` counts where `fh` was opened by a process
+    /// before this one: then the file is opened again here. [`Error::Declined`] is for the kernel
+    /// alone: only what it does not need is declined, and only once [`Fs::set_page_cache`] was called.
+    pub fn read(
+        &self,
+        ino: u64,
+        fh: u64,
+        offset: u64,
+        size_bytes: u32,
+        cached: Cached,
+        reply: ReadReply,
+    ) {
+        let handle = match self.handles.get(fh) {
+            Some(handle) => Ok(handle),
+            None => self.open_again(ino, fh),
+        };
         match handle {
-            Some(handle) => {
+            Ok(handle) => {
                 self.read_content(&handle, offset, u64::from(size_bytes), cached, reply);
             }
-            None => reply.send(Err(Error::BadHandle)),
+            Err(error) => reply.send(Err(error)),
         }
+    }
+
+    /// What a handle that another process opened holds.
+    fn open_again(&self, ino: u64, fh: u64) -> Result<Arc<Handle>, Error> {
+        if !self.handles.is_inherited(fh) {
+            return Err(Error::BadHandle);
+        }
+        let changed = || Error::Changed("not the file that was opened".into());
+        let tree = self.tree();
+        let node = tree.node(ino)?.ok_or_else(changed)?;
+        if tree.is_directory(node) || !Handles::is_of_version(fh, version(&tree, node)?) {
+            return Err(changed());
+        }
+        let content = self.content(&tree, node)?;
+        let attr = self.attr(&tree, node)?;
+        Ok(self.handles.adopt(fh, attr, content))
     }
 
     /// Closes a handle.
     pub fn release(&self, fh: u64) {
-        let handle = self
-            .handles
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&fh);
-        let Some(handle) = handle else { return };
-        let mode = handle
-            .mode
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
-            let is_useless = self.modes.close(handle.ino, mode, view.stream.slab());
+        if let Some(released) = self.handles.release(fh) {
+            self.close(released);
+            self.fetcher.trim_soon();
+        }
+    }
+
+    fn close(&self, released: Released) {
+        if let Some(mode) = released.mode {
+            let handle = released.handle.as_ref();
+            let slab = handle.and_then(|handle| handle.content.slab());
+            let is_useless = self.modes.close(released.ino, mode, slab);
             if is_useless {
-                self.pages.invalidate(handle.ino);
+                self.pages.invalidate(released.ino);
             }
         }
-        drop(handle);
-        self.fetcher.trim_soon();
+    }
+
+    /// Goes on where a process that died has left this mount, and keeps account for the next one
+    /// from now on. `adopt` makes a backing of an id that the kernel knows. To be called once, before
+    /// the first request.
+    pub fn connect_ledger(&self, ledger: Arc<dyn Ledger>, adopt: &dyn Fn(u32) -> Backing) {
+        let entries = self.handles.connect(ledger.clone());
+        self.pages.set_ledger(ledger.clone());
+        self.modes.inherit(ledger, &entries, adopt);
+    }
+
+    /// To be called for an open request that the kernel repeats: what a process before this one has
+    /// written down for it was never told to the kernel, and does not count.
+    pub fn forget_unanswered_open(&self, request: u64) {
+        if let Some(released) = self.handles.take_unanswered(request) {
+            self.close(released);
+        }
     }
 
     /// Totals.
@@ -462,4 +471,17 @@ impl Fs {
             Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }
     }
+}
+
+/// The version of a file's bytes, as far as handles tell versions apart.
+fn version(tree: &Tree, node: Node) -> Result<Version, Error> {
+    let digest = match node {
+        Node::Part(position, _) => tree.volume(position)?.map(|volume| {
+            let [a, b, c, d, ..] = volume.fingerprint;
+            [a, b, c, d]
+        }),
+        // The inode number of another table is another one; the rest is made anew for each open.
+        _ => None,
+    };
+    Ok(Version::of(digest.unwrap_or_default()))
 }

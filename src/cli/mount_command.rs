@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::library::{self, Bar, Opened};
+use super::worker;
 use crate::archive::Counts;
 use crate::cache::Cache;
 use crate::config::{ArchiveConfig, Config};
@@ -43,7 +44,7 @@ const GENERATION_TIME_MIN: Duration = Duration::from_secs(1);
 ///
 /// What failed, in words for the user.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    mount::run(&config.mount_options(), || make_service(config))
+    mount::run(&config.mount_options(), &worker::launch(config)?)
 }
 
 /// Builds the file system of what is known, and starts the scan. Runs in the process that serves,

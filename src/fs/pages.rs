@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use super::ledger::Ledger;
 use crate::fetch::Stream;
 
 /// Pushes that wait at most; more are left out, since they only save time.
@@ -55,6 +56,8 @@ pub(super) struct Pages {
     /// By inode, what was declined since its pages were last dropped.
     declined: Arc<Mutex<HashMap<u64, Declined>>>,
     window_bytes: AtomicU64,
+    /// Where inodes of which something was declined are noted for the case of a crash.
+    ledger: OnceLock<Arc<dyn Ledger>>,
 }
 
 impl Default for Pages {
@@ -64,6 +67,7 @@ impl Default for Pages {
             pushes: Arc::default(),
             declined: Arc::default(),
             window_bytes: AtomicU64::new(WINDOW_BYTES_DEFAULT),
+            ledger: OnceLock::new(),
         }
     }
 }
@@ -105,6 +109,13 @@ impl Pages {
     /// True once there is a kernel whose guesses can be declined.
     pub(super) fn is_connected(&self) -> bool {
         self.jobs.get().is_some()
+    }
+
+    /// What another process declined is not known range by range: nothing of such inodes is.
+    pub(super) fn set_ledger(&self, ledger: Arc<dyn Ledger>) {
+        if self.ledger.set(ledger).is_err() {
+            tracing::error!("a second ledger for the same mount is not used");
+        }
     }
 
     /// How far the kernel reads ahead, bytes.
@@ -149,7 +160,15 @@ impl Pages {
     /// that must be answered. Its own guesses never cover what it has in its cache already: so
     /// what overlaps with a declined range is no guess.
     pub(super) fn decline(&self, ino: u64, range: &Range<u64>) -> bool {
-        lock(&self.declined).entry(ino).or_default().insert(range)
+        let ledger = self.ledger.get();
+        if ledger.is_some_and(|ledger| ledger.was_declined_before(ino)) {
+            return false;
+        }
+        let is_noted = lock(&self.declined).entry(ino).or_default().insert(range);
+        if let (true, Some(ledger)) = (is_noted, ledger) {
+            ledger.note_declined(ino);
+        }
+        is_noted
     }
 
     /// True when a range of a file overlaps with what was declined.

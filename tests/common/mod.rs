@@ -130,6 +130,16 @@ impl Mount {
             .collect()
     }
 
+    /// The process that answers, if there is one at the moment.
+    pub fn worker(&self) -> Option<i32> {
+        self.pids().into_iter().find(|pid| is_worker(*pid))
+    }
+
+    /// The process that holds the mount.
+    pub fn supervisor(&self) -> Option<i32> {
+        self.pids().into_iter().find(|pid| !is_worker(*pid))
+    }
+
     /// True while something is mounted here.
     pub fn is_mounted(&self) -> bool {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
@@ -161,6 +171,11 @@ impl Drop for Mount {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
     }
+}
+
+fn is_worker(pid: i32) -> bool {
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    cmdline.split(|b| *b == 0).nth(1) == Some(b"worker")
 }
 
 /// The program under test.
