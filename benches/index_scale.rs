@@ -17,7 +17,10 @@ fn memory_mib() -> (u64, u64) {
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name));
         let number = line.and_then(|line| line.split_whitespace().nth(1));
-        number.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) / 1024
+        number
+            .and_then(|number| number.parse::<u64>().ok())
+            .unwrap_or(0)
+            / 1024
     };
     (field("VmRSS:"), field("VmHWM:"))
 }
@@ -52,11 +55,17 @@ fn step(what: &str, root: &Path, path: &Path) {
     };
     let started = Instant::now();
     let records = shelf.records(&series).expect("records").len();
-    println!("    a series of {records} instances loaded in {:?}", started.elapsed());
+    println!(
+        "    a series of {records} instances loaded in {:?}",
+        started.elapsed()
+    );
 }
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     match words.as_slice() {
         [what, root, index] => step(what, Path::new(root), Path::new(index)),
         [root, index] => {
@@ -74,7 +83,11 @@ fn main() {
         _ => {
             let home = tempfile::tempdir().expect("a directory");
             std::fs::create_dir(home.path().join("archive")).expect("made");
-            step("empty", &home.path().join("archive"), &home.path().join("index"));
+            step(
+                "empty",
+                &home.path().join("archive"),
+                &home.path().join("index"),
+            );
         }
     }
 }
