@@ -2,14 +2,17 @@
 //!
 //! Files of a phantom whose header is padded to the 260 elements and 6 KB of a real CT, in a
 //! temporary directory and so in the page cache. `cargo bench --bench header_scan`; with
-//! `-- --test` each runs once.
+//! `-- --test` each runs once, with `-- peers ARCHIVE` as `peers` says.
+
+#[path = "header_scan/peers.rs"]
+mod peers;
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::open_file;
 use dicomfs::archive::{Index, Options, read_all};
@@ -138,4 +141,18 @@ fn all(c: &mut Criterion) {
 }
 
 criterion_group!(benches, all);
-criterion_main!(benches);
+
+fn main() {
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    match words.split_first() {
+        Some((word, rest)) if word == "peers" => peers::run(rest),
+        Some((word, rest)) if word == "peer" => peers::child(rest),
+        _ => {
+            benches();
+            Criterion::default().configure_from_args().final_summary();
+        }
+    }
+}

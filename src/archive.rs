@@ -10,6 +10,7 @@ pub mod index;
 mod keep;
 mod known;
 mod list;
+mod outcome;
 mod pack;
 mod read;
 pub mod scan;
@@ -31,7 +32,8 @@ use crate::dicom::Instance;
 pub use digest::pixel_digests;
 pub use error::Error;
 pub use index::Index;
-pub use scan::{Catalog, Counts, FileFinding, Options, Progress, Scanned, read_all, scan};
+pub use outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
+pub use scan::{Options, read_all, scan};
 pub use shelf::Shelf;
 pub use source::Source;
 

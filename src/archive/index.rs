@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use tempfile::TempDir;
 
 use super::database::{self, Failure};
@@ -83,6 +84,9 @@ pub(super) struct Shared {
     place: Mutex<Place>,
     /// The series as they were when the index was bound: what a client may have seen of it.
     pub(super) bound: Mutex<BTreeMap<String, Edition>>,
+    /// How many threads of this process wait to write, and what the scan waits for.
+    waiting: Mutex<u32>,
+    turn: Condvar,
     /// The database turned out to be broken.
     is_damaged: AtomicBool,
     /// By series, which edition of it this process was given last. Series by their hash.
@@ -109,6 +113,8 @@ impl Shared {
         Shared {
             place: Mutex::new(place),
             bound: Mutex::default(),
+            waiting: Mutex::default(),
+            turn: Condvar::new(),
             is_damaged: AtomicBool::new(false),
             given: Mutex::default(),
         }
@@ -147,14 +153,7 @@ impl Shared {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let binding = self.place().binding.clone();
-        self.with_any(|connection| {
-            let transaction = connection.transaction()?;
-            if !database::is_bound(&transaction, &binding)? {
-                return Err(Failure::Taken);
-            }
-            work(&transaction)
-        })
+        self.within(TransactionBehavior::Deferred, work)
     }
 
     /// The same for changes.
@@ -162,21 +161,48 @@ impl Shared {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let writer = self.writer()?;
-        self.named(writer.begin().and_then(|()| {
-            let result = work(&writer.connection)?;
-            writer.commit()?;
+        *lock(&self.waiting) += 1;
+        // Immediate: two writers then wait for each other instead of failing half way.
+        let result = self.within(TransactionBehavior::Immediate, work);
+        *lock(&self.waiting) -= 1;
+        self.turn.notify_all();
+        result
+    }
+
+    fn within<T>(
+        &self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let binding = self.place().binding.clone();
+        self.with_any(|connection| {
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            if !database::is_bound(&transaction, &binding)? {
+                return Err(Failure::Taken);
+            }
+            let result = work(&transaction)?;
+            transaction.commit()?;
             Ok(result)
-        }))
+        })
+    }
+
+    /// Lets those write who wait for it, for a second at most: a scan begins its next transaction
+    /// so soon after the last that they would seldom get between.
+    fn give_way(&self) {
+        let waiting = lock(&self.waiting);
+        let _ = self
+            .turn
+            .wait_timeout_while(waiting, Duration::from_secs(1), |waiting| *waiting > 0);
     }
 
     /// A connection for changes.
-    pub(super) fn writer(&self) -> Result<Writer, Error> {
+    pub(super) fn writer(self: &Arc<Self>) -> Result<Writer, Error> {
         let (connection, _) = self.take()?;
         let binding = self.place().binding.clone();
         Ok(Writer {
             connection,
             binding,
+            shared: Arc::clone(self),
         })
     }
 
@@ -266,6 +292,7 @@ impl Shared {
 pub(super) struct Writer {
     pub(super) connection: Connection,
     binding: Vec<u8>,
+    shared: Arc<Shared>,
 }
 
 impl Writer {
@@ -281,7 +308,9 @@ impl Writer {
     }
 
     pub(super) fn commit(&self) -> Result<(), Failure> {
-        Ok(self.connection.execute_batch("COMMIT")?)
+        self.connection.execute_batch("COMMIT")?;
+        self.shared.give_way();
+        Ok(())
     }
 }
 

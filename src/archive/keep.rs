@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::params;
 
-use super::database::Failure;
+use super::database::{Failure, set_meta};
 use super::index::Writer;
 use super::known::KnownDirectory;
 use super::pack::{self, Bundle, Group, Key, Kind, Listed};
@@ -43,6 +43,8 @@ pub(super) struct Keeper {
     parts: BTreeMap<u32, Part>,
     /// Series of finished parts that nobody was told of yet.
     pub(super) ready: BTreeSet<String>,
+    /// Groups have been written.
+    is_begun: bool,
     /// Something in the index is no longer as it was.
     pub(super) is_changed: bool,
     /// Files of each kind in the directories read.
@@ -119,6 +121,7 @@ impl Keeper {
             open: HashMap::new(),
             parts: BTreeMap::from([(LAST_PART, Part::default())]),
             ready: BTreeSet::new(),
+            is_begun: false,
             is_changed: false,
             counts: [0; 5],
             hidden: [0; 5],
@@ -271,6 +274,11 @@ impl Keeper {
         let (files, contents) = sealed.ok_or(Failure::TooLarge)?;
         self.begin()?;
         self.written_bytes += files.len() + contents.len();
+        if !self.is_begun {
+            // For the next scan, should this one not come to its end.
+            set_meta(&self.writer.connection, "unfinished", b"")?;
+            self.is_begun = true;
+        }
         let connection = &self.writer.connection;
         connection
             .prepare_cached("INSERT INTO blobs (files, contents) VALUES (?1, ?2)")?

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
 
 use super::SourceIdentity;
 use super::pack::FileId;
@@ -59,9 +60,27 @@ pub(super) fn state(directory: &OwnedFd, name: &[u8]) -> io::Result<State> {
 }
 
 /// Opens a file to be read only, never waiting for the other end of a pipe, and tells its state.
-pub(super) fn open_file(directory: &OwnedFd, name: &[u8]) -> io::Result<(File, State)> {
+/// With `quietly` its access time stays as it is, where that is allowed: an archive is not to be
+/// written, and a million changed inodes are megabytes of journal. `quietly` becomes false where
+/// it is not allowed, so that it is not asked for in vain again.
+pub(super) fn open_file(
+    directory: &OwnedFd,
+    name: &[u8],
+    quietly: &mut bool,
+) -> io::Result<(File, State)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    let opened = match quietly {
+        true => rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()),
+        false => Err(Errno::PERM),
+    };
+    let file = match opened {
+        // Only owners of a file, and root, may ask for it.
+        Err(Errno::PERM) => {
+            *quietly = false;
+            rustix::fs::openat(directory, name, flags, Mode::empty())?
+        }
+        opened => opened?,
+    };
     let state = State::of(&rustix::fs::fstat(&file)?);
     Ok((File::from(file), state))
 }

@@ -28,7 +28,7 @@ pub(super) enum Content {
 }
 
 /// Files looked at, with their contents encoded one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Looked {
     pub(super) files: Vec<Found>,
     pub(super) contents: Vec<u8>,
@@ -37,6 +37,20 @@ pub(super) struct Looked {
     /// Files that are as the index knows them: their group's place among those of the directory,
     /// and their own in the group.
     pub(super) same: Vec<(u32, u32)>,
+    /// Files are opened without a change of their access time.
+    quietly: bool,
+}
+
+impl Default for Looked {
+    fn default() -> Looked {
+        Looked {
+            files: Vec::new(),
+            contents: Vec::new(),
+            series: Vec::new(),
+            same: Vec::new(),
+            quietly: true,
+        }
+    }
 }
 
 /// One file looked at.
@@ -51,7 +65,7 @@ pub(super) struct Found {
 impl Looked {
     /// Reads the file `name` in `directory` and adds it.
     pub(super) fn read(&mut self, directory: &OwnedFd, name: &[u8], is_link: bool) {
-        let (state, content) = read(directory, name);
+        let (state, content) = read(directory, name, &mut self.quietly);
         self.add(name, is_link, state, &content);
     }
 
@@ -122,8 +136,8 @@ impl Content {
 }
 
 /// Reads the file `name` in `directory`.
-fn read(directory: &OwnedFd, name: &[u8]) -> (Option<State>, Content) {
-    let (file, state) = match list::open_file(directory, name) {
+fn read(directory: &OwnedFd, name: &[u8], quietly: &mut bool) -> (Option<State>, Content) {
+    let (file, state) = match list::open_file(directory, name, quietly) {
         Ok(opened) => opened,
         Err(error) => return (None, Content::Unreadable(error.to_string())),
     };

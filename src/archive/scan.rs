@@ -19,16 +19,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::database::{self, Failure};
 use super::index::{Edition, Shared, lock};
 use super::keep::Keeper;
 use super::known::{self, Known};
+pub use super::outcome::FILE_CODES;
+use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
 use super::pack::Kind;
 use super::read::Looked;
 use super::walk::{Job, LAST_PART, Walk, Walked, Work};
-use super::{Error, Index, Record, list, pack, shelf, twice};
+use super::{Error, Index, list, pack, shelf, twice};
 
 /// How to scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,84 +42,6 @@ impl Default for Options {
     fn default() -> Options {
         Options { threads: 32 }
     }
-}
-
-/// Told how a scan gets on; called from several threads.
-pub trait Progress: Sync {
-    /// So many files have been found by now.
-    fn files_found(&self, _total: u64) {}
-    /// So many of them have been looked at by now.
-    fn files_done(&self, _total: u64) {}
-}
-
-/// No progress is shown.
-impl Progress for () {}
-
-/// All of a small archive in memory: see [`read_all`].
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Catalog {
-    /// Where the archive is.
-    pub root: PathBuf,
-    /// Its instances, by path.
-    pub records: Vec<Arc<Record>>,
-    /// What was wrong with files and directories, by path.
-    pub findings: Vec<FileFinding>,
-    /// How many there are of what.
-    pub counts: Counts,
-}
-
-/// What a scan says when it is done.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scanned {
-    /// Where the archive is.
-    pub root: PathBuf,
-    /// How many there are of what.
-    pub counts: Counts,
-    /// What was wrong with files and directories, by path.
-    pub findings: Vec<FileFinding>,
-}
-
-/// The codes of [`FileFinding`].
-pub const FILE_CODES: [&str; 7] = [
-    "index_unusable",
-    "internal_error",
-    "link_loop",
-    "malformed",
-    "too_large",
-    "truncated",
-    "unreadable",
-];
-
-/// Something wrong with one file or directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FileFinding {
-    /// Path relative to the root; empty for the root and the index.
-    pub path: PathBuf,
-    /// Stable code, one of [`FILE_CODES`].
-    pub code: String,
-    /// One sentence.
-    pub detail: String,
-}
-
-/// How many files a scan found of what kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// All regular files.
-    pub files: u64,
-    /// Instances: the records.
-    pub dicom: u64,
-    /// DICOM files that cannot be used: each has a finding.
-    pub unusable: u64,
-    /// Not DICOM.
-    pub not_dicom: u64,
-    /// DICOMDIR files.
-    pub dicomdir: u64,
-    /// Files and directories that could not be read: each has a finding.
-    pub unreadable: u64,
-    /// Files left out because a link made them appear twice.
-    pub linked_twice: u64,
-    /// Files that did not have to be read, because the index had them.
-    pub from_index: u64,
 }
 
 /// Scans the archive at `root` and brings `index` up to date: follows links, takes any file name,
@@ -145,10 +67,7 @@ pub fn scan(
     progress: &dyn Progress,
     settled: &mut dyn FnMut(&[String], &[String]),
 ) -> Result<Scanned, Error> {
-    let settings = Settings {
-        threads: options.threads.max(1),
-        margin_ns: MARGIN_NS,
-    };
+    let settings = Settings::new(options);
     run(root, &settings, &index, progress, settled)
 }
 
@@ -163,10 +82,7 @@ pub fn read_all(
     index: Option<Index>,
     progress: &dyn Progress,
 ) -> Result<Catalog, Error> {
-    let settings = Settings {
-        threads: options.threads.max(1),
-        margin_ns: MARGIN_NS,
-    };
+    let settings = Settings::new(options);
     read_all_with(root, &settings, index, progress)
 }
 
@@ -200,6 +116,17 @@ const MARGIN_NS: i64 = 2_000_000_000;
 pub(super) struct Settings {
     pub(super) threads: usize,
     pub(super) margin_ns: i64,
+    pub(super) settled_every: Duration,
+}
+
+impl Settings {
+    fn new(options: &Options) -> Settings {
+        Settings {
+            threads: options.threads.max(1),
+            margin_ns: MARGIN_NS,
+            settled_every: SETTLED_EVERY,
+        }
+    }
 }
 
 /// What the walk and the readers tell the thread that keeps what is found.
@@ -358,6 +285,7 @@ impl Scan<'_> {
             messages: messages.clone(),
             stop: &stop,
             progress,
+            done: &done,
             walked: Walked {
                 known,
                 ..Walked::default()
@@ -387,15 +315,9 @@ impl Scan<'_> {
     }
 
     fn keep(&mut self, received: Receiver<Message>, keeper: &mut Keeper) -> Result<(), Failure> {
-        let mut is_first = true;
         for message in received {
-            if is_first && matches!(message, Message::Listed(..)) {
-                is_first = false;
-                keeper.begin()?;
-                database::set_meta(&keeper.writer.connection, "unfinished", b"")?;
-            }
             keeper.take(message)?;
-            if !keeper.ready.is_empty() && self.last_told.elapsed() >= SETTLED_EVERY {
+            if !keeper.ready.is_empty() && self.last_told.elapsed() >= self.settings.settled_every {
                 self.tell(keeper, false)?;
             }
         }

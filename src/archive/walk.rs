@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,9 +16,10 @@ use super::SourceIdentity;
 use super::index::Shared;
 use super::known::{Known, KnownDirectory};
 use super::list::{self, Entries, State};
+use super::outcome::{FileFinding, Progress};
 use super::pack::{self, Directory, FileId, Group};
 use super::read::Looked;
-use super::scan::{FileFinding, Message, Progress, Settings};
+use super::scan::{Message, Settings};
 use super::shelf::path_of;
 
 /// Files handed to a reader at a time: few enough to share the end of a scan fairly.
@@ -91,6 +92,8 @@ pub(super) struct Walk<'a> {
     pub(super) messages: SyncSender<Message>,
     pub(super) stop: &'a AtomicBool,
     pub(super) progress: &'a dyn Progress,
+    /// Files looked at.
+    pub(super) done: &'a AtomicU64,
     pub(super) walked: Walked,
     pub(super) entered: HashSet<FileId>,
     pub(super) found: u64,
@@ -213,12 +216,15 @@ impl Walk<'_> {
         known.is_seen = true;
         for (sum, count) in self.walked.trusted.iter_mut().zip(row.counts) {
             *sum += count;
-            self.found += count;
         }
+        let files: u64 = row.counts.iter().sum();
+        self.found += files;
+        let done = self.done.fetch_add(files, Ordering::Relaxed) + files;
         for (_, kind) in &row.hidden {
             self.walked.hidden[usize::from(*kind) % 5] += 1;
         }
         self.progress.files_found(self.found);
+        self.progress.files_done(done);
         Some(std::mem::take(&mut row.subdirectories))
     }
 
