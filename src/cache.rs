@@ -1,21 +1,36 @@
 //! The cache: decoded frames of volumes, in one backing file (a *slab*) per volume variant.
 //!
 //! A slab is laid out as the file users read: header, then frames in volume order. Memory is
-//! accounted by the frame, and the budget is kept by dropping whole slabs nobody has open, least
-//! recently used first, and then single frames of slabs that are open. Knows neither DICOM nor
+//! accounted as the kernel tells it, and the budget is kept by dropping whole slabs nobody has
+//! open, least recently closed first, and then frames of slabs that are open. Below it there may be
+//! a second tier in a directory ([`Disk`]), which outlives the process. Knows neither DICOM nor
 //! FUSE: keys are opaque, frames are byte ranges.
 
 mod backing;
+mod disk;
+mod pages;
+mod recency;
 mod slab;
+mod usage;
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
 pub use backing::BackingKind;
+pub use disk::{Disk, DiskBudget, DiskOptions, DiskStats};
 pub use slab::{Claim, Filling, Layout, Registration, Slab};
+pub use usage::Room;
+
+use usage::Usage;
+
+/// Below this budget large pages are too coarse a measure, bytes.
+const LARGE_PAGES_BUDGET_MIN_BYTES: u64 = 64 << 20;
+
+/// Attempts to make room for one frame: others may take what was freed.
+const ROOM_ATTEMPTS_MAX: usize = 1000;
 
 /// Identifies a slab: a volume's identity and which variant of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,65 +43,111 @@ pub struct SlabKey {
     pub fingerprint: [u8; 32],
 }
 
-/// Bytes of frames held, shared by a cache and all its slabs (also those it has let go of while
-/// somebody still reads them).
-#[derive(Debug, Default)]
-pub struct Usage {
-    resident_bytes: AtomicU64,
-    evicted_frames: AtomicU64,
-}
-
-impl Usage {
-    fn add(&self, len_bytes: u64) {
-        self.resident_bytes.fetch_add(len_bytes, Ordering::Relaxed);
-    }
-
-    fn sub(&self, len_bytes: u64) {
-        self.resident_bytes.fetch_sub(len_bytes, Ordering::Relaxed);
-    }
-}
-
 /// All slabs, within a budget.
 pub struct Cache {
     store: backing::Store,
-    budget_bytes: u64,
     slab_count_max: usize,
     usage: Arc<Usage>,
-    slabs: Mutex<LruCache<SlabKey, Arc<Slab>>>,
+    slabs: Arc<Mutex<Slabs>>,
+    disk: Option<Disk>,
+}
+
+#[derive(Default)]
+struct Slabs {
+    all: HashMap<Arc<SlabKey>, Held>,
+    /// Those nobody has open, least recently closed first to go.
+    unused: LruOrder,
+}
+
+struct Held {
+    slab: Arc<Slab>,
+    users: usize,
+}
+
+/// Entries are weighed in bytes, not counted: `lru` only keeps the order.
+struct LruOrder(LruCache<Arc<SlabKey>, ()>);
+
+impl Default for LruOrder {
+    fn default() -> LruOrder {
+        LruOrder(LruCache::unbounded())
+    }
 }
 
 /// A slab in use: while one of these lives the cache does not drop the slab as a whole.
-pub struct SlabUse(Arc<Slab>);
+pub struct SlabUse {
+    slab: Arc<Slab>,
+    key: Arc<SlabKey>,
+    slabs: Arc<Mutex<Slabs>>,
+}
 
 impl std::ops::Deref for SlabUse {
     type Target = Slab;
     fn deref(&self) -> &Slab {
-        &self.0
+        &self.slab
     }
 }
 
 impl Drop for SlabUse {
     fn drop(&mut self) {
-        self.0.users_add(-1);
+        lock(&self.slabs).close(&self.key);
     }
 }
 
+impl Slabs {
+    fn open(&mut self, key: &SlabKey) -> Option<(Arc<SlabKey>, Arc<Slab>)> {
+        let (key, _) = self.all.get_key_value(key)?;
+        let key = key.clone();
+        let held = self.all.get_mut(&key)?;
+        held.users += 1;
+        self.unused.0.pop(&key);
+        Some((key, held.slab.clone()))
+    }
+
+    fn close(&mut self, key: &Arc<SlabKey>) {
+        if let Some(held) = self.all.get_mut(key) {
+            held.users -= 1;
+            if held.users == 0 {
+                self.unused.0.put(key.clone(), ());
+            }
+        }
+    }
+
+    /// Takes out the slab that nobody has open for longest.
+    fn pop_unused(&mut self) -> Option<Arc<Slab>> {
+        let (key, ()) = self.unused.0.pop_lru()?;
+        self.all.remove(&key).map(|held| held.slab)
+    }
+}
+
+fn lock(slabs: &Mutex<Slabs>) -> MutexGuard<'_, Slabs> {
+    // The maps are consistent between any two of their methods, so a poisoned lock is usable.
+    slabs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Cache {
-    /// An empty cache that holds at most `budget_bytes` of frames (plus what readers are waiting
-    /// for at this moment), in at most `slab_count_max` slabs (each costs a descriptor and a
-    /// mapping, however small) plus those in use.
+    /// An empty cache that holds at most `budget_bytes` of memory (plus what readers are waiting
+    /// for at this moment), in at most `slab_count_max` slabs (each costs a descriptor and two
+    /// mappings, however small) plus those in use.
     ///
     /// # Errors
     /// When no memory-backed file can be made at all.
     pub fn new(budget_bytes: u64, slab_count_max: usize) -> io::Result<Cache> {
         Ok(Cache {
             store: backing::Store::open()?,
-            budget_bytes,
             slab_count_max,
-            usage: Arc::default(),
-            // Entries are weighed in bytes, not counted: `lru` only keeps the order.
-            slabs: Mutex::new(LruCache::unbounded()),
+            usage: Arc::new(Usage::new(budget_bytes)),
+            slabs: Arc::default(),
+            disk: None,
         })
+    }
+
+    /// The same with a second tier below it.
+    #[must_use]
+    pub fn with_disk(self, disk: Disk) -> Cache {
+        Cache {
+            disk: Some(disk),
+            ..self
+        }
     }
 
     /// What backs the slabs.
@@ -94,24 +155,29 @@ impl Cache {
         self.store.kind()
     }
 
-    /// The budget in bytes.
-    pub fn budget_bytes(&self) -> u64 {
-        self.budget_bytes
+    /// The tier below, if there is one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
-    /// Bytes of frames held now.
+    /// The budget in bytes.
+    pub fn budget_bytes(&self) -> u64 {
+        self.usage.budget_bytes()
+    }
+
+    /// Memory held now, bytes: slabs, frames that are being made, and room kept for such.
     pub fn resident_bytes(&self) -> u64 {
-        self.usage.resident_bytes.load(Ordering::Relaxed)
+        self.usage.held_bytes()
     }
 
     /// Frames dropped to keep the budget since the start.
     pub fn evicted_frames(&self) -> u64 {
-        self.usage.evicted_frames.load(Ordering::Relaxed)
+        self.usage.evicted_frames()
     }
 
     /// Number of slabs held.
     pub fn slab_count(&self) -> usize {
-        self.lock().len()
+        lock(&self.slabs).all.len()
     }
 
     /// The slab of `key`, made with `layout` if there is none, and marked as used.
@@ -119,95 +185,80 @@ impl Cache {
     /// # Errors
     /// When the backing file cannot be made or mapped.
     pub fn open(&self, key: &SlabKey, layout: impl FnOnce() -> Layout) -> io::Result<SlabUse> {
-        if let Some(slab) = self.lock().get(key) {
-            slab.users_add(1);
-            return Ok(SlabUse(slab.clone()));
+        let in_use = |(key, slab)| SlabUse {
+            slab,
+            key,
+            slabs: self.slabs.clone(),
+        };
+        if let Some(found) = lock(&self.slabs).open(key) {
+            return Ok(in_use(found));
         }
         // Made outside the lock; of two that race, the first one in is kept.
-        let made = Arc::new(Slab::new(&self.store, layout(), self.usage.clone())?);
-        let mut slabs = self.lock();
-        let slab = match slabs.get(key) {
-            Some(other) => other.clone(),
-            None => {
-                slabs.put(key.clone(), made.clone());
-                made
-            }
-        };
-        slab.users_add(1);
-        let excess = slabs.len().saturating_sub(self.slab_count_max);
+        let layout = layout();
+        let copy = self.disk.as_ref().map(|disk| disk.copy_of(key, &layout));
+        let large = self.budget_bytes() >= LARGE_PAGES_BUDGET_MIN_BYTES;
+        let made = Slab::new(&self.store, layout, large, self.usage.clone(), copy)?;
+        let mut slabs = lock(&self.slabs);
+        let found = slabs.open(key);
+        let (key, slab) = found.unwrap_or_else(|| {
+            let key = Arc::new(key.clone());
+            let held = Held {
+                slab: made.clone(),
+                users: 1,
+            };
+            slabs.all.insert(key.clone(), held);
+            (key, made)
+        });
+        let excess = slabs.all.len().saturating_sub(self.slab_count_max);
         drop(slabs);
         for _ in 0..excess {
             self.drop_one_unused_slab();
         }
-        Ok(SlabUse(slab))
+        Ok(in_use((key, slab)))
     }
 
-    /// Makes room for `len_bytes` more. True when they fit in the budget; false when everything
-    /// else is in use: work that nobody waits for is then to be left.
-    pub fn make_room(&self, len_bytes: u64) -> bool {
-        let fits = |cache: &Cache| cache.resident_bytes() + len_bytes <= cache.budget_bytes;
-        if fits(self) {
-            return true;
+    /// Makes room for `len_bytes` more and keeps it until it is dropped. Where it does not fit,
+    /// everything else is in use.
+    pub fn make_room(&self, len_bytes: u64) -> Room {
+        self.usage.look_at_one();
+        let room = |fits| Room {
+            usage: self.usage.clone(),
+            held_bytes: if fits { len_bytes } else { 0 },
+            fits,
+        };
+        for _ in 0..ROOM_ATTEMPTS_MAX {
+            if self.usage.try_add(len_bytes) {
+                return room(true);
+            }
+            let over = (self.resident_bytes() + len_bytes).saturating_sub(self.budget_bytes());
+            if !self.drop_one_unused_slab() && self.usage.drop_frames(over) == 0 {
+                break;
+            }
         }
-        self.drop_unused_slabs(&fits);
-        if !fits(self) {
-            self.drop_idle_frames(len_bytes);
-        }
-        fits(self)
+        room(self.usage.try_add(len_bytes))
     }
 
     /// Brings usage back under the budget after demanded frames went over it.
     pub fn trim(&self) {
-        if self.resident_bytes() > self.budget_bytes {
-            self.make_room(0);
+        if self.resident_bytes() > self.budget_bytes() {
+            drop(self.make_room(0));
         }
     }
 
-    fn drop_unused_slabs(&self, fits: &dyn Fn(&Cache) -> bool) {
-        while self.drop_one_unused_slab() && !fits(self) {}
+    /// Ends what goes on in the background; what is under way is finished if that is quick.
+    pub fn shutdown(&self) {
+        if let Some(disk) = &self.disk {
+            disk.shutdown();
+        }
     }
 
-    /// Drops the least recently used slab that nobody has open; false when there is none.
+    /// Drops the least recently closed slab that nobody has open; false when there is none.
     fn drop_one_unused_slab(&self) -> bool {
-        let victim = {
-            let mut slabs = self.lock();
-            let key = slabs
-                .iter()
-                .rev()
-                .find(|(_, s)| s.users() == 0)
-                .map(|(k, _)| k.clone());
-            key.and_then(|key| slabs.pop(&key))
-        };
+        let victim = lock(&self.slabs).pop_unused();
         // The slab is unmapped here, with the lock released.
         let Some(victim) = victim else { return false };
-        self.usage
-            .evicted_frames
-            .fetch_add(victim.present_frames() as u64, Ordering::Relaxed);
+        self.usage.count_evicted(victim.present_frames());
         true
-    }
-
-    fn drop_idle_frames(&self, len_bytes: u64) {
-        let oldest_first: Vec<Arc<Slab>> = self
-            .lock()
-            .iter()
-            .rev()
-            .map(|(_, slab)| slab.clone())
-            .collect();
-        for slab in oldest_first {
-            let over = (self.resident_bytes() + len_bytes).saturating_sub(self.budget_bytes);
-            if over == 0 {
-                return;
-            }
-            let dropped = slab.drop_frames(over);
-            self.usage
-                .evicted_frames
-                .fetch_add(dropped as u64, Ordering::Relaxed);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<SlabKey, Arc<Slab>>> {
-        // The map is consistent between any two of its calls, so a poisoned lock is usable.
-        self.slabs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

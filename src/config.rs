@@ -23,6 +23,9 @@ use crate::mount;
 /// Share of the available memory that decoded volumes may take.
 const CACHE_SIZE_DEFAULT: Size = Size::Percent(25);
 
+/// Share of the free space that the cache directory may take.
+const CACHE_DIR_SIZE_DEFAULT: Size = Size::Percent(10);
+
 /// Least cache by default, bytes: one large CT. A cache that holds less than what is being read
 /// decodes everything twice.
 const CACHE_SIZE_MIN_BYTES: u64 = 256 << 20;
@@ -105,6 +108,16 @@ pub struct ArchiveConfig {
     pub log_level: LogLevel,
 }
 
+/// Where decoded volumes are kept beyond the mount, and how much of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheDir {
+    /// The directory, absolute.
+    #[serde(with = "stored::path")]
+    pub path: PathBuf,
+    /// Space it may take; a percentage is of what is free there at the start.
+    pub size: Size,
+}
+
 /// A mount's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -115,6 +128,8 @@ pub struct Config {
     pub mountpoint: PathBuf,
     /// Memory for decoded volumes, bytes.
     pub cache_size_bytes: u64,
+    /// Where decoded volumes are kept for the next mount, if anywhere.
+    pub cache_dir: Option<CacheDir>,
     /// Frames to decode ahead of a reader; `None`: the whole volume.
     pub readahead_frames: Option<u32>,
     /// How long to wait for the scan of the archive once the mount is live.
@@ -216,6 +231,7 @@ impl Config {
             archive: ArchiveConfig::resolve(archive, &flags.archive, machine)?,
             mountpoint: absolute(mountpoint)?,
             cache_size_bytes,
+            cache_dir: cache_dir(flags)?,
             readahead_frames: flags.readahead_frames,
             scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
                 Duration::from_secs(seconds.into())
@@ -232,10 +248,13 @@ impl Config {
 
     /// What the mount layer has to know.
     pub fn mount_options(&self) -> mount::Options {
+        let cache_dir = self.cache_dir.iter();
+        let cache_dir = cache_dir.map(|dir| ("cache directory", dir.path.clone()));
+        let index = ("index", self.archive.index.clone());
         mount::Options {
             source: self.archive.archive.clone(),
             mountpoint: self.mountpoint.clone(),
-            own_files: vec![("index", self.archive.index.clone())],
+            own_files: cache_dir.chain([index]).collect(),
             allow_other: self.allow_other,
             noexec: self.noexec,
             foreground: self.foreground,
@@ -243,14 +262,30 @@ impl Config {
     }
 }
 
+fn cache_dir(flags: &Flags) -> Result<Option<CacheDir>, Error> {
+    let bad = |name, value: String, why| Err(Error::BadValue { name, value, why });
+    let size = flags.cache_dir_size.unwrap_or(CACHE_DIR_SIZE_DEFAULT);
+    if size == Size::Bytes(0) {
+        let why = "leave cache_dir out to keep nothing";
+        return bad("cache_dir_size", "0".into(), why);
+    }
+    match &flags.cache_dir {
+        Some(path) if path.as_os_str().is_empty() => {
+            bad("cache_dir", String::new(), "write the name of a directory")
+        }
+        Some(path) => Ok(Some(CacheDir {
+            path: absolute(path)?,
+            size,
+        })),
+        None if flags.cache_dir_size.is_some() => {
+            bad("cache_dir_size", size.to_string(), "it takes a cache_dir")
+        }
+        None => Ok(None),
+    }
+}
+
 /// Options that are promised and not served yet are refused, never silently ignored.
 fn refuse_unavailable(flags: &Flags) -> Result<(), Error> {
-    if flags.cache_dir.is_some() {
-        return Err(not_available("cache_dir"));
-    }
-    if flags.cache_dir_size.is_some() {
-        return Err(not_available("cache_dir_size"));
-    }
     if flags.watch {
         return Err(not_available("watch"));
     }

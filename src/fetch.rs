@@ -78,6 +78,17 @@ pub trait Produce: Send + Sync {
     /// Any: then nothing of `out` is ever shown.
     fn produce(&self, frame: usize, out: &mut [u8]) -> Result<(), Error>;
 
+    /// Is the source of `frame` still what it was when it was indexed? To be asked before bytes are
+    /// shown that were made from it earlier.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when it is not, and whatever keeps that from being told. What has no
+    /// source never changes.
+    fn verify(&self, frame: usize) -> Result<(), Error> {
+        let _ = frame;
+        Ok(())
+    }
+
     /// Names the frame for a finding: the volume and what its source is.
     fn describe(&self, frame: usize) -> String;
 }
@@ -270,6 +281,8 @@ impl Fetcher {
         for stream in streams.values().filter_map(Weak::upgrade) {
             stream.fail_all(&Error::ShuttingDown);
         }
+        drop(streams);
+        self.shared.cache.shutdown();
     }
 }
 
@@ -330,8 +343,9 @@ impl Shared {
     }
 
     fn make(&self, stream: &Arc<Stream>, frame: usize, urgent: bool) {
-        let room = self.cache.make_room(stream.slab().frame_len_bytes() as u64);
-        if !room && !urgent {
+        let cost_bytes = stream.slab().cost_bytes(frame);
+        let room = self.cache.make_room(cost_bytes);
+        if !room.fits() && !urgent {
             stream.stop_sweeps();
             return;
         }
@@ -345,12 +359,15 @@ impl Shared {
                 return;
             }
         };
+        // From here on the frame itself is counted.
+        let fits = room.fits();
+        drop(room);
         let outcome = self.fill(stream, frame, filling);
         if let Err(error) = &outcome {
             self.record_failure(stream, frame, error);
         }
         stream.done(frame, outcome);
-        if !room {
+        if !fits {
             self.cache.trim();
         }
     }
@@ -361,6 +378,13 @@ impl Shared {
         frame: usize,
         mut filling: crate::cache::Filling<'_>,
     ) -> Result<(), Error> {
+        if stream.slab().has_copy() {
+            stream.producer().verify(frame)?;
+            if filling.restore() {
+                filling.commit();
+                return Ok(());
+            }
+        }
         let start = Instant::now();
         let made = catch_unwind(AssertUnwindSafe(|| {
             stream.producer().produce(frame, filling.bytes())
@@ -373,6 +397,7 @@ impl Shared {
                 self.counters.frames.fetch_add(1, Ordering::Relaxed);
                 self.counters.frame_bytes.fetch_add(len, Ordering::Relaxed);
                 filling.commit();
+                stream.slab().keep_copy(ns);
                 Ok(())
             }
             Ok(Err(error)) => Err(error),

@@ -55,6 +55,7 @@ use crate::fs::Fs;
 
 pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
+pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
 pub use worker::Worker;
 

@@ -40,6 +40,19 @@ impl Source {
         Ok(file)
     }
 
+    /// Is the file of `record` still the same? For one that is not opened.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn check(&self, record: &Record) -> Result<(), Error> {
+        let path = self.path(record);
+        let metadata = std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
+        match metadata.is_file() && SourceIdentity::of(&metadata) == record.identity {
+            true => Ok(()),
+            false => Err(Error::Changed { path }),
+        }
+    }
+
     /// Is `file`, opened for `record`, still the same? To be asked after a read whose bytes are
     /// to be relied on.
     ///

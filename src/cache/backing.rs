@@ -1,17 +1,20 @@
 //! Backing files for slabs: anonymous files in memory, as large pages where the kernel allows.
 //!
-//! `unsafe` because the new mount API (fsopen, fsconfig, fsmount), memfd_create and fallocate have
-//! no safe wrapper in std. Every descriptor is owned the moment it exists.
+//! `unsafe` because the new mount API (fsopen, fsconfig, fsmount), memfd_create, fallocate
+//! and statvfs have no safe wrapper in std. Every descriptor is owned the moment it exists.
 //!
 //! As root: a private tmpfs that is never attached to a path, with `huge=within_size`, in which
 //! files are made with O_TMPFILE: 1.3 times the speed of ext4's page cache for reads and 2.3 times
 //! for mmap. Otherwise a memfd.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
@@ -81,6 +84,18 @@ pub(super) fn punch_hole(file: &File, offset_bytes: u64, len_bytes: u64) -> io::
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Bytes that this user may still write in the file system of a directory.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let dir = CString::new(dir.as_os_str().as_bytes())?;
+    let mut found = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path is NUL-terminated, and the call fills the struct when it returns 0.
+    let found = unsafe {
+        check(libc::statvfs(dir.as_ptr(), found.as_mut_ptr()).into())?;
+        found.assume_init()
+    };
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 fn private_tmpfs() -> io::Result<OwnedFd> {

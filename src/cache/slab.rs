@@ -1,26 +1,34 @@
 //! A slab: one variant of one volume, laid out as users read it, filled frame by frame.
 //!
-//! `unsafe` because frames are written and read through one shared mapping, without a copy. What
+//! `unsafe` because frames are written and read through shared mappings, without a copy. What
 //! makes it sound is the state of each frame, kept under one mutex:
 //! - bytes of a frame are written only by the one thread that turned it from `Absent` to `Filling`;
 //! - bytes of a frame are read only while it is `Present` and pinned;
-//! - a frame is dropped (its pages are given back and read as zeros) only while it is `Present`,
-//!   not pinned, and no reader has the file open by passthrough.
+//! - the memory of a frame is given back (it then reads as zeros) only by the one thread that
+//!   turned it to `Dropping`, from `Absent`, or from `Present` while it is not pinned and no reader
+//!   has the file open by passthrough;
+//! - the header is written before the first frame is, once.
 //!
 //! The file is anonymous and private to this process, so nobody can truncate it under the mapping.
 #![allow(unsafe_code)]
 
 use std::any::Any;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 
-use memmap2::{MmapOptions, MmapRaw};
+use super::backing;
+use super::disk::SlabCopy;
+use super::pages::{self, LARGE_PAGE_BYTES, Pages};
+use super::recency::Recency;
+use super::usage::{Charge, Usage};
 
-use super::{Usage, backing};
+/// Most that is given back at once beyond what is needed now, bytes: neighbours in one call.
+const DROPPED_AHEAD_BYTES_MAX: u64 = 4 << 20;
+
+/// The same as a share of the budget.
+const DROPPED_AHEAD_OF_BUDGET: u64 = 64;
 
 /// How a slab is laid out: `header`, then `frame_count` frames of `frame_len_bytes` each.
 #[derive(Debug, Clone)]
@@ -31,6 +39,22 @@ pub struct Layout {
     pub frame_len_bytes: usize,
     /// Number of frames.
     pub frame_count: usize,
+}
+
+impl Layout {
+    /// Length of header and frames together; `None` for one that is impossible.
+    fn len_bytes(&self) -> Option<usize> {
+        if self.frame_len_bytes == 0 || self.frame_count >= u32::MAX as usize {
+            return None;
+        }
+        let frames = self.frame_len_bytes.checked_mul(self.frame_count)?;
+        // Room for rounding up to pages.
+        let limit = usize::try_from(i64::MAX)
+            .ok()?
+            .checked_sub(LARGE_PAGE_BYTES as usize)?;
+        let len = frames.checked_add(self.header.len())?;
+        (1..limit).contains(&len).then_some(len)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,26 +69,33 @@ enum Presence {
 struct FrameState {
     presence: Presence,
     pins: u32,
-    last_use: u32,
+    last_use: u64,
 }
 
 struct State {
     frames: Vec<FrameState>,
+    /// Those that are present.
+    recency: Recency,
     present: usize,
     passthrough_handles: u32,
-    clock: u32,
+    /// In the list of slabs that have frames to give back.
+    is_giver: bool,
 }
 
 /// One variant of one volume, in memory.
 pub struct Slab {
-    file: File,
-    map: MmapRaw,
-    header_len_bytes: usize,
+    header: Vec<u8>,
+    header_written: Once,
     frame_len_bytes: usize,
     state: Mutex<State>,
-    users: AtomicI64,
+    /// Where else the frames may be had.
+    pub(super) copy: Option<SlabCopy>,
     usage: Arc<Usage>,
+    me: Weak<Slab>,
+    pages: Pages,
     registration: OnceLock<Registration>,
+    /// After what it counts, so that nothing is given up before it is free.
+    charge: Charge,
 }
 
 /// What somebody keeps with a slab's file as long as the slab lives: here unknown.
@@ -86,6 +117,9 @@ pub enum Claim<'a> {
 pub struct Filling<'a> {
     slab: &'a Slab,
     frame: usize,
+    large: bool,
+    /// Counted for it until what it really takes is.
+    cost_bytes: u64,
     committed: bool,
 }
 
@@ -93,55 +127,55 @@ impl Slab {
     pub(super) fn new(
         store: &backing::Store,
         layout: Layout,
+        large_pages: bool,
         usage: Arc<Usage>,
-    ) -> io::Result<Slab> {
-        let overflow = || io::Error::new(io::ErrorKind::InvalidInput, "slab size overflows");
-        let len_bytes = layout
-            .frame_len_bytes
-            .checked_mul(layout.frame_count)
-            .and_then(|frames| frames.checked_add(layout.header.len()))
-            .filter(|&len| len > 0 && layout.frame_len_bytes > 0 && i64::try_from(len).is_ok())
-            .ok_or_else(overflow)?;
-        let file = store.file(len_bytes as u64)?;
-        let map = MmapOptions::new().len(len_bytes).map_raw(&file)?;
-        // SAFETY: the mapping is at least as long as the header and nobody else has it yet.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                layout.header.as_ptr(),
-                map.as_mut_ptr(),
-                layout.header.len(),
-            );
-        }
+        copy: Option<SlabCopy>,
+    ) -> io::Result<Arc<Slab>> {
+        let impossible = || io::Error::new(io::ErrorKind::InvalidInput, "slab size overflows");
+        let len_bytes = layout.len_bytes().ok_or_else(impossible)?;
+        let pages = Pages::new(store, len_bytes, large_pages)?;
         let empty = FrameState {
             presence: Presence::Absent,
             pins: 0,
             last_use: 0,
         };
-        Ok(Slab {
-            file,
-            map,
-            header_len_bytes: layout.header.len(),
+        let slab = Arc::new_cyclic(|me| Slab {
+            header: layout.header,
+            header_written: Once::new(),
             frame_len_bytes: layout.frame_len_bytes,
             state: Mutex::new(State {
                 frames: vec![empty; layout.frame_count],
+                recency: Recency::new(layout.frame_count),
                 present: 0,
                 passthrough_handles: 0,
-                clock: 0,
+                is_giver: false,
             }),
-            users: AtomicI64::new(0),
+            copy,
+            charge: Charge::new(usage.clone()),
             usage,
+            me: me.clone(),
+            pages,
             registration: OnceLock::new(),
-        })
+        });
+        if layout.frame_count == 0 {
+            slab.write_header();
+        }
+        Ok(slab)
     }
 
     /// Length of the whole slab in bytes, header included.
     pub fn len_bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.pages.len_bytes()
     }
 
     /// Bytes of one frame.
     pub fn frame_len_bytes(&self) -> usize {
         self.frame_len_bytes
+    }
+
+    /// Memory that filling this frame may take, bytes.
+    pub fn cost_bytes(&self, frame: usize) -> u64 {
+        self.cost(&self.lock(), frame).0
     }
 
     /// Number of frames.
@@ -176,7 +210,7 @@ impl Slab {
 
     /// The frames that a byte range of the slab touches (none for the header alone).
     pub fn frames_of(&self, range: &Range<u64>) -> Range<usize> {
-        let header = self.header_len_bytes as u64;
+        let header = self.header.len() as u64;
         let frame = self.frame_len_bytes as u64;
         if range.end <= header || range.is_empty() {
             return 0..0;
@@ -188,25 +222,37 @@ impl Slab {
 
     /// Where the last of some frames ends in the slab, bytes; the header's end for none.
     pub fn end_bytes_of(&self, frames: &Range<usize>) -> u64 {
-        (self.header_len_bytes + frames.end * self.frame_len_bytes) as u64
+        (self.header.len() + frames.end * self.frame_len_bytes) as u64
+    }
+
+    /// Where some frames lie in the slab.
+    pub(super) fn range_of(&self, frames: Range<usize>) -> Range<u64> {
+        let start = self.header.len() + frames.start * self.frame_len_bytes;
+        start as u64..self.end_bytes_of(&frames)
     }
 
     /// Pins the frames and returns those of them that are not present. Every call is to be paired
     /// with [`Slab::unpin`] of the same frames.
     pub fn pin(&self, frames: Range<usize>) -> Vec<usize> {
-        let mut state = self.lock();
-        state.clock = state.clock.wrapping_add(1);
-        let now = state.clock;
+        let now = self.usage.tick();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let mut missing = Vec::new();
         for index in frames {
             let frame = &mut state.frames[index];
             frame.pins += 1;
             frame.last_use = now;
-            if frame.presence != Presence::Present {
-                missing.push(index);
+            match frame.presence {
+                Presence::Present => state.recency.touch(index),
+                _ => missing.push(index),
             }
         }
         missing
+    }
+
+    /// Pins a frame without counting that as a use of it.
+    pub(super) fn hold(&self, frame: usize) {
+        self.lock().frames[frame].pins += 1;
     }
 
     /// Ends the pins of [`Slab::pin`].
@@ -227,40 +273,55 @@ impl Slab {
         if range.start > range.end || range.end > self.len_bytes() {
             return None;
         }
+        if range.end <= self.header.len() as u64 {
+            return Some(use_bytes(
+                &self.header[range.start as usize..range.end as usize],
+            ));
+        }
         let usable = |f: &FrameState| f.pins > 0 && f.presence == Presence::Present;
-        if !self.lock().frames[self.frames_of(&range)]
-            .iter()
-            .all(usable)
-        {
+        let frames = self.frames_of(&range);
+        if !self.lock().frames[frames].iter().all(usable) {
             return None;
         }
-        // SAFETY: the range is inside the mapping, and its frames are present and pinned. The
-        // caller holds the pins until this returns, so nothing writes or drops them meanwhile.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(
-                self.map.as_ptr().add(range.start as usize),
-                (range.end - range.start) as usize,
-            )
-        };
-        Some(use_bytes(bytes))
+        // SAFETY: the frames of the range are present and pinned. The caller holds the pins until
+        // this returns, so nothing writes or drops them meanwhile; and with a frame present the
+        // header has been written.
+        unsafe { self.pages.bytes(&range) }.map(use_bytes)
+    }
+
+    /// True when the frame may be had from [`Filling::restore`] instead of its source.
+    pub fn has_copy(&self) -> bool {
+        self.copy.as_ref().is_some_and(SlabCopy::exists)
+    }
+
+    /// Has a frame that was made from its source within `ns` kept in the tier below, sometime.
+    pub fn keep_copy(&self, ns: u64) {
+        if let Some(copy) = &self.copy
+            && copy.made(ns)
+        {
+            copy.queue(self.me.clone());
+        }
     }
 
     /// Asks to fill a frame.
     pub fn claim(&self, frame: usize) -> Claim<'_> {
         let mut state = self.lock();
-        let entry = &mut state.frames[frame];
-        match entry.presence {
+        match state.frames[frame].presence {
             Presence::Present => Claim::Present,
             Presence::Filling => Claim::Taken,
             Presence::Dropping => Claim::Dropping,
             Presence::Absent => {
-                entry.presence = Presence::Filling;
+                let (cost_bytes, large) = self.cost(&state, frame);
+                state.frames[frame].presence = Presence::Filling;
                 drop(state);
                 // Counted from the claim on, so that frames under decode are in the budget too.
-                self.usage.add(self.frame_len_bytes as u64);
+                self.usage.add(cost_bytes);
+                self.write_header();
                 Claim::Mine(Filling {
                     slab: self,
                     frame,
+                    large,
+                    cost_bytes,
                     committed: false,
                 })
             }
@@ -274,13 +335,29 @@ impl Slab {
         (range.start..end).find(|&i| state.frames[i].presence == Presence::Absent)
     }
 
+    /// The first frame from `from` on that is present and that `wanted` holds for.
+    pub(super) fn first_present(
+        &self,
+        from: usize,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let state = self.lock();
+        let present = |i: &usize| state.frames[*i].presence == Presence::Present;
+        (from..state.frames.len())
+            .filter(present)
+            .find(|i| wanted(*i))
+    }
+
     /// If the slab is complete, counts one more passthrough handle: from then on no frame is
-    /// dropped until [`Slab::passthrough_end`]. False when it is not complete.
+    /// dropped until [`Slab::passthrough_end`]. False when it is not complete, or when slabs that
+    /// are held like this would leave too little of the budget for all others.
     pub fn passthrough_begin(&self) -> bool {
         let mut state = self.lock();
         let complete = state.present == state.frames.len();
-        state.passthrough_handles += u32::from(complete);
-        complete
+        let more = || self.usage.try_add_passthrough(self.len_bytes());
+        let granted = complete && (state.passthrough_handles > 0 || more());
+        state.passthrough_handles += u32::from(granted);
+        granted
     }
 
     /// What `register` made of the slab's file, the first time it did.
@@ -294,60 +371,140 @@ impl Slab {
         if let Some(registration) = self.registration.get() {
             return Ok(registration.clone());
         }
-        let made = register(self.file.as_fd())?;
+        let made = register(self.pages.file().as_fd())?;
         // Of two that race the first one in is kept: all handles have to use the same.
         Ok(self.registration.get_or_init(|| made).clone())
     }
 
     /// One passthrough handle less.
     pub fn passthrough_end(&self) {
-        self.lock().passthrough_handles -= 1;
+        let mut state = self.lock();
+        state.passthrough_handles -= 1;
+        if state.passthrough_handles == 0 {
+            self.usage.sub_passthrough(self.len_bytes());
+            self.become_giver(state);
+        }
     }
 
     /// Drops unpinned frames, least recently used first, until `wanted_bytes` are given back or
     /// nothing more can be. Returns how many frames were dropped.
     pub(super) fn drop_frames(&self, wanted_bytes: u64) -> usize {
-        let wanted = wanted_bytes.div_ceil(self.frame_len_bytes as u64) as usize;
-        let mut victims: Vec<usize> = {
-            let mut state = self.lock();
-            if state.passthrough_handles > 0 {
-                return 0;
-            }
-            let idle = |f: &FrameState| f.presence == Presence::Present && f.pins == 0;
-            let mut idle: Vec<usize> = (0..state.frames.len())
-                .filter(|&i| idle(&state.frames[i]))
-                .collect();
-            idle.sort_by_key(|&i| state.frames[i].last_use);
-            idle.truncate(wanted);
-            for &i in &idle {
-                state.frames[i].presence = Presence::Dropping;
-            }
-            state.present -= idle.len();
-            idle
-        };
-        victims.sort_unstable();
-        // Neighbours go in one call, so that a page they share is given back as well.
-        for run in victims.chunk_by(|a, b| a + 1 == *b) {
-            let start = self.header_len_bytes + run[0] * self.frame_len_bytes;
-            let len = run.len() * self.frame_len_bytes;
-            if let Err(why) = backing::punch_hole(&self.file, start as u64, len as u64) {
-                tracing::warn!("cannot give cache memory back: {why}");
-            }
-            self.usage.sub(len as u64);
+        let frame = self.frame_len_bytes as u64;
+        let ahead =
+            (self.usage.budget_bytes() / DROPPED_AHEAD_OF_BUDGET).min(DROPPED_AHEAD_BYTES_MAX);
+        let count = (wanted_bytes.div_ceil(frame) + ahead / frame).max(1);
+        let mut guard = self.lock();
+        if guard.passthrough_handles > 0 {
+            return 0;
         }
-        let mut state = self.lock();
+        let state = &mut *guard;
+        let idle = state.recency.oldest_first();
+        let idle = idle.filter(|&i| state.frames[i].pins == 0);
+        let mut victims: Vec<usize> = idle
+            .take(usize::try_from(count).unwrap_or(usize::MAX))
+            .collect();
         for &i in &victims {
-            state.frames[i].presence = Presence::Absent;
+            state.recency.remove(i);
+            state.frames[i].presence = Presence::Dropping;
         }
+        state.present -= victims.len();
+        victims.sort_unstable();
+        self.give_back(guard, &victims);
         victims.len()
     }
 
-    pub(super) fn users(&self) -> i64 {
-        self.users.load(Ordering::Acquire)
+    /// Gives the memory of frames back that are `Dropping`, in ascending order, and of absent ones
+    /// beside them that lie in the same pages; then all of them are absent.
+    fn give_back(&self, mut state: MutexGuard<'_, State>, victims: &[usize]) {
+        let mut runs = Vec::new();
+        // Neighbours go in one call, so that a page they share is given back as well.
+        for run in victims.chunk_by(|a, b| a + 1 == *b) {
+            let run = self.with_absent_neighbours(&state, run[0]..run[run.len() - 1] + 1);
+            for i in run.clone() {
+                state.frames[i].presence = Presence::Dropping;
+            }
+            runs.push(run);
+        }
+        drop(state);
+        for run in &runs {
+            if let Err(why) = self.pages.punch(&self.range_of(run.clone())) {
+                tracing::warn!("cannot give cache memory back: {why}");
+            }
+        }
+        self.account();
+        let mut state = self.lock();
+        for i in runs.into_iter().flatten() {
+            state.frames[i].presence = Presence::Absent;
+        }
     }
 
-    pub(super) fn users_add(&self, change: i64) {
-        self.users.fetch_add(change, Ordering::AcqRel);
+    fn with_absent_neighbours(&self, state: &State, run: Range<usize>) -> Range<usize> {
+        let unit = pages::around(
+            &self.range_of(run.clone()),
+            self.len_bytes(),
+            self.pages.has_large(),
+        );
+        let near = self.frames_of(&unit);
+        let absent = |i: &usize| state.frames[*i].presence == Presence::Absent;
+        let before = (near.start..run.start).rev().take_while(absent).count();
+        let after = (run.end..near.end).take_while(absent).count();
+        run.start - before..run.end + after
+    }
+
+    /// What filling a frame may take, and whether it is to be written in large pages: a frame
+    /// alone is not, since that takes the memory of its neighbours, who may never come.
+    fn cost(&self, state: &State, frame: usize) -> (u64, bool) {
+        let held = |i: usize| {
+            let other = state.frames.get(i).map(|f| f.presence);
+            matches!(other, Some(Presence::Present | Presence::Filling))
+        };
+        let follows = frame > 0 && held(frame - 1);
+        let company = follows || held(frame + 1) || self.frame_len_bytes as u64 >= LARGE_PAGE_BYTES;
+        let large = self.pages.has_large() && company;
+        let mut range = self.range_of(frame..frame + 1);
+        if large && !follows {
+            range.start = pages::around(&range, self.len_bytes(), true).start;
+        }
+        (pages::cost_bytes(&range, self.len_bytes(), large), large)
+    }
+
+    /// Counts what the slab really takes.
+    pub(super) fn account(&self) {
+        self.charge.set(|| self.pages.allocated_bytes());
+    }
+
+    /// When the frame that was not used for longest was used; `None` when none can be dropped.
+    pub(super) fn oldest_use(&self) -> Option<u64> {
+        let state = self.lock();
+        let oldest = state.recency.oldest_first().next()?;
+        (state.passthrough_handles == 0).then(|| state.frames[oldest].last_use)
+    }
+
+    /// True when the slab may have frames to give back; else it is to leave their list, and will
+    /// be back in it by itself.
+    pub(super) fn stays_giver(&self) -> bool {
+        let mut state = self.lock();
+        state.is_giver = state.present > 0 && state.passthrough_handles == 0;
+        state.is_giver
+    }
+
+    fn become_giver(&self, mut state: MutexGuard<'_, State>) {
+        let entered = !std::mem::replace(&mut state.is_giver, true);
+        drop(state);
+        if entered {
+            self.usage.add_giver(self.me.clone());
+        }
+    }
+
+    fn write_header(&self) {
+        let range = 0..self.header.len() as u64;
+        self.header_written.call_once(|| {
+            // SAFETY: nobody reads the header from the pages before a frame is present, and no
+            // frame is written before this returns. In small pages: the rest is not the header's.
+            if let Some(out) = unsafe { self.pages.bytes_mut(&range, false) } {
+                out.copy_from_slice(&self.header);
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -356,43 +513,49 @@ impl Slab {
     }
 }
 
-impl Drop for Slab {
-    fn drop(&mut self) {
-        let present = self.lock().present;
-        self.usage.sub((present * self.frame_len_bytes) as u64);
-    }
-}
-
 impl Filling<'_> {
     /// The frame's bytes: undefined before they are written.
     pub fn bytes(&mut self) -> &mut [u8] {
-        let slab = self.slab;
-        let start = slab.header_len_bytes + self.frame * slab.frame_len_bytes;
-        // SAFETY: the frame lies inside the mapping (its index was checked by `claim`), and while
-        // it is `Filling` this guard is the only one that touches it; `&mut self` keeps it so.
-        unsafe {
-            std::slice::from_raw_parts_mut(slab.map.as_mut_ptr().add(start), slab.frame_len_bytes)
-        }
+        let range = self.slab.range_of(self.frame..self.frame + 1);
+        // SAFETY: while the frame is `Filling` this guard is the only one that touches it, and
+        // `&mut self` keeps it so.
+        let bytes = unsafe { self.slab.pages.bytes_mut(&range, self.large) };
+        // Its number was checked by `claim`, so it lies within.
+        bytes.unwrap_or_default()
+    }
+
+    /// Fills the frame from the tier below. False when it cannot be had from there; then its bytes
+    /// are undefined as before.
+    pub fn restore(&mut self) -> bool {
+        let (slab, frame) = (self.slab, self.frame);
+        let copy = slab.copy.as_ref();
+        copy.is_some_and(|copy| copy.read(frame, self.bytes()))
     }
 
     /// Makes the frame present. True when that completed the slab.
     pub fn commit(mut self) -> bool {
         self.committed = true;
+        let now = self.slab.usage.tick();
         let mut state = self.slab.lock();
-        state.clock = state.clock.wrapping_add(1);
-        let now = state.clock;
         state.frames[self.frame].presence = Presence::Present;
         state.frames[self.frame].last_use = now;
+        state.recency.push(self.frame);
         state.present += 1;
-        state.present == state.frames.len()
+        let complete = state.present == state.frames.len();
+        self.slab.become_giver(state);
+        complete
     }
 }
 
 impl Drop for Filling<'_> {
     fn drop(&mut self) {
-        if !self.committed {
-            self.slab.lock().frames[self.frame].presence = Presence::Absent;
-            self.slab.usage.sub(self.slab.frame_len_bytes as u64);
+        if self.committed {
+            self.slab.account();
+        } else {
+            let mut state = self.slab.lock();
+            state.frames[self.frame].presence = Presence::Dropping;
+            self.slab.give_back(state, &[self.frame]);
         }
+        self.slab.usage.sub(self.cost_bytes);
     }
 }

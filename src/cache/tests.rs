@@ -2,6 +2,16 @@
 
 use super::*;
 
+/// What a slab takes with its first frame, beside the frames.
+const HEADER: u64 = 4096;
+
+/// Bytes of a frame, whole pages.
+const FRAME: u64 = 8192;
+
+fn fits(cache: &Cache, len_bytes: u64) -> bool {
+    cache.make_room(len_bytes).fits()
+}
+
 fn layout(frame_count: usize) -> Layout {
     Layout {
         header: vec![7; 4096],
@@ -77,35 +87,38 @@ fn header_is_there_at_once_and_frames_once_filled() {
 fn an_abandoned_fill_leaves_the_frame_absent_and_uncounted() {
     let cache = Cache::new(1 << 20, 100).unwrap();
     let slab = cache.open(&key("a"), || layout(2)).unwrap();
-    let claim = slab.claim(0);
-    assert_eq!(cache.resident_bytes(), 8192);
+    let mut claim = slab.claim(0);
+    assert_eq!(cache.resident_bytes(), FRAME);
     assert!(matches!(slab.claim(0), Claim::Taken));
+    if let Claim::Mine(filling) = &mut claim {
+        filling.bytes().fill(9);
+    }
     drop(claim);
-    assert_eq!(cache.resident_bytes(), 0);
+    assert_eq!(cache.resident_bytes(), HEADER);
     assert!(matches!(slab.claim(0), Claim::Mine(_)));
 }
 
 #[test]
 fn the_least_recently_used_closed_slab_goes_first() {
-    let cache = Cache::new(4 * 8192, 100).unwrap();
+    let cache = Cache::new(4 * FRAME + 2 * HEADER, 100).unwrap();
     for name in ["a", "b"] {
         let slab = cache.open(&key(name), || layout(2)).unwrap();
         fill(&slab, 0);
         fill(&slab, 1);
     }
     drop(cache.open(&key("a"), || layout(2)).unwrap());
-    assert!(cache.make_room(8192));
-    assert_eq!(cache.resident_bytes(), 2 * 8192);
+    assert!(fits(&cache, FRAME));
+    assert_eq!(cache.resident_bytes(), 2 * FRAME + HEADER);
     let survivor = cache.open(&key("a"), || panic!("a was used last")).unwrap();
     assert!(survivor.is_complete());
 }
 
 #[test]
 fn one_volume_larger_than_the_budget_drops_its_idle_frames() {
-    let cache = Cache::new(3 * 8192, 100).unwrap();
+    let cache = Cache::new(3 * FRAME + HEADER, 100).unwrap();
     let slab = cache.open(&key("big"), || layout(10)).unwrap();
     for frame in 0..10 {
-        assert!(cache.make_room(8192), "frame {frame}");
+        assert!(frame == 0 || fits(&cache, FRAME), "frame {frame}");
         fill(&slab, frame);
         assert!(cache.resident_bytes() <= cache.budget_bytes());
         assert_eq!(slab.present_frames(), (frame + 1).min(3));
@@ -122,18 +135,143 @@ fn one_volume_larger_than_the_budget_drops_its_idle_frames() {
 
 #[test]
 fn pinned_frames_and_passthrough_slabs_are_left_alone() {
-    let cache = Cache::new(2 * 8192, 100).unwrap();
+    let cache = Cache::new(4 * FRAME, 100).unwrap();
     let slab = cache.open(&key("a"), || layout(2)).unwrap();
     fill(&slab, 0);
     fill(&slab, 1);
     assert!(slab.pin(0..2).is_empty());
-    assert!(!cache.make_room(8192), "both frames are pinned");
+    assert!(!fits(&cache, 2 * FRAME), "both frames are pinned");
     slab.unpin(0..2);
     assert!(slab.passthrough_begin());
-    assert!(!cache.make_room(8192), "a reader has the file itself");
+    assert!(!fits(&cache, 2 * FRAME), "a reader has the file itself");
     slab.passthrough_end();
-    assert!(cache.make_room(8192));
+    assert!(fits(&cache, 2 * FRAME));
     assert_eq!(slab.present_frames(), 1);
+}
+
+#[test]
+fn passthrough_readers_never_hold_the_whole_budget() {
+    // Each slab takes a quarter: three of them may be held.
+    let cache = Cache::new(4 * (3 * FRAME + HEADER), 100).unwrap();
+    let names = ["a", "b", "c", "d"];
+    let slabs = names.map(|name| cache.open(&key(name), || layout(3)).unwrap());
+    for slab in &slabs {
+        (0..3).for_each(|frame| assert_eq!(fill(slab, frame), frame == 2));
+    }
+    let begun = slabs.iter().map(|slab| slab.passthrough_begin());
+    assert_eq!(begun.collect::<Vec<_>>(), [true, true, true, false]);
+    assert!(
+        slabs[0].passthrough_begin(),
+        "one that is held costs nothing more"
+    );
+    assert!(fits(&cache, 3 * FRAME), "the rest is for others");
+    assert_eq!(slabs[3].present_frames(), 0);
+    slabs[0].passthrough_end();
+    assert!(!fits(&cache, 4 * FRAME), "one handle is left");
+    slabs[0].passthrough_end();
+    assert!(fits(&cache, 4 * FRAME));
+}
+
+#[test]
+fn what_is_dropped_is_what_was_not_read_for_longest() {
+    let cache = Cache::new(8 * FRAME + 2 * HEADER, 100).unwrap();
+    let (a, b) = (
+        cache.open(&key("a"), || layout(4)).unwrap(),
+        cache.open(&key("b"), || layout(4)).unwrap(),
+    );
+    for frame in 0..4 {
+        fill(&a, frame);
+        fill(&b, frame);
+    }
+    // From then on all of a was read before all of b, but a 0.
+    for (slab, frame) in [
+        (&a, 1),
+        (&a, 2),
+        (&a, 3),
+        (&b, 0),
+        (&a, 0),
+        (&b, 1),
+        (&b, 2),
+    ] {
+        assert!(read(slab, slab.range_of(frame..frame + 1)).is_some());
+    }
+    let present = |slab: &Slab| (0..4).filter(|&f| slab.is_present(f)).collect::<Vec<_>>();
+    for (a_has, b_has) in [
+        (&[0, 1, 2, 3][..], &[0, 1, 2][..]),
+        (&[0, 2, 3], &[0, 1, 2]),
+        (&[0, 3], &[0, 1, 2]),
+        (&[0], &[0, 1, 2]),
+        (&[0], &[1, 2]),
+        (&[], &[1, 2]),
+    ] {
+        let free = cache.budget_bytes() - cache.resident_bytes();
+        assert!(fits(&cache, free + FRAME));
+        assert_eq!((&*present(&a), &*present(&b)), (a_has, b_has));
+    }
+}
+
+#[test]
+fn memory_is_what_the_kernel_says_also_for_lone_frames() {
+    let frame_len = 512 << 10;
+    let cache = Cache::new(256 << 20, 100).unwrap();
+    let big = || Layout {
+        header: vec![7; 4096],
+        frame_len_bytes: frame_len,
+        frame_count: 64,
+    };
+    let slab = cache.open(&key("a"), big).unwrap();
+    for frame in (0..64).step_by(8) {
+        fill(&slab, frame);
+    }
+    let lone = 8 * frame_len as u64 + HEADER;
+    assert_eq!(
+        cache.resident_bytes(),
+        lone,
+        "no large page for a frame alone"
+    );
+    for frame in 0..64 {
+        if !slab.is_present(frame) {
+            fill(&slab, frame);
+        }
+    }
+    assert_eq!(cache.resident_bytes(), slab.len_bytes());
+    // One by one, in an order that leaves holes first.
+    for frame in (0..64).step_by(2).chain((1..64).step_by(2)) {
+        assert!(read(&slab, slab.range_of(frame..frame + 1)).is_some());
+    }
+    while slab.present_frames() > 0 {
+        assert!(slab.drop_frames(1) > 0);
+        let frames = (slab.present_frames() * frame_len) as u64;
+        let taken = cache.resident_bytes();
+        assert!(taken <= frames + HEADER, "{taken} bytes for {frames}");
+    }
+    assert_eq!(cache.resident_bytes(), HEADER);
+    drop(slab);
+    assert!(fits(&cache, cache.budget_bytes()));
+}
+
+#[test]
+fn a_header_alone_takes_nothing() {
+    let cache = Cache::new(256 << 20, 100).unwrap();
+    let big = || Layout {
+        header: vec![7; 4096],
+        frame_len_bytes: 1 << 20,
+        frame_count: 8,
+    };
+    let slab = cache.open(&key("a"), big).unwrap();
+    assert_eq!(read(&slab, 0..4096).unwrap(), vec![7; 4096]);
+    slab.account();
+    assert_eq!(cache.resident_bytes(), 0);
+}
+
+#[test]
+fn room_is_kept_until_it_is_dropped() {
+    let cache = Cache::new(4 * FRAME, 100).unwrap();
+    let room = cache.make_room(3 * FRAME);
+    assert!(room.fits() && !fits(&cache, 2 * FRAME) && fits(&cache, FRAME));
+    drop(room);
+    assert!(fits(&cache, 4 * FRAME));
+    assert_eq!(cache.resident_bytes(), 0);
 }
 
 #[test]
@@ -167,7 +305,7 @@ fn absurd_layouts_are_errors() {
 
 #[test]
 fn readers_never_see_a_dropped_frame_as_zeros() {
-    let cache = Arc::new(Cache::new(4 * 8192, 100).unwrap());
+    let cache = Arc::new(Cache::new(5 * FRAME, 100).unwrap());
     let slab = Arc::new(cache.open(&key("a"), || layout(16)).unwrap());
     std::thread::scope(|scope| {
         for seed in 0..4_u64 {
@@ -179,7 +317,7 @@ fn readers_never_see_a_dropped_frame_as_zeros() {
                     match read(&slab, at..at + 8192) {
                         Some(bytes) => assert!(bytes.iter().all(|&b| b == frame as u8 + 1)),
                         None => {
-                            cache.make_room(8192);
+                            let _room = cache.make_room(FRAME);
                             if let Claim::Mine(mut filling) = slab.claim(frame) {
                                 filling.bytes().fill(frame as u8 + 1);
                                 filling.commit();

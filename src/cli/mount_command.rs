@@ -1,5 +1,6 @@
 //! `dicomfs mount`: builds the file system and has it mounted.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,8 +12,8 @@ use serde_json::json;
 use super::library::{self, Bar, Opened};
 use super::worker;
 use crate::archive::Counts;
-use crate::cache::Cache;
-use crate::config::{ArchiveConfig, Config};
+use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
+use crate::config::{ArchiveConfig, CacheDir, Config, Size};
 use crate::fetch::Fetcher;
 use crate::fs::{Fs, Parts};
 use crate::library::ScanState;
@@ -87,6 +88,10 @@ fn make_fs(config: &Config, opened: &Opened) -> anyhow::Result<Arc<Fs>> {
     });
     let cache = Cache::new(config.cache_size_bytes, slabs_max(open_files_max))
         .context("cannot make a place for decoded volumes in memory")?;
+    let cache = match &config.cache_dir {
+        Some(dir) => with_disk(cache, dir, &config.archive.archive)?,
+        None => cache,
+    };
     let readahead = config
         .readahead_frames
         .map_or(usize::MAX, |frames| frames as usize);
@@ -143,10 +148,42 @@ fn warn_of_nothing(volumes: usize, counts: &Counts) {
     }
 }
 
+/// The cache with its tier in a directory. One that cannot be used is left out: slower, never wrong.
+fn with_disk(cache: Cache, dir: &CacheDir, archive: &Path) -> anyhow::Result<Cache> {
+    let archive = mount::resolve_missing(archive);
+    if mount::resolve_missing(&dir.path).starts_with(&archive) {
+        anyhow::bail!(
+            "the cache directory {} lies in the archive {}, which is never written to",
+            dir.path.display(),
+            archive.display()
+        );
+    }
+    let options = DiskOptions {
+        dir: dir.path.clone(),
+        budget: match dir.size {
+            Size::Bytes(bytes) => DiskBudget::Bytes(bytes),
+            Size::Percent(percent) => DiskBudget::Percent(percent),
+        },
+        // Its decoders decide the bytes.
+        maker: format!("dicomfs {}", env!("CARGO_PKG_VERSION")),
+        // A volume is told from its other versions by paths, sizes and times. A copy of the archive
+        // elsewhere may have all of these in common with it, and other pixels.
+        origin: archive.as_os_str().as_encoded_bytes().to_vec(),
+    };
+    match Disk::open(&options) {
+        Ok(disk) => Ok(cache.with_disk(disk)),
+        Err(why) => {
+            tracing::warn!("decoded volumes are kept in memory only, cache_dir: {why}");
+            Ok(cache)
+        }
+    }
+}
+
 /// `.dicomfs/config.json`. Paths are left out: they may name a patient.
 fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
     let value = json!({
         "cache_size_bytes": config.cache_size_bytes,
+        "cache_dir": config.cache_dir.is_some(),
         "decode_threads": config.archive.decode_threads,
         "readahead_frames": config.readahead_frames,
         "scan_wait_s": config.scan_wait.as_secs(),

@@ -105,12 +105,18 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", help_heading = "Cache")]
     pub cache_size: Option<Size>,
 
-    /// Keep decoded volumes in this directory
-    #[arg(long, value_name = "DIR", hide = true)]
+    /// Keep decoded volumes in this directory too, for the next mount
+    #[arg(long, value_name = "DIR", help_heading = "Cache")]
     pub cache_dir: Option<PathBuf>,
 
-    /// Space that may be used in the cache directory
-    #[arg(long, value_name = "SIZE", hide = true)]
+    /// Space that may be used in the cache directory, percentages are of the free space [default:
+    /// 10%]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        help_heading = "Cache",
+        requires = "cache_dir"
+    )]
     pub cache_dir_size: Option<Size>,
 
     /// Frames to decode ahead of a reader [default: the whole volume]

@@ -3,22 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A size in bytes, or a share of the memory that is available at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A size in bytes, or a share of what is available at the start: memory, or space on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Size {
     /// Bytes.
     Bytes(u64),
-    /// Percent of the available memory, 1 to 100.
+    /// Percent of what is available, 1 to 100.
     Percent(u8),
 }
 
 impl Size {
-    /// The size in bytes on a machine with `memory_bytes` of available memory.
-    pub fn to_bytes(self, memory_bytes: u64) -> u64 {
+    /// The size in bytes where `available_bytes` are available.
+    pub fn to_bytes(self, available_bytes: u64) -> u64 {
         match self {
             Size::Bytes(bytes) => bytes,
             // Divided first: the product may not fit. At most 99 bytes are lost.
-            Size::Percent(percent) => memory_bytes / 100 * u64::from(percent),
+            Size::Percent(percent) => available_bytes / 100 * u64::from(percent),
         }
     }
 }
@@ -28,8 +30,8 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         parse(text).ok_or_else(|| {
-            "write a whole number with K, M, G or T (powers of 1024), or a percentage of the \
-             available memory from 1% to 100%: 512M, 2GiB, 50%"
+            "write a whole number with K, M, G or T (powers of 1024), or a percentage of what \
+             is available from 1% to 100%: 512M, 2GiB, 50%"
                 .into()
         })
     }

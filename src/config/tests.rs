@@ -85,20 +85,6 @@ fn flags_win_over_defaults() {
 fn what_is_not_served_is_refused() {
     let cases = [
         (
-            "cache_dir",
-            Flags {
-                cache_dir: Some("/c".into()),
-                ..Flags::default()
-            },
-        ),
-        (
-            "cache_dir_size",
-            Flags {
-                cache_dir_size: Some(Size::Bytes(1)),
-                ..Flags::default()
-            },
-        ),
-        (
             "watch",
             Flags {
                 watch: true,
@@ -151,6 +137,34 @@ fn impossible_values_are_refused() {
         ..ArchiveFlags::default()
     });
     assert!(matches!(resolve(&index), Err(Error::BadValue { .. })));
+}
+
+#[test]
+fn the_cache_directory_has_a_size() {
+    let flags = |dir: Option<&str>, size| Flags {
+        cache_dir: dir.map(PathBuf::from),
+        cache_dir_size: size,
+        ..Flags::default()
+    };
+    let of = |flags: &Flags| resolve(flags).map(|config| config.cache_dir);
+    assert_eq!(of(&flags(None, None)), Ok(None));
+    let some = |size| {
+        let path = PathBuf::from("/c");
+        Ok(Some(CacheDir { path, size }))
+    };
+    assert_eq!(of(&flags(Some("/c"), None)), some(Size::Percent(10)));
+    let bytes = Size::Bytes(1 << 30);
+    assert_eq!(of(&flags(Some("/c"), Some(bytes))), some(bytes));
+    for wrong in [
+        flags(None, Some(bytes)),
+        flags(Some(""), None),
+        flags(Some("/c"), Some(Size::Bytes(0))),
+    ] {
+        assert!(matches!(of(&wrong), Err(Error::BadValue { .. })));
+    }
+    let config = resolve(&flags(Some("/c"), None)).expect("resolve");
+    let own = config.mount_options().own_files;
+    assert!(own.contains(&("cache directory", PathBuf::from("/c"))));
 }
 
 #[test]

@@ -249,6 +249,13 @@ impl Produce for FrameSource {
         })
     }
 
+    fn verify(&self, frame: usize) -> Result<(), Error> {
+        let Some(stored) = self.volume.frames[frame].stored else {
+            return Ok(());
+        };
+        Ok(self.source.check(&self.volume.records[stored.record])?)
+    }
+
     fn describe(&self, frame: usize) -> String {
         let Some(stored) = self.volume.frames[frame].stored else {
             return "a frame that is not stored".to_string();

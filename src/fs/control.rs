@@ -37,6 +37,7 @@ impl Fs {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = self.fetcher.counters();
         let cache = self.fetcher.cache();
+        let disk = cache.disk().map(|disk| disk.stats()).unwrap_or_default();
         let stats = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.started.elapsed().as_secs(),
@@ -59,6 +60,15 @@ impl Fs {
                 BackingKind::PrivateTmpfs => "tmpfs",
                 BackingKind::Memfd => "memfd",
             },
+            "cache_dir_hits": disk.hits,
+            "cache_dir_misses": disk.misses,
+            "cache_dir_damaged": disk.damaged,
+            "cache_dir_stored": disk.stored,
+            "cache_dir_skipped": disk.skipped,
+            "cache_dir_entries": disk.entries,
+            "cache_dir_bytes": disk.bytes,
+            "cache_dir_budget_bytes": disk.budget_bytes,
+            "cache_dir_is_writing": disk.is_writing,
         });
         let mut bytes = format!("{stats:#}").into_bytes();
         bytes.resize(STATS_LEN_BYTES.max(bytes.len() + 1) - 1, b' ');

@@ -91,7 +91,7 @@ fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// `path` without symbolic links as far as it exists; the rest is taken as it is.
-fn resolve_missing(path: &Path) -> PathBuf {
+pub(crate) fn resolve_missing(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     for ancestor in absolute.ancestors() {
         if let Ok(resolved) = std::fs::canonicalize(ancestor) {

@@ -30,6 +30,7 @@ pub(super) fn fingerprint(volume: &Volume) -> [u8; 32] {
         hash.update(record.identity.size_bytes.to_le_bytes());
         hash.update(record.identity.mtime_ns.to_le_bytes());
         hash.update(record.instance.transfer_syntax_uid.as_bytes());
+        hash.update(record.instance.sop_instance_uid.as_bytes());
     }
     hash.finalize().into()
 }
