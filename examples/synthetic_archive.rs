@@ -157,15 +157,12 @@ impl Series {
             .text(0x0018_1210, "SH", "STANDARD")
             .text(0x0018_5100, "CS", "FFS");
         file.text(0x0019_0010, "LO", "SYNTHETIC_ACQU_01");
-        for n in 0..30_u32 {
+        for n in 0..self.private {
+            let tag = 0x0019_1001 + n;
             match n % 3 {
-                0 => file.text(
-                    0x0019_1001 + n,
-                    "DS",
-                    &format!("{:.6}", f64::from(n) * 1.37),
-                ),
-                1 => file.text(0x0019_1001 + n, "LO", &format!("PRIVATE {n}")),
-                _ => file.raw(0x0019_1001 + n, "SS", &(n as i16).to_le_bytes()),
+                0 => file.text(tag, "DS", &format!("{:.6}", f64::from(n) * 1.37)),
+                1 => file.text(tag, "LO", &format!("ELEMENT OF SOME LENGTH {n}")),
+                _ => file.raw(tag, "SS", &(n as i16).to_le_bytes()),
             };
         }
     }
