@@ -1,10 +1,11 @@
 //! Writes a synthetic archive of any size, to see how an index does at scale: realistic headers of
 //! about 2.5 KB, tiny pixels, so that a million files take 4 GB.
 //!
-//! `cargo run --release --example synthetic_archive -- DIRECTORY INSTANCES [--flat]`
+//! `cargo run --release --example synthetic_archive -- DIRECTORY INSTANCES [--flat] [--long]`
 //!
 //! Series of 100 to 300 CT slices, four a study, one study a patient. Without `--flat` there is a
-//! directory for each patient, study and series; with it all files lie in one.
+//! directory for each patient, study and series; with it all files lie in one. With `--long` headers
+//! have the 260 elements and 6 KB of a CT with private groups, and files take twice the space.
 
 use std::fs;
 use std::io;
@@ -57,6 +58,8 @@ impl Dataset {
 struct Series {
     number: usize,
     slices: usize,
+    /// Private elements of each file.
+    private: u32,
 }
 
 impl Series {
@@ -154,15 +157,12 @@ impl Series {
             .text(0x0018_1210, "SH", "STANDARD")
             .text(0x0018_5100, "CS", "FFS");
         file.text(0x0019_0010, "LO", "SYNTHETIC_ACQU_01");
-        for n in 0..30_u32 {
+        for n in 0..self.private {
+            let tag = 0x0019_1001 + n;
             match n % 3 {
-                0 => file.text(
-                    0x0019_1001 + n,
-                    "DS",
-                    &format!("{:.6}", f64::from(n) * 1.37),
-                ),
-                1 => file.text(0x0019_1001 + n, "LO", &format!("PRIVATE {n}")),
-                _ => file.raw(0x0019_1001 + n, "SS", &(n as i16).to_le_bytes()),
+                0 => file.text(tag, "DS", &format!("{:.6}", f64::from(n) * 1.37)),
+                1 => file.text(tag, "LO", &format!("ELEMENT OF SOME LENGTH {n}")),
+                _ => file.raw(tag, "SS", &(n as i16).to_le_bytes()),
             };
         }
     }
@@ -219,13 +219,17 @@ impl Series {
 }
 
 /// Series of 100 to 300 slices that are `instances` together; the last is cut short.
-fn series(instances: usize) -> Vec<Series> {
+fn series(instances: usize, private: u32) -> Vec<Series> {
     let (mut all, mut left) = (Vec::new(), instances);
     while left > 0 {
         let number = all.len();
         let slices = (100 + number * 83 % 201).min(left);
         left -= slices;
-        all.push(Series { number, slices });
+        all.push(Series {
+            number,
+            slices,
+            private,
+        });
     }
     all
 }
@@ -250,10 +254,15 @@ fn write(root: &Path, one: Series, is_flat: bool) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    let count = words.len();
-    words.retain(|word| word != "--flat");
-    let is_flat = words.len() < count;
+    let (flags, words): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|word| word.starts_with("--"));
+    let is_flat = flags.iter().any(|flag| flag == "--flat");
+    let private = if flags.iter().any(|flag| flag == "--long") {
+        180
+    } else {
+        30
+    };
     let [root, instances] = words.as_slice() else {
         return Err(io::Error::other(
             "usage: synthetic_archive DIRECTORY INSTANCES [--flat]",
@@ -261,7 +270,7 @@ fn main() -> io::Result<()> {
     };
     let instances = instances.parse().map_err(io::Error::other)?;
     let root = Path::new(root);
-    let all = series(instances);
+    let all = series(instances, private);
     all.par_iter()
         .try_for_each(|one| write(root, *one, is_flat))?;
     let bytes = all.first().map_or(0, |one| one.slice(0).len());

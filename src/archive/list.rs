@@ -28,6 +28,8 @@ pub(super) struct State {
 }
 
 impl State {
+    // The fields have other types on other machines.
+    #[allow(clippy::unnecessary_cast)]
     fn of(stat: &Stat) -> State {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);

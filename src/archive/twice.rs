@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use rusqlite::Connection;
 
@@ -24,11 +25,12 @@ pub(super) struct Resolved {
     pub(super) hidden: [u64; 5],
 }
 
-/// A name of a file: where it is, and its group's key.
+/// A name of a file: where it is, and its group's key. There may be one for each file: what the
+/// files of a group have in common is shared.
 struct Name {
-    directory: Vec<u8>,
+    directory: Rc<[u8]>,
     name: Vec<u8>,
-    key: Key,
+    key: Rc<Key>,
 }
 
 impl Name {
@@ -66,12 +68,12 @@ pub(super) fn resolve(connection: &Connection) -> Result<Resolved, Failure> {
     let mut before: Vec<Name> = Vec::new();
     each_file(connection, |directory, key, file| {
         let name = || Name {
-            directory: directory.to_vec(),
+            directory: Rc::clone(directory),
             name: file.name.clone(),
-            key: key.clone(),
+            key: Rc::clone(key),
         };
         if directories
-            .get(directory)
+            .get(&**directory)
             .is_some_and(|d| d.hides(&file.name))
         {
             before.push(name());
@@ -104,11 +106,11 @@ fn exchange(
     let mut of_directory: BTreeMap<Vec<u8>, Vec<(Vec<u8>, u8)>> = BTreeMap::new();
     for name in &hidden {
         resolved.hidden[name.key.kind as usize] += 1;
-        let names = of_directory.entry(name.directory.clone()).or_default();
+        let names = of_directory.entry(name.directory.to_vec()).or_default();
         names.push((name.name.clone(), name.key.kind as u8));
     }
     let was_hidden = |name: &Name| {
-        let directory = directories.get(&name.directory);
+        let directory = directories.get(&*name.directory);
         directory.is_some_and(|directory| directory.hides(&name.name))
     };
     let mut now: HashSet<(&[u8], &[u8])> = HashSet::new();
@@ -119,7 +121,7 @@ fn exchange(
         }
     }
     for name in before {
-        let is_hidden = now.contains(&(name.directory.as_slice(), name.name.as_slice()));
+        let is_hidden = now.contains(&(&*name.directory, name.name.as_slice()));
         if !is_hidden && name.key.kind == Kind::Instance {
             resolved.changed.insert(name.key.series.clone());
         }
@@ -139,7 +141,7 @@ fn exchange(
 /// out: they are found when they are read.
 fn each_file(
     connection: &Connection,
-    mut each: impl FnMut(&[u8], &Key, &Listed),
+    mut each: impl FnMut(&Rc<[u8]>, &Rc<Key>, &Listed),
 ) -> Result<(), Failure> {
     let select = "SELECT kind, series, dir, blobs.files FROM groups JOIN blobs USING (id)";
     let mut statement = connection.prepare(select)?;
@@ -148,14 +150,14 @@ fn each_file(
         let Some(kind) = Kind::from_number(row.get(0)?) else {
             continue;
         };
-        let key = Key {
+        let key = Rc::new(Key {
             kind,
             series: row.get(1)?,
-        };
-        let directory = row.get_ref(2)?.as_bytes()?;
-        let files = pack::unseal_files(directory, &key, row.get_ref(3)?.as_bytes()?);
+        });
+        let directory: Rc<[u8]> = row.get_ref(2)?.as_bytes()?.into();
+        let files = pack::unseal_files(&directory, &key, row.get_ref(3)?.as_bytes()?);
         for file in files.unwrap_or_default() {
-            each(directory, &key, &file);
+            each(&directory, &key, &file);
         }
     }
     Ok(())
