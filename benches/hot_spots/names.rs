@@ -1,6 +1,6 @@
 //! Headers and names: what stat, lookup and readdir cost, and what a format's header does.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hint::black_box;
 use std::time::SystemTime;
@@ -47,8 +47,8 @@ fn big_tree() -> Tree {
     let dir = tempfile::tempdir().expect("a directory");
     let series = Series::ct("2.25.6003", "1.2.840.10008.1.2.1", [24, 8, 8]);
     series.write(dir.path()).expect("written");
-    let catalog =
-        archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("scanned");
+    let options = archive::Options::default();
+    let catalog = archive::read_all(dir.path(), &options, None, &()).expect("scanned");
     let template = volume::build(&catalog.records).volumes.remove(0);
     let volumes = (0..VOLUMES)
         .map(|n| volume::Volume {
@@ -60,14 +60,19 @@ fn big_tree() -> Tree {
         volumes,
         ..Built::default()
     };
-    Tree::new(built, SystemTime::UNIX_EPOCH).expect("a tree")
+    Tree::pinned(built, SystemTime::UNIX_EPOCH).expect("a tree")
+}
+
+fn find(tree: &Tree, directory: Node, name: &OsStr) -> Node {
+    let found = tree.child(directory, name).expect("loaded");
+    found.expect("it is there")
 }
 
 /// Lookup by name, inode number to thing, and a whole listing, of a directory of many volumes.
 pub fn tree(c: &mut Criterion) {
     let tree = big_tree();
     let names: Vec<OsString> = (0..)
-        .map_while(|n| tree.child_at(Node::Series, n))
+        .map_while(|n| tree.child_at(Node::Series, n).expect("listed"))
         .map(|(name, _)| name)
         .collect();
     assert_eq!(names.len(), VOLUMES);
@@ -77,14 +82,17 @@ pub fn tree(c: &mut Criterion) {
     group.bench_function("lookup of every volume", |b| {
         b.iter(|| {
             for name in &names {
-                black_box(tree.child(Node::Series, name).expect("it is there"));
+                black_box(find(&tree, Node::Series, name));
             }
         });
     });
     group.bench_function("list with inode numbers", |b| {
         b.iter(|| {
             for n in 0..VOLUMES {
-                let (name, node) = tree.child_at(Node::Series, n).expect("it is there");
+                let (name, node) = tree
+                    .child_at(Node::Series, n)
+                    .expect("listed")
+                    .expect("it is there");
                 black_box((name, tree.ino(node)));
             }
         });
@@ -93,10 +101,11 @@ pub fn tree(c: &mut Criterion) {
     group.bench_function("lookup of files, and back from the inode number", |b| {
         b.iter(|| {
             for name in &names {
-                let volume = tree.child(Node::Series, name).expect("it is there");
+                let volume = find(&tree, Node::Series, name);
                 for file in &files {
-                    let node = tree.child(volume, file).expect("it is there");
-                    assert_eq!(tree.node(black_box(tree.ino(node))), Some(node));
+                    let node = find(&tree, volume, file);
+                    let found = tree.node(black_box(tree.ino(node))).expect("loaded");
+                    assert_eq!(found, Some(node));
                 }
             }
         });

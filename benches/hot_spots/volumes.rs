@@ -55,7 +55,7 @@ pub fn one_pass(c: &mut Criterion) {
             let dir = tempfile::tempdir().expect("a directory");
             write(dir.path(), side, syntax, rescale, bits_stored);
             let options = archive::Options { threads: 1 };
-            let catalog = archive::scan(dir.path(), &options, None, &()).expect("scanned");
+            let catalog = archive::read_all(dir.path(), &options, None, &()).expect("scanned");
             let mut built = volume::build(&catalog.records);
             let volume = Arc::new(built.volumes.pop().expect("a volume"));
             let mut out = vec![0; volume.frame_len_bytes(Variant::Values) as usize];
