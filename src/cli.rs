@@ -14,6 +14,7 @@ mod library;
 mod logging;
 pub mod ls;
 mod mount_command;
+pub mod worker;
 
 use std::ffi::OsString;
 use std::io;
@@ -53,6 +54,9 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Say what this machine can do, and what is missing
     Doctor,
+    /// Serve a mount; started by `mount`
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
     /// Write the manual page or shell completions to standard output
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
@@ -138,6 +142,10 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
         Command::Doctor => {
             logging::start(config::LogLevel::default());
             doctor::run(&mut out)?;
+        }
+        Command::Worker(_) => {
+            drop(out);
+            worker::run()?;
         }
         Command::Generate(args) => generate::run(&args, &mut out)?,
     }

@@ -7,8 +7,12 @@ pub mod flags;
 pub mod machine;
 pub mod options;
 pub mod size;
+mod stored;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub use flags::{ArchiveFlags, Device, Flags, LogLevel};
 pub use machine::Machine;
@@ -28,6 +32,10 @@ const CACHE_SIZE_MIN_BYTES: u64 = 256 << 20;
 
 /// Permission bits that no file has by default: those of everyone's writing.
 const UMASK_DEFAULT: u16 = 0o022;
+
+/// How long a mount waits for the scan: small archives are complete by then, and who mounts a large
+/// one sees that it works.
+const SCAN_WAIT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What is wrong with the options. The user's mistake: exit status 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,11 +94,13 @@ fn suggestion(nearest: &Option<String>) -> String {
 }
 
 /// How an archive is read, whatever is done with it then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveConfig {
     /// The archive, absolute.
+    #[serde(with = "stored::path")]
     pub archive: PathBuf,
     /// The index file, absolute.
+    #[serde(with = "stored::path")]
     pub index: PathBuf,
     /// Threads that read headers and decode, at least 1.
     pub decode_threads: usize,
@@ -99,20 +109,22 @@ pub struct ArchiveConfig {
 }
 
 /// Where decoded volumes are kept beyond the mount, and how much of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheDir {
     /// The directory, absolute.
+    #[serde(with = "stored::path")]
     pub path: PathBuf,
     /// Space it may take; a percentage is of what is free there at the start.
     pub size: Size,
 }
 
 /// A mount's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How the archive is read.
     pub archive: ArchiveConfig,
     /// Where to mount, absolute.
+    #[serde(with = "stored::path")]
     pub mountpoint: PathBuf,
     /// Memory for decoded volumes, bytes.
     pub cache_size_bytes: u64,
@@ -120,6 +132,8 @@ pub struct Config {
     pub cache_dir: Option<CacheDir>,
     /// Frames to decode ahead of a reader; `None`: the whole volume.
     pub readahead_frames: Option<u32>,
+    /// How long to wait for the scan of the archive once the mount is live.
+    pub scan_wait: Duration,
     /// What decodes.
     pub device: Device,
     /// Owner of all files.
@@ -219,6 +233,9 @@ impl Config {
             cache_size_bytes,
             cache_dir: cache_dir(flags)?,
             readahead_frames: flags.readahead_frames,
+            scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
+                Duration::from_secs(seconds.into())
+            }),
             device: flags.device.unwrap_or_default(),
             uid: flags.uid.unwrap_or(machine.uid),
             gid: flags.gid.unwrap_or(machine.gid),

@@ -7,37 +7,47 @@
 mod content;
 mod control;
 mod error;
+mod handles;
+pub mod ledger;
 mod modes;
 mod pages;
 mod preview;
 mod reading;
 mod types;
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use content::Cached;
 pub use error::Error;
 pub use pages::PageCache;
-pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, ReadReply, StatFs};
+pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs};
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
-use crate::tree::{Node, Part, Tree};
-use crate::volume::{Variant, Volume};
+use crate::tree::{Node, Part, Stale, Tree};
+use crate::volume::Volume;
 use content::{Content, VolumeText};
-use modes::{Mode, Modes};
+use handles::{Handle, Handles, Released, Version};
+use ledger::Ledger;
+use modes::Modes;
 use pages::Pages;
 use preview::Preview;
 
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
 /// the kernel is told.
 const TTL: Duration = Duration::from_secs(3600);
+
+/// The same while the tree is about to change: an answer from the old one may arrive after the
+/// kernel was told.
+const PASSING_TTL: Duration = Duration::from_secs(1);
+
+/// Offsets in directories that change from tree to tree: below these bits the position, in them
+/// which tree it is of. The highest bit stays free, since offsets are signed.
+const LISTING_TAG_SHIFT: u32 = 40;
+const LISTING_TAG_MAX: u64 = (1 << (63 - LISTING_TAG_SHIFT)) - 1;
 
 /// What a file system is made of.
 pub struct Parts {
@@ -60,24 +70,18 @@ pub struct Parts {
 /// The file system.
 pub struct Fs {
     tree: RwLock<Arc<Tree>>,
+    /// The one before it, for listings that began in it.
+    before: RwLock<Option<Arc<Tree>>>,
     source: Arc<Source>,
     fetcher: Fetcher,
     uid: u32,
     gid: u32,
     umask: u16,
     config_json: Vec<u8>,
-    handles: RwLock<HashMap<u64, Arc<Handle>>>,
-    next_fh: AtomicU64,
+    handles: Handles,
     modes: Modes,
     pages: Arc<Pages>,
     started: Instant,
-}
-
-/// An open file.
-struct Handle {
-    ino: u64,
-    content: Content,
-    mode: Mutex<Option<Mode>>,
 }
 
 impl Fs {
@@ -85,14 +89,14 @@ impl Fs {
     pub fn new(parts: Parts) -> Fs {
         Fs {
             tree: RwLock::new(Arc::new(parts.tree)),
+            before: RwLock::default(),
             source: parts.source,
             fetcher: parts.fetcher,
             uid: parts.uid,
             gid: parts.gid,
             umask: parts.umask,
             config_json: parts.config_json,
-            handles: RwLock::default(),
-            next_fh: AtomicU64::new(1),
+            handles: Handles::default(),
             modes: Modes::default(),
             pages: Arc::default(),
             started: Instant::now(),
@@ -118,16 +122,16 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::NotDirectory`] when `parent` is none.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Error> {
         let tree = self.tree();
-        let parent = tree.node(parent).ok_or(Error::Absent)?;
+        let parent = tree.node(parent)?.ok_or(Error::Absent)?;
         if !tree.is_directory(parent) {
             return Err(Error::NotDirectory);
         }
         let node = match name.as_encoded_bytes() {
             b"." => parent,
             b".." => tree.parent(parent),
-            _ => tree.child(parent, name).ok_or(Error::Absent)?,
+            _ => tree.child(parent, name)?.ok_or(Error::Absent)?,
         };
-        Ok(self.attr(&tree, node))
+        self.attr(&tree, node)
     }
 
     /// Attributes of an inode.
@@ -136,8 +140,10 @@ impl Fs {
     /// [`Error::Absent`].
     pub fn getattr(&self, ino: u64) -> Result<Attr, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
-        Ok(self.attr(&tree, node))
+        let node = tree.node(ino).map_err(Error::from);
+        let found = node.and_then(|node| self.attr(&tree, node.ok_or(Error::Absent)?));
+        // Who has a file open goes on seeing what was opened, whatever its name stands for now.
+        found.or_else(|error| self.handles.attr_of(ino).ok_or(error))
     }
 
     /// Target of a symbolic link.
@@ -146,7 +152,7 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::Invalid`] when it is no link.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         let target = tree.link_target(node).ok_or(Error::Invalid)?;
         Ok(target.into_os_string().into_vec())
     }
@@ -163,27 +169,28 @@ impl Fs {
         add: &mut dyn FnMut(&DirEntry) -> bool,
     ) -> Result<(), Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if !tree.is_directory(node) {
             return Err(Error::NotDirectory);
         }
-        for at in offset.. {
+        let (tag, first) = self.listing_from(&tree, ino, node, offset)?;
+        for at in first.. {
             let (name, child) = match at {
                 0 => (".".into(), node),
                 1 => ("..".into(), tree.parent(node)),
                 _ => {
                     let position = usize::try_from(at - 2).map_err(|_| Error::Invalid)?;
-                    match tree.child_at(node, position) {
+                    match tree.child_at(node, position)? {
                         Some(found) => found,
                         None => break,
                     }
                 }
             };
-            let attr = self.attr(&tree, child);
+            let attr = self.attr(&tree, child)?;
             if add(&DirEntry {
                 name,
                 attr,
-                next_offset: at + 1,
+                next_offset: tag | (at + 1),
             }) {
                 break;
             }
@@ -191,44 +198,69 @@ impl Fs {
         Ok(())
     }
 
-    /// Opens a file. `flags` are open(2)'s; `register` turns a complete slab's file into a
-    /// backing for passthrough and may fail (no rights, old kernel): then the page cache serves.
+    /// Where a listing goes on in this tree, and what marks the offsets given from here. One that
+    /// began in the tree before goes on after the name it has come to, so that each name is listed
+    /// once.
+    fn listing_from(
+        &self,
+        tree: &Tree,
+        ino: u64,
+        node: Node,
+        offset: u64,
+    ) -> Result<(u64, u64), Error> {
+        if !tree.is_growing(node) {
+            return Ok((0, offset));
+        }
+        let tag = |tree: &Tree| (tree.serial() & LISTING_TAG_MAX) << LISTING_TAG_SHIFT;
+        let at = offset & ((1 << LISTING_TAG_SHIFT) - 1);
+        let resumed = offset - at;
+        if at <= 2 || resumed == tag(tree) {
+            return Ok((tag(tree), at));
+        }
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        let before = before.clone().filter(|before| tag(before) == resumed);
+        // Of a tree before that nothing is known: then as if it had listed the same.
+        let Some(before) = before else {
+            return Ok((tag(tree), at));
+        };
+        let position = usize::try_from(at - 3).map_err(|_| Error::Invalid)?;
+        let last = match before.node(ino)? {
+            Some(node) => before.child_at(node, position)?,
+            None => None,
+        };
+        let after = last.map_or(0, |(name, _)| tree.position_after(node, &name));
+        Ok((tag(tree), after as u64 + 2))
+    }
+
+    /// Opens a file. `flags` are open(2)'s; `opening` turns a complete slab's file into a backing
+    /// for passthrough and may fail (no rights, old kernel): then the page cache serves.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for any write access, and whatever keeps the file from being served.
-    pub fn open(
-        &self,
-        ino: u64,
-        flags: i32,
-        register: &mut dyn FnMut(BorrowedFd<'_>) -> std::io::Result<Backing>,
-    ) -> Result<Opened, Error> {
+    pub fn open(&self, ino: u64, flags: i32, opening: &mut dyn Opening) -> Result<Opened, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
             return Err(Error::ReadOnly);
         }
         if tree.is_directory(node) {
             return Err(Error::IsDirectory);
         }
+        let attr = self.attr(&tree, node)?;
         let content = self.content(&tree, node)?;
         let (mode, open_mode) = match &content {
             Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
             Content::Slab(view) if view.is_whole_slab() => {
-                let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), register);
-                (Some(mode), open_mode)
+                let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), opening);
+                (Some((mode, opening.request())), open_mode)
             }
             _ => (None, OpenMode::Cached),
         };
-        let fh = self.next_fh.fetch_add(1, Ordering::Relaxed);
-        let handle = Arc::new(Handle {
-            ino,
-            content,
-            mode: Mutex::new(mode),
-        });
-        self.handles
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(fh, handle);
+        let fh = self.handles.next_fh(version(&tree, node)?);
+        if let Err((mode, content)) = self.handles.add(fh, attr, content, mode) {
+            self.modes.close(ino, mode, content.slab());
+            return Err(Error::TooManyOpen);
+        }
         Ok(Opened {
             fh,
             mode: open_mode,
@@ -236,53 +268,110 @@ impl Fs {
     }
 
     /// Reads; answers through `reply`, at once or from another thread. Never waits. At or past
-    /// the end of the file the answer is empty. [`Error::Declined`] is for the kernel alone: only what
-    /// it does not need is declined, and only once [`Fs::set_page_cache`] was called.
-    pub fn read(&self, fh: u64, offset: u64, size_bytes: u32, cached: Cached, reply: ReadReply) {
-        let handle = self
-            .handles
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&fh)
-            .cloned();
+    /// the end of the file the answer is empty. `ino` counts where `fh` was opened by a process
+    /// before this one: then the file is opened again here. [`Error::Declined`] is for the kernel
+    /// alone: only what it does not need is declined, and only once [`Fs::set_page_cache`] was called.
+    pub fn read(
+        &self,
+        ino: u64,
+        fh: u64,
+        offset: u64,
+        size_bytes: u32,
+        cached: Cached,
+        reply: ReadReply,
+    ) {
+        let handle = match self.handles.get(fh) {
+            Some(handle) => Ok(handle),
+            None => self.open_again(ino, fh),
+        };
         match handle {
-            Some(handle) => {
+            Ok(handle) => {
                 self.read_content(&handle, offset, u64::from(size_bytes), cached, reply);
             }
-            None => reply.send(Err(Error::BadHandle)),
+            Err(error) => reply.send(Err(error)),
         }
+    }
+
+    /// What a handle that another process opened holds.
+    fn open_again(&self, ino: u64, fh: u64) -> Result<Arc<Handle>, Error> {
+        if !self.handles.is_inherited(fh) {
+            return Err(Error::BadHandle);
+        }
+        let changed = || Error::Changed("not the file that was opened".into());
+        let tree = self.tree();
+        let node = tree.node(ino)?.ok_or_else(changed)?;
+        if tree.is_directory(node) || !Handles::is_of_version(fh, version(&tree, node)?) {
+            return Err(changed());
+        }
+        let content = self.content(&tree, node)?;
+        let attr = self.attr(&tree, node)?;
+        Ok(self.handles.adopt(fh, attr, content))
     }
 
     /// Closes a handle.
     pub fn release(&self, fh: u64) {
-        let handle = self
-            .handles
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&fh);
-        let Some(handle) = handle else { return };
-        let mode = handle
-            .mode
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let (Some(mode), Content::Slab(view)) = (mode, &handle.content) {
-            let is_useless = self.modes.close(handle.ino, mode, view.stream.slab());
+        if let Some(released) = self.handles.release(fh) {
+            self.close(released);
+            self.fetcher.trim_soon();
+        }
+    }
+
+    fn close(&self, released: Released) {
+        if let Some(mode) = released.mode {
+            let handle = released.handle.as_ref();
+            let slab = handle.and_then(|handle| handle.content.slab());
+            let is_useless = self.modes.close(released.ino, mode, slab);
             if is_useless {
-                self.pages.invalidate(handle.ino);
+                self.pages.invalidate(released.ino);
             }
         }
-        drop(handle);
-        self.fetcher.trim_soon();
+    }
+
+    /// Goes on where a process that died has left this mount, and keeps account for the next one
+    /// from now on. `adopt` makes a backing of an id that the kernel knows. To be called once, before
+    /// the first request.
+    pub fn connect_ledger(&self, ledger: Arc<dyn Ledger>, adopt: &dyn Fn(u32) -> Backing) {
+        let entries = self.handles.connect(ledger.clone());
+        self.pages.set_ledger(ledger.clone());
+        self.modes.inherit(ledger, &entries, adopt);
+    }
+
+    /// To be called for an open request that the kernel repeats: what a process before this one has
+    /// written down for it was never told to the kernel, and does not count.
+    pub fn forget_unanswered_open(&self, request: u64) {
+        if let Some(released) = self.handles.take_unanswered(request) {
+            self.close(released);
+        }
     }
 
     /// Totals.
     pub fn statfs(&self) -> StatFs {
         let tree = self.tree();
-        let bytes = |volume: &Volume| volume.len_bytes(Variant::Values);
         StatFs {
-            total_bytes: tree.volumes().map(|volume| bytes(volume)).sum(),
+            total_bytes: tree.total_bytes(),
             files: tree.node_count(),
+        }
+    }
+
+    /// Replaces the tree. What is open stays as it was opened; the kernel is told what else of the
+    /// old tree is no longer so.
+    pub fn publish(&self, tree: Tree) {
+        let tree = Arc::new(tree);
+        let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, tree.clone());
+        drop(current);
+        let changes = tree.changes_since(&old);
+        if !changes.is_empty() {
+            let mut before = self.before.write().unwrap_or_else(PoisonError::into_inner);
+            let older = before.replace(old);
+            drop(before);
+            drop(older);
+        }
+        for stale in changes {
+            match stale {
+                Stale::Contents(ino) => self.pages.invalidate(ino),
+                Stale::Name(parent, name) => self.pages.drop_name(parent, name),
+            }
         }
     }
 
@@ -307,7 +396,7 @@ impl Fs {
         self.fetcher.shutdown();
     }
 
-    fn attr(&self, tree: &Tree, node: Node) -> Attr {
+    fn attr(&self, tree: &Tree, node: Node) -> Result<Attr, Error> {
         let (kind, mode) = if tree.is_directory(node) {
             (Kind::Directory, 0o555)
         } else if matches!(node, Node::View(_)) {
@@ -317,13 +406,14 @@ impl Fs {
         };
         let ttl = match node {
             Node::ControlFile(_) => Duration::ZERO,
+            _ if tree.is_passing() => PASSING_TTL,
             _ => TTL,
         };
         let size_bytes = match node {
-            Node::ControlFile(file) => self.control_file(tree, file).len() as u64,
-            _ => tree.len_bytes(node),
+            Node::ControlFile(file) => self.control_file_len_bytes(tree, file),
+            _ => tree.len_bytes(node)?,
         };
-        Attr {
+        Ok(Attr {
             ino: tree.ino(node),
             kind,
             size_bytes,
@@ -337,7 +427,7 @@ impl Fs {
             uid: self.uid,
             gid: self.gid,
             ttl,
-        }
+        })
     }
 
     fn content(&self, tree: &Tree, node: Node) -> Result<Content, Error> {
@@ -345,8 +435,8 @@ impl Fs {
             Node::Index(file) => Ok(Content::fixed(tree.index_table(file).clone())),
             Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
             Node::Part(position, part) => {
-                let volume = tree.volume(position).ok_or(Error::Absent)?;
-                self.part_content(volume, part, tree.len_bytes(node))
+                let volume = tree.volume(position)?.ok_or(Error::Absent)?;
+                self.part_content(&volume, part, tree.len_bytes(node)?)
             }
             // Links are read by readlink; directories were refused before.
             _ => Err(Error::Invalid),
@@ -381,4 +471,17 @@ impl Fs {
             Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }
     }
+}
+
+/// The version of a file's bytes, as far as handles tell versions apart.
+fn version(tree: &Tree, node: Node) -> Result<Version, Error> {
+    let digest = match node {
+        Node::Part(position, _) => tree.volume(position)?.map(|volume| {
+            let [a, b, c, d, ..] = volume.fingerprint;
+            [a, b, c, d]
+        }),
+        // The inode number of another table is another one; the rest is made anew for each open.
+        _ => None,
+    };
+    Ok(Version::of(digest.unwrap_or_default()))
 }

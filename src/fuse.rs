@@ -14,16 +14,17 @@ mod refused;
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use fuser::{
-    AccessFlags, BackingId, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, ReplyAttr, ReplyData,
+    AccessFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, ReplyAttr, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
 };
 
-use crate::fs::{Cached, Error, Fs, OpenMode, PageCache, ReadReply};
+use crate::fs::{Backing, Cached, Error, Fs, OpenMode, Opening, PageCache, ReadReply};
 
 pub use passthrough::Passthrough;
 
@@ -36,6 +37,9 @@ const BACKGROUND_REQUESTS_MAX: u16 = 64;
 
 /// Inodes are a pure function of identity and never reused for something else.
 const GENERATION: Generation = Generation(0);
+
+/// Bit of a request's number that says that the kernel sent it before (FUSE_UNIQUE_RESEND).
+const REPEATED: u64 = 1 << 63;
 
 /// Capabilities asked for, each only if the kernel offers it.
 ///
@@ -110,6 +114,13 @@ impl PageCache for KernelPages {
         }
     }
 
+    fn drop_name(&self, parent: u64, name: &OsStr) {
+        if let Err(error) = self.0.inval_entry(INodeNo(parent), name) {
+            // It stays until its time is up; what it stands for keeps its bytes.
+            tracing::debug!(parent, %error, "cannot drop a name");
+        }
+    }
+
     fn store(&self, ino: u64, offset_bytes: u64, bytes: &[u8]) {
         if let Err(error) = self.0.store(INodeNo(ino), offset_bytes, bytes) {
             tracing::debug!(ino, %error, "cannot store");
@@ -127,6 +138,23 @@ fn guard<T>(operation: &'static str, run: impl FnOnce() -> T) -> Option<T> {
 
 fn errno(error: &Error) -> Errno {
     Errno::from_i32(error.errno())
+}
+
+/// An open request of the kernel, as `fs` sees it.
+struct KernelOpening<'a> {
+    passthrough: &'a Passthrough,
+    reply: &'a ReplyOpen,
+    request: u64,
+}
+
+impl Opening for KernelOpening<'_> {
+    fn register(&mut self, file: BorrowedFd<'_>) -> io::Result<Backing> {
+        self.passthrough.open_backing(self.reply, file)
+    }
+
+    fn request(&self) -> u64 {
+        self.request
+    }
 }
 
 impl Filesystem for Adapter {
@@ -185,15 +213,22 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if flags.acc_mode() != OpenAccMode::O_RDONLY || flags.0 & libc::O_TRUNC != 0 {
             return reply.error(Errno::EROFS);
         }
+        let unique = u64::from(req.unique());
+        let request = unique & !REPEATED;
         let opened = self.call("open", |fs| {
-            fs.open(ino.0, flags.0, &mut |file| {
-                self.passthrough
-                    .register(|| reply.open_backing(file).map(|id| Arc::new(id) as _))
-            })
+            if unique & REPEATED != 0 {
+                fs.forget_unanswered_open(request);
+            }
+            let mut opening = KernelOpening {
+                passthrough: &self.passthrough,
+                reply: &reply,
+                request,
+            };
+            fs.open(ino.0, flags.0, &mut opening)
         });
         let opened = match opened {
             Ok(opened) => opened,
@@ -205,21 +240,16 @@ impl Filesystem for Adapter {
         match opened.mode {
             OpenMode::Cached => reply.opened(fh, flags | FopenFlags::FOPEN_KEEP_CACHE),
             OpenMode::Direct => reply.opened(fh, flags | FopenFlags::FOPEN_DIRECT_IO),
-            OpenMode::Passthrough(backing) => match backing.downcast_ref::<BackingId>() {
-                Some(id) => reply.opened_passthrough(fh, flags, id),
-                None => {
-                    tracing::error!(ino = ino.0, "a backing that this session did not make");
-                    guard("release", || self.fs.release(fh.0));
-                    reply.error(Errno::EIO);
-                }
-            },
+            OpenMode::Passthrough(backing) => {
+                passthrough::answer(reply, opened.fh, flags, &backing);
+            }
         }
     }
 
     fn read(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
@@ -236,7 +266,9 @@ impl Filesystem for Adapter {
             0 => Cached::Maybe,
             _ => Cached::No,
         };
-        guard("read", || self.fs.read(fh.0, offset, size, cached, reply));
+        guard("read", || {
+            self.fs.read(ino.0, fh.0, offset, size, cached, reply)
+        });
     }
 
     fn release(

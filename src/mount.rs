@@ -5,28 +5,49 @@
 //! open files go on for a bounded time. With rights this process mounts by itself, without them
 //! through fusermount3.
 //!
+//! Two processes: the supervisor holds the connection to the kernel and the mount, the worker
+//! serves. When the worker crashes, another goes on with the same connection, and what was asked
+//! meanwhile is answered then: no reader notices more than a pause. When the supervisor dies, the
+//! worker serves on alone.
+//!
 //! | file | job |
 //! |---|---|
 //! | `place.rs` | may it be mounted there; dead mounts cleared |
 //! | `probe.rs` | what this machine offers, and how to get what is missing |
-//! | `live.rs` | a live mount: attach, wait, detach |
 //! | `daemon.rs` | background process and its readiness |
+//! | `supervisor.rs`, `child.rs`, `deaths.rs` | starts workers and replaces them |
+//! | `worker.rs` | the process that serves, from its side |
+//! | `handover.rs`, `wire.rs` | what the two say to each other |
+//! | `ledger.rs` | the open handles, in memory that outlives a worker |
+//! | `connection.rs` | the mount made, attached, detached |
+//! | `session.rs` | a FUSE session, new or taken over |
+//! | `live.rs` | a live mount: waits, ends |
+//! | `systemd.rs` | what the service manager hears |
 //! | `signals.rs`, `kernel.rs`, `fusermount.rs` | system calls |
 //! | `mountinfo.rs` | /proc/self/mountinfo |
 
+mod child;
+mod connection;
 mod daemon;
+mod deaths;
 mod fusermount;
+mod handover;
 mod kernel;
+mod ledger;
 mod live;
 mod mountinfo;
 mod place;
 mod probe;
+mod session;
 mod signals;
+mod supervisor;
+mod systemd;
+mod wire;
+mod worker;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 
 use anyhow::Context;
 
@@ -36,6 +57,7 @@ pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
+pub use worker::Worker;
 
 /// Type of our mounts as /proc/mounts shows it.
 pub const FSTYPE: &str = "fuse.dicomfs";
@@ -58,6 +80,14 @@ pub struct Options {
     pub foreground: bool,
 }
 
+/// What is to be mounted.
+pub struct Service {
+    /// The file system.
+    pub fs: Arc<Fs>,
+    /// Called when the mount is live, on a thread of its own: returns when the caller's process may.
+    pub settled: Box<dyn FnOnce() + Send>,
+}
+
 /// An error that has been shown to the user already.
 #[derive(Debug, thiserror::Error)]
 #[error("already reported")]
@@ -68,27 +98,32 @@ pub struct Reported;
 #[error("system error")]
 pub struct SystemFailure;
 
-/// Mounts what `make_fs` makes, and serves it until it is unmounted or a signal asks for the end.
+/// How a worker is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Arguments of this program that lead to [`Worker::connect`].
+    pub args: Vec<OsString>,
+    /// What the worker has to know, in a form of the caller's: [`Worker::settings`]. At most 64 KiB.
+    pub settings: Vec<u8>,
+}
+
+/// Mounts, and has workers serve the mount until it is unmounted or a signal asks for the end.
 ///
 /// In the foreground this returns when the mount has ended. Otherwise the process forks: the
-/// caller's process returns when the mount is live, and the background process when it has ended.
-/// No thread may have been started before. `make_fs` runs in the process that serves, after the
-/// signals are blocked, so it may start threads.
+/// caller's process returns when the mount is live and settled ([`Service::settled`]), and the
+/// background process when it has ended. No thread may have been started before.
 ///
 /// # Errors
 ///
 /// In words for the user; [`Reported`] if another process has shown them.
-pub fn run(
-    options: &Options,
-    make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>,
-) -> anyhow::Result<()> {
+pub fn run(options: &Options, launch: &Launch) -> anyhow::Result<()> {
     let options = check(options)?;
     if options.foreground {
-        return serve(&options, make_fs, None);
+        return supervisor::run(&options, launch, None);
     }
     match daemon::fork().context(SystemFailure)? {
         daemon::Side::Parent(waiter) => waiter.wait(),
-        daemon::Side::Child(notice) => serve(&options, make_fs, Some(notice)),
+        daemon::Side::Child(notice) => supervisor::run(&options, launch, Some(notice)),
     }
 }
 
@@ -105,72 +140,4 @@ pub fn check(options: &Options) -> anyhow::Result<Options> {
         mountpoint,
         ..options.clone()
     })
-}
-
-/// Serves a mount from start to end; tells `notice` how the start went.
-fn serve(
-    options: &Options,
-    make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>,
-    notice: Option<daemon::Notice>,
-) -> anyhow::Result<()> {
-    let mounted = match start(options, make_fs) {
-        Ok(mounted) => mounted,
-        Err(error) => {
-            let Some(notice) = notice else {
-                return Err(error);
-            };
-            notice.fail(&error);
-            return Err(Reported.into());
-        }
-    };
-    if let Some(Err(error)) = notice.map(daemon::Notice::ready) {
-        mounted.finish();
-        return Err(error);
-    }
-    tracing::info!("mounted at {}", options.mountpoint.display());
-    mounted.wait()
-}
-
-fn start(
-    options: &Options,
-    make_fs: impl FnOnce() -> anyhow::Result<Arc<Fs>>,
-) -> anyhow::Result<Mounted> {
-    signals::block().context(SystemFailure)?;
-    let (events, received) = mpsc::channel();
-    let attaching = Arc::new(AtomicBool::new(false));
-    watch_signals(events.clone(), Arc::clone(&attaching)).context(SystemFailure)?;
-    let fs = make_fs()?;
-    attaching.store(true, Ordering::SeqCst);
-    Mounted::attach(options, fs, events, received)
-}
-
-/// Starts the thread that turns signals into events. Before there is a mount to take down, a
-/// signal ends the process at once: reading an archive may take minutes.
-fn watch_signals(
-    events: mpsc::Sender<live::Event>,
-    attaching: Arc<AtomicBool>,
-) -> std::io::Result<()> {
-    let watch = move || {
-        loop {
-            match signals::wait() {
-                Ok(signal) if !attaching.load(Ordering::SeqCst) => {
-                    std::process::exit(signal.exit_status());
-                }
-                Ok(signal) => {
-                    // Nobody listens any more once the mount has ended.
-                    if events.send(live::Event::Signal(signal)).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot wait for signals");
-                    return;
-                }
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(watch)
-        .map(drop)
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use super::size::Size;
 
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 pub enum LogLevel {
     /// What failed.
     Error,
@@ -26,7 +27,7 @@ pub enum LogLevel {
 }
 
 /// What decodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Device {
     /// A GPU where there is one and it helps, else the CPU.
     #[default]
@@ -121,6 +122,10 @@ pub struct Flags {
     /// Frames to decode ahead of a reader [default: the whole volume]
     #[arg(long, value_name = "COUNT", help_heading = "Cache")]
     pub readahead_frames: Option<u32>,
+
+    /// Longest to wait for the scan of the archive before it goes on in the background [default: 10]
+    #[arg(long, value_name = "SECONDS", help_heading = "Mount")]
+    pub scan_wait: Option<u32>,
 
     /// What decodes: auto or cpu [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Cache")]

@@ -197,3 +197,26 @@ fn one_index_for_each_archive_by_its_real_path() {
     assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
     assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
 }
+
+#[test]
+fn another_process_gets_the_same() {
+    use std::os::unix::ffi::OsStringExt;
+    // Every path of a configuration may be any bytes.
+    let odd = |name: &str| {
+        let bytes = [name.as_bytes(), b"\xff"].concat();
+        PathBuf::from(std::ffi::OsString::from_vec(bytes))
+    };
+    let flags = Flags {
+        archive: ArchiveFlags {
+            index: Some(odd("/i")),
+            ..ArchiveFlags::default()
+        },
+        readahead_frames: Some(3),
+        noexec: true,
+        ..Flags::default()
+    };
+    let config = Config::resolve(&odd("/a"), &odd("/m"), &flags, &machine()).expect("resolve");
+    let bytes = config.to_bytes().expect("bytes");
+    assert_eq!(Config::from_bytes(&bytes).as_ref(), Ok(&config));
+    assert!(Config::from_bytes(&bytes[..bytes.len() / 2]).is_err());
+}

@@ -9,7 +9,7 @@ use super::preview::Preview;
 use super::reading::{Ask, Course, PAGE_BYTES, Reading};
 use super::{Error, Fs, Handle, ReadReply, reading};
 use crate::archive::{Record, Source};
-use crate::cache::{Layout, SlabKey};
+use crate::cache::{Layout, Slab, SlabKey};
 use crate::fetch::{self, Fetcher, FrameSource, Stream};
 use crate::format::{nifti, npy};
 use crate::tree::{ArrayFile, ArrayFormat, Text};
@@ -105,6 +105,14 @@ impl VolumeText {
 }
 
 impl Content {
+    /// The slab whose bytes the file shows.
+    pub(super) fn slab(&self) -> Option<&Slab> {
+        match self {
+            Content::Slab(view) => Some(view.stream.slab()),
+            _ => None,
+        }
+    }
+
     pub(super) fn fixed(bytes: impl Into<Arc<[u8]>>) -> Content {
         Content::Bytes {
             bytes: bytes.into(),
@@ -401,7 +409,7 @@ mod tests {
         };
         let cache = Arc::new(Cache::new(1 << 20, 64).unwrap());
         Fs::new(Parts {
-            tree: Tree::new(built, SystemTime::UNIX_EPOCH).unwrap(),
+            tree: Tree::pinned(built, SystemTime::UNIX_EPOCH).unwrap(),
             source: Arc::new(Source::new("/nowhere")),
             fetcher: Fetcher::new(cache, 1, 0).unwrap(),
             uid: 0,
@@ -430,7 +438,7 @@ mod tests {
                     let here = thread::current().id();
                     send.send((here, answer.map(<[u8]>::to_vec))).unwrap();
                 });
-                fs.read(opened.fh, 5, u32::MAX, Cached::Maybe, reply);
+                fs.read(attr.ino, opened.fh, 5, u32::MAX, Cached::Maybe, reply);
                 let (made_by, bytes) = receive.recv_timeout(Duration::from_secs(30)).unwrap();
                 assert_eq!(made_by != thread::current().id(), by_worker, "{frames}");
                 assert!(bytes.unwrap() == expected[5..]);

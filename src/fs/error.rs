@@ -41,6 +41,9 @@ pub enum Error {
         /// What was being done.
         message: String,
     },
+    /// More handles than can be kept account of.
+    #[error("too many open files")]
+    TooManyOpen,
     /// Nobody needs an answer: the kernel only guessed, and asks again for what is needed.
     #[error("declined")]
     Declined,
@@ -64,6 +67,7 @@ impl Error {
             Error::TooLarge(_) => libc::EFBIG,
             Error::Changed(_) => libc::ESTALE,
             Error::Io { errno, .. } => *errno,
+            Error::TooManyOpen => libc::ENFILE,
             Error::Declined => libc::EAGAIN,
             // The caller can do nothing but try again on another mount.
             Error::ShuttingDown => libc::EIO,
@@ -81,6 +85,20 @@ impl From<crate::fetch::Error> for Error {
             Fetch::Changed(why) => Error::Changed(why),
             Fetch::Io { errno, message } => Error::Io { errno, message },
             Fetch::ShuttingDown => Error::ShuttingDown,
+        }
+    }
+}
+
+impl From<crate::library::Error> for Error {
+    fn from(error: crate::library::Error) -> Error {
+        use crate::library::Error as Library;
+        match error {
+            Library::Changed => Error::Changed(error.to_string()),
+            Library::Text(_) => Error::Malformed(error.to_string()),
+            Library::Index(message) => Error::Io {
+                errno: libc::EIO,
+                message,
+            },
         }
     }
 }

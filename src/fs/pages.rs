@@ -4,12 +4,14 @@
 //! serves requests would wait for itself. Knows nothing of FUSE: [`PageCache`] is given.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use super::ledger::Ledger;
 use crate::fetch::Stream;
 
 /// Pushes that wait at most; more are left out, since they only save time.
@@ -25,6 +27,8 @@ const WINDOW_BYTES_DEFAULT: u64 = 128 << 10;
 pub trait PageCache: Send + Sync {
     /// Drops the pages of an inode.
     fn invalidate(&self, ino: u64);
+    /// Drops a name of a directory, and what is below it.
+    fn drop_name(&self, parent: u64, name: &OsStr);
     /// Puts bytes into the pages of an inode, if the kernel knows it.
     fn store(&self, ino: u64, offset_bytes: u64, bytes: &[u8]);
 }
@@ -41,6 +45,7 @@ pub(super) struct Push {
 
 enum Job {
     Invalidate(u64),
+    DropName(u64, OsString),
     Push(Push),
 }
 
@@ -51,6 +56,8 @@ pub(super) struct Pages {
     /// By inode, what was declined since its pages were last dropped.
     declined: Arc<Mutex<HashMap<u64, Declined>>>,
     window_bytes: AtomicU64,
+    /// Where inodes of which something was declined are noted for the case of a crash.
+    ledger: OnceLock<Arc<dyn Ledger>>,
 }
 
 impl Default for Pages {
@@ -60,6 +67,7 @@ impl Default for Pages {
             pushes: Arc::default(),
             declined: Arc::default(),
             window_bytes: AtomicU64::new(WINDOW_BYTES_DEFAULT),
+            ledger: OnceLock::new(),
         }
     }
 }
@@ -80,6 +88,7 @@ impl Pages {
                             now.0.retain(|range| !before.0.contains(range));
                         }
                     }
+                    Job::DropName(parent, name) => cache.drop_name(parent, &name),
                     Job::Push(push) => {
                         pushes.fetch_sub(1, Ordering::Relaxed);
                         push.store(&*cache);
@@ -102,6 +111,13 @@ impl Pages {
         self.jobs.get().is_some()
     }
 
+    /// What another process declined is not known range by range: nothing of such inodes is.
+    pub(super) fn set_ledger(&self, ledger: Arc<dyn Ledger>) {
+        if self.ledger.set(ledger).is_err() {
+            tracing::error!("a second ledger for the same mount is not used");
+        }
+    }
+
     /// How far the kernel reads ahead, bytes.
     pub(super) fn window_bytes(&self) -> u64 {
         self.window_bytes.load(Ordering::Relaxed)
@@ -116,6 +132,14 @@ impl Pages {
         if let Some(jobs) = self.jobs.get() {
             // Fails only when the thread is gone, and with it the mount.
             let _ = jobs.send(Job::Invalidate(ino));
+        }
+    }
+
+    /// Has the kernel drop a name of a directory.
+    pub(super) fn drop_name(&self, parent: u64, name: OsString) {
+        if let Some(jobs) = self.jobs.get() {
+            // As above.
+            let _ = jobs.send(Job::DropName(parent, name));
         }
     }
 
@@ -136,7 +160,15 @@ impl Pages {
     /// that must be answered. Its own guesses never cover what it has in its cache already: so
     /// what overlaps with a declined range is no guess.
     pub(super) fn decline(&self, ino: u64, range: &Range<u64>) -> bool {
-        lock(&self.declined).entry(ino).or_default().insert(range)
+        let ledger = self.ledger.get();
+        if ledger.is_some_and(|ledger| ledger.was_declined_before(ino)) {
+            return false;
+        }
+        let is_noted = lock(&self.declined).entry(ino).or_default().insert(range);
+        if let (true, Some(ledger)) = (is_noted, ledger) {
+            ledger.note_declined(ino);
+        }
+        is_noted
     }
 
     /// True when a range of a file overlaps with what was declined.
@@ -237,6 +269,7 @@ mod tests {
             fn invalidate(&self, ino: u64) {
                 self.0.lock().unwrap().send(ino).unwrap();
             }
+            fn drop_name(&self, _: u64, _: &OsStr) {}
             fn store(&self, _: u64, _: u64, _: &[u8]) {}
         }
         let (send, heard) = mpsc::channel();

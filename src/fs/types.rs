@@ -1,11 +1,13 @@
 //! The words of the operations: attributes, entries, open modes, replies. No fuser types here.
 
-use std::any::Any;
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use super::Error;
+use super::ledger::{Ledger, Place};
 
 /// What kind of thing an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +54,76 @@ pub struct DirEntry {
     pub next_offset: u64,
 }
 
-/// What passthrough needs to live as long as handles use it: fuser's backing id, opaque here.
-pub type Backing = Arc<dyn Any + Send + Sync>;
+/// A backing file that the kernel holds for passthrough; given up when dropped.
+pub struct Backing {
+    id: u32,
+    give_up: Box<dyn Fn(u32) + Send + Sync>,
+    is_adopted: bool,
+    /// Where it is written down for the case of a crash.
+    note: OnceLock<(Arc<dyn Ledger>, Place)>,
+}
+
+impl Backing {
+    /// A backing that the kernel knows as `id`; `give_up` has the kernel let go of it.
+    pub fn new(id: u32, give_up: impl Fn(u32) + Send + Sync + 'static) -> Backing {
+        Backing {
+            id,
+            give_up: Box::new(give_up),
+            is_adopted: false,
+            note: OnceLock::new(),
+        }
+    }
+
+    /// The same for one that an earlier process has registered.
+    pub fn adopted(id: u32, give_up: impl Fn(u32) + Send + Sync + 'static) -> Backing {
+        let mut backing = Backing::new(id, give_up);
+        backing.is_adopted = true;
+        backing
+    }
+
+    /// The kernel's number of it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(super) fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    pub(super) fn set_note(&self, ledger: Arc<dyn Ledger>, place: Place) {
+        // Noted once, by whoever made it.
+        let _ = self.note.set((ledger, place));
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        (self.give_up)(self.id);
+        if let Some((ledger, place)) = self.note.get() {
+            ledger.remove(*place);
+        }
+    }
+}
+
+/// What the kernel's side of an open request offers.
+pub trait Opening {
+    /// Turns a complete slab's file into a backing for passthrough.
+    ///
+    /// # Errors
+    /// No rights, an old kernel: then the page cache serves.
+    fn register(&mut self, file: BorrowedFd<'_>) -> io::Result<Backing>;
+
+    /// The kernel's number of the request, the same when it is repeated; 0 if it has none.
+    fn request(&self) -> u64 {
+        0
+    }
+}
+
+impl<F: FnMut(BorrowedFd<'_>) -> io::Result<Backing>> Opening for F {
+    fn register(&mut self, file: BorrowedFd<'_>) -> io::Result<Backing> {
+        self(file)
+    }
+}
 
 /// How an open file is to be served.
 pub enum OpenMode {
@@ -62,7 +132,7 @@ pub enum OpenMode {
     /// Always from the daemon: contents may differ from open to open (`.dicomfs/stats.json`).
     Direct,
     /// Straight from the slab's backing file.
-    Passthrough(Backing),
+    Passthrough(Arc<Backing>),
 }
 
 /// An open file.

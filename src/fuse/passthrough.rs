@@ -1,11 +1,23 @@
 //! What became of passthrough on this mount: asked for, offered, refused.
 //!
 //! Knows nothing of files: [`crate::fs`] decides which file is worth a backing.
+//!
+//! Backings are handled by their numbers, because those outlive the process that registered them.
+//! Unsafe because giving one up is an ioctl without a safe form, and because fuser cannot check
+//! that a number is one of its connection's.
+#![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use fuser::{FileHandle, FopenFlags, ReplyOpen};
 
 use crate::fs::Backing;
+
+/// FUSE_DEV_IOC_BACKING_CLOSE (linux/fuse.h).
+const BACKING_CLOSE: libc::Ioctl = libc::_IOW::<u32>(229, 2);
 
 /// State of passthrough (FUSE_PASSTHROUGH, Linux 6.9) for the life of a mount.
 #[derive(Debug, Default)]
@@ -14,6 +26,8 @@ pub struct Passthrough {
     /// errno of the refusal that is remembered; 0 while there is none.
     refused: AtomicI32,
     registered: AtomicU64,
+    /// The connection, on which backings are given up.
+    device: OnceLock<Arc<OwnedFd>>,
 }
 
 impl Passthrough {
@@ -44,12 +58,50 @@ impl Passthrough {
         self.offered.store(offered, Ordering::Relaxed);
     }
 
+    /// Says which connection this is about: before that no backing is registered.
+    pub fn connect(&self, device: OwnedFd) {
+        if self.device.set(Arc::new(device)).is_err() {
+            tracing::error!("one mount has one connection; another is not used");
+        }
+    }
+
+    /// A backing that an earlier process of this mount has registered.
+    pub fn adopt(&self, id: u32) -> Backing {
+        let device = self.device.get().map(Arc::downgrade);
+        Backing::adopted(id, move |id| {
+            if let Some(device) = device.as_ref().and_then(std::sync::Weak::upgrade) {
+                close(&device, id);
+            }
+        })
+    }
+
+    /// Registers `file` through the open request that `reply` is going to answer.
+    pub(super) fn open_backing(
+        &self,
+        reply: &ReplyOpen,
+        file: BorrowedFd<'_>,
+    ) -> io::Result<Backing> {
+        self.register(|| {
+            let device = self
+                .device
+                .get()
+                .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTCONN))?;
+            let device = Arc::downgrade(device);
+            // By number from here on: fuser would close it when this process's session ends, and
+            // would not tell the number that the next process needs.
+            let id = reply.open_backing(file)?.into_raw();
+            Ok(Backing::new(id, move |id| {
+                // Without the connection there is nothing left to give up.
+                if let Some(device) = device.upgrade() {
+                    close(&device, id);
+                }
+            }))
+        })
+    }
+
     /// Registers a backing file with `open_backing`, unless the kernel cannot or has said that
     /// it will not. EPERM is about the mount and not about the file, so it is final.
-    pub(super) fn register(
-        &self,
-        open_backing: impl FnOnce() -> io::Result<Backing>,
-    ) -> io::Result<Backing> {
+    fn register(&self, open_backing: impl FnOnce() -> io::Result<Backing>) -> io::Result<Backing> {
         if !self.offered.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
@@ -73,14 +125,30 @@ impl Passthrough {
     }
 }
 
+/// Answers an open: the handle is read through this backing.
+pub(super) fn answer(reply: ReplyOpen, fh: u64, flags: FopenFlags, backing: &Backing) {
+    // SAFETY: `fs` hands out backings that are registered with this connection and alive; the
+    // number is taken out again below, so that fuser never closes it.
+    let id = unsafe { reply.wrap_backing(backing.id()) };
+    reply.opened_passthrough(FileHandle(fh), flags, &id);
+    id.into_raw();
+}
+
+fn close(device: &OwnedFd, id: u32) {
+    // SAFETY: a descriptor of ours and a number of ours that outlives the call, which only reads it.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), BACKING_CLOSE, &raw const id) };
+    if result < 0 {
+        // After the end of the connection the kernel has closed them all.
+        tracing::debug!(error = %io::Error::last_os_error(), "cannot give up a backing");
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn backing() -> Backing {
-        Arc::new(())
+        Backing::new(1, drop)
     }
 
     #[test]

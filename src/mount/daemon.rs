@@ -1,16 +1,17 @@
 //! Going into the background: the caller's process returns when the mount is live.
 //!
-//! Unsafe because fork, setsid and dup2 have no safe form in std. The fork happens before any
+//! Unsafe because fork and setsid have no safe form in std. The fork happens before any
 //! thread is started (checked), so the child may go on as an ordinary process. The child says over
 //! a pipe whether it came up; until then it keeps the caller's stderr for progress and warnings.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
-use std::fs::OpenOptions;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 use anyhow::{Context, anyhow, bail};
+
+use super::kernel;
 
 /// First byte of the child's message.
 const READY: u8 = 0;
@@ -65,6 +66,19 @@ pub fn fork() -> anyhow::Result<Side> {
     }
 }
 
+/// Lets go of the caller's terminal and directory.
+///
+/// # Errors
+///
+/// /dev/null cannot be opened.
+pub fn let_go() -> anyhow::Result<()> {
+    std::env::set_current_dir("/").context("cannot change to /")?;
+    kernel::silence(io::stdin().as_fd())
+        .and_then(|()| kernel::silence(io::stdout().as_fd()))
+        .and_then(|()| kernel::silence(io::stderr().as_fd()))
+        .context("cannot redirect to /dev/null")
+}
+
 fn thread_count() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
@@ -115,18 +129,7 @@ impl Notice {
     /// /dev/null cannot be opened, or the parent is gone: it was interrupted, so nobody wants
     /// the mount any more.
     pub fn ready(mut self) -> anyhow::Result<()> {
-        std::env::set_current_dir("/").context("cannot change to /")?;
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .context("cannot open /dev/null")?;
-        for standard in 0..=2 {
-            // SAFETY: both descriptors are open; what was at `standard` is let go on purpose.
-            if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
-                return Err(io::Error::last_os_error()).context("cannot redirect to /dev/null");
-            }
-        }
+        let_go()?;
         self.pipe
             .write_all(&[READY])
             .context("the command that asked for the mount is gone")

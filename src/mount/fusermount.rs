@@ -1,13 +1,10 @@
 //! Mounting without rights: the setuid helper fusermount3 mounts and hands over the connection.
 //!
-//! Unsafe because receiving a file descriptor over a socket has no safe form in std. fuser has
-//! this path too, but unmounts by name at its end, whoever's mount is there by then.
-#![allow(unsafe_code)]
+//! fuser has this path too, but unmounts by name at its end, whoever's mount is there by then.
 
-use std::ffi::{OsStr, OsString, c_int};
-use std::io::{self, IoSliceMut};
-use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,12 +12,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use super::wire;
+
 /// Number of the descriptor on which the helper finds its end of the socket: its standard input.
 const SOCKET_FD: &str = "0";
-
-/// Room for one descriptor in a control message, with its alignment.
-#[repr(align(8))]
-struct ControlBuffer([u8; 64]);
 
 /// Mounts at `mountpoint`; the connection to the kernel.
 ///
@@ -117,57 +112,8 @@ fn escape(source: &OsStr) -> Vec<u8> {
 
 /// Receives one descriptor; `None` if the other end closed without sending one.
 fn receive_fd(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut byte = [0];
-    let mut data = [IoSliceMut::new(&mut byte)];
-    let mut control = ControlBuffer([0; 64]);
-    // SAFETY: msghdr is plain data; all zeros is a value of it.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    // IoSliceMut has the layout of iovec (documented in std).
-    message.msg_iov = data.as_mut_ptr().cast();
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
-    loop {
-        // SAFETY: the message points to buffers of ours that outlive the call.
-        let received =
-            unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
-        match received {
-            0 => return Ok(None),
-            1.. => break,
-            _ => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
-    // SAFETY: the kernel has filled the message in; CMSG_FIRSTHDR checks the length it gave.
-    let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
-    if header.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: not null, so it points to a whole header within `control`, which is aligned for it.
-    let (level, kind, len) = unsafe {
-        (
-            (*header).cmsg_level,
-            (*header).cmsg_type,
-            (*header).cmsg_len,
-        )
-    };
-    // SAFETY: computes a length, touches no memory.
-    let one_fd_len = unsafe { libc::CMSG_LEN(mem::size_of::<c_int>() as u32) };
-    if level != libc::SOL_SOCKET || kind != libc::SCM_RIGHTS || (len as u64) < u64::from(one_fd_len)
-    {
-        return Ok(None);
-    }
-    // SAFETY: the length says that a descriptor follows the header, which the kernel has just
-    // opened for us; it may lie unaligned.
-    let fd = unsafe {
-        let data = libc::CMSG_DATA(header).cast::<c_int>();
-        OwnedFd::from_raw_fd(data.read_unaligned())
-    };
-    Ok(Some(fd))
+    let (_, fds) = wire::receive(socket.as_fd(), &mut [0])?;
+    Ok(fds.into_iter().next())
 }
 
 #[cfg(test)]

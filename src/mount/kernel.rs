@@ -1,4 +1,5 @@
-//! System calls of mounting: fsopen and its family, statx, umount2, limits.
+//! System calls of mounting: fsopen and its family, statx, umount2, limits, and the few about
+//! processes and descriptors that std lacks.
 //!
 //! Unsafe because std and the crates at hand have no safe form of these calls. Each is wrapped
 //! here so that nothing else in [`crate::mount`] needs to be. Decides nothing.
@@ -11,7 +12,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 use std::{mem, ptr};
+
+use serde::{Deserialize, Serialize};
 
 /// Where the kernel's FUSE driver is spoken to.
 pub const DEVICE: &str = "/dev/fuse";
@@ -45,7 +49,7 @@ pub struct Superblock<'a> {
 }
 
 /// Which mount this is, so that no other is ever unmounted in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     id: u64,
     /// `id` is never given to another mount (Linux 6.8 on).
@@ -246,6 +250,91 @@ pub fn detach(mountpoint: &Path, identity_wanted: &Identity) -> io::Result<bool>
     let result = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
     check(c_long::from(result))?;
     Ok(true)
+}
+
+/// Waits until one of the descriptors can be read or was closed at its other end: which of them, all
+/// false if `timeout` was over before.
+pub fn wait_readable<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // Rounded up, so that a short wait is not a busy one.
+    let timeout_ms = timeout.map_or(-1, |timeout| {
+        i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
+    });
+    // SAFETY: an array of ours that outlives the call, with its length.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
+    match check(c_long::from(result)) {
+        Ok(_) => Ok(polled.map(|polled| polled.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
+        Err(error) => Err(error),
+    }
+}
+
+/// True if a FUSE connection has ended: unmounted, or aborted.
+pub fn is_disconnected(device: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut polled = libc::pollfd {
+        fd: device.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one pollfd of ours that outlives the call.
+    check(c_long::from(unsafe { libc::poll(&mut polled, 1, 0) }))?;
+    Ok(polled.revents & libc::POLLERR != 0)
+}
+
+/// Puts a copy of `from` at the number `onto`; what was there is let go.
+pub fn replace_fd(from: BorrowedFd<'_>, onto: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open, and whoever owns `onto` goes on owning it.
+    let result = unsafe { libc::dup3(from.as_raw_fd(), onto.as_raw_fd(), libc::O_CLOEXEC) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// Puts /dev/null in the place of a standard stream (0, 1, 2).
+pub fn silence(stream: BorrowedFd<'_>) -> io::Result<()> {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    // SAFETY: both descriptors are open; what was at the stream's number is let go on purpose.
+    let result = unsafe { libc::dup2(null.as_raw_fd(), stream.as_raw_fd()) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// A descriptor that can be read as soon as the first thread of a process has ended, even while other
+/// threads are held up in the kernel: one may wait there for the answer to a request that was read
+/// and will never be answered by this process. `None` where the kernel cannot (before Linux 6.9).
+pub fn watch_first_thread(pid: u32) -> Option<OwnedFd> {
+    // PIDFD_THREAD (linux/pidfd.h); libc does not have it for all targets.
+    let flags = libc::O_EXCL;
+    // SAFETY: takes two numbers.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) })
+        .inspect_err(|error| tracing::debug!(%error, "an end may be noticed late"))
+        .ok()
+}
+
+/// From now on this process gets SIGTERM when its parent dies; or no longer.
+pub fn end_with_parent(wanted: bool) -> io::Result<()> {
+    let signal = if wanted { libc::SIGTERM } else { 0 };
+    // SAFETY: takes two numbers.
+    check(c_long::from(unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, signal)
+    }))
+    .map(drop)
+}
+
+/// Names this process (its first thread) as `ps` and `top` show it.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    // SAFETY: a C string that outlives the call.
+    check(c_long::from(unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr())
+    }))
+    .map(drop)
 }
 
 /// Raises the limit of open files as far as this process may; the new limit.

@@ -1,32 +1,28 @@
-//! A live mount: attached when the daemon answers, detached when it ends.
+//! A live mount: answers, waits for its end, is detached.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use fuser::{Session, SessionACL};
+use anyhow::{Context, anyhow};
 
-use super::kernel::{self, Identity, Superblock};
+use super::connection::{self, connect, raise_read_ahead};
+use super::kernel::Identity;
 use super::probe::{self, Way};
+use super::session;
 use super::signals::Signal;
-use super::{FSTYPE, Options, fusermount, mountinfo};
+use super::{Options, SystemFailure};
 use crate::fs::Fs;
-use crate::fuse::{self, Adapter, Passthrough};
+use crate::fuse::Passthrough;
 
 /// How long open files go on being served after the end was asked for.
-const GRACE: Duration = Duration::from_secs(15);
+pub const GRACE: Duration = Duration::from_secs(15);
 
-/// Readahead of the mount, KiB: eight times the default makes cold sequential reads 1.7 times as
-/// fast. Only root can set it.
-const READ_AHEAD_KIB: u32 = 1024;
-
-/// Session threads: handlers never wait, so a few are enough.
-const SESSION_THREADS_MIN: usize = 2;
-const SESSION_THREADS_MAX: usize = 8;
+/// Exit status of a worker that has to be replaced; any but 0.
+const BROKEN: i32 = 70;
 
 /// What a waiting mount hears of.
 #[derive(Debug)]
@@ -37,76 +33,119 @@ pub enum Event {
     SessionEnded(io::Result<()>),
 }
 
+/// Who replaces this process should it fail.
+#[derive(Debug, Clone, Default)]
+pub struct Supervised(Option<Arc<Supervisor>>);
+
+#[derive(Debug)]
+struct Supervisor {
+    pid: u32,
+    is_there: AtomicBool,
+}
+
+impl Supervised {
+    /// The supervisor is the process `pid`.
+    pub fn by(pid: u32) -> Supervised {
+        Supervised(Some(Arc::new(Supervisor {
+            pid,
+            is_there: AtomicBool::new(true),
+        })))
+    }
+
+    /// The supervisor has gone.
+    pub fn no_more(&self) {
+        if let Some(supervisor) = &self.0 {
+            supervisor.is_there.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        let supervisor = self.0.as_ref();
+        supervisor.is_some_and(|supervisor| supervisor.is_there.load(Ordering::SeqCst))
+    }
+
+    fn has_sent(&self, signal: Signal) -> bool {
+        let supervisor = self.0.as_ref();
+        supervisor.is_some_and(|supervisor| supervisor.pid == signal.sender)
+    }
+}
+
+/// Where a live mount is and which it is.
+#[derive(Debug)]
+pub struct Place {
+    pub mountpoint: PathBuf,
+    pub identity: Identity,
+    pub way: Way,
+}
+
 /// A live mount.
 pub struct Mounted {
-    mountpoint: PathBuf,
-    identity: Identity,
-    way: Way,
+    place: Place,
     fs: Arc<Fs>,
     passthrough: Arc<Passthrough>,
     events: Receiver<Event>,
+    supervised: Supervised,
     /// Taken down already, or found unmounted.
     over: bool,
 }
 
 impl Mounted {
     /// Mounts `fs` at `options.mountpoint`, which [`super::check`] has resolved. Signals are the
-    /// caller's affair: this is for a program that mounts for a while (the demonstration, tests).
+    /// caller's affair, and nobody takes over should the process die: this is for a program that
+    /// mounts for a while (the demonstration, tests).
     ///
     /// # Errors
     ///
     /// What failed, in words for the user.
     pub fn start(options: &Options, fs: Arc<Fs>) -> anyhow::Result<Mounted> {
-        let (sender, received) = mpsc::channel();
-        Mounted::attach(options, fs, sender, received)
-    }
-
-    /// As [`Mounted::start`]; the end of the session is told through `events`.
-    pub(super) fn attach(
-        options: &Options,
-        fs: Arc<Fs>,
-        events: Sender<Event>,
-        received: Receiver<Event>,
-    ) -> anyhow::Result<Mounted> {
         let way = probe::probe().way().map_err(anyhow::Error::msg)?;
         let connection = connect(options, way)?;
-        let adapter = Adapter::new(Arc::clone(&fs));
-        let passthrough = adapter.passthrough();
-        // The kernel enforces `allow_other` itself, so fuser need not compare users again.
-        let mut config = fuser::Config::default();
-        config.acl = SessionACL::All;
-        config.n_threads = Some(session_threads());
-        let session = Session::from_fd(adapter, connection.device, SessionACL::All, config)
+        let undo = |_: &anyhow::Error| connection.attached.undo(&options.mountpoint);
+        let started = session::start(&fs, connection.device)
             .context("the kernel did not accept the file system")
-            .inspect_err(|_| connection.attached.undo(&options.mountpoint))?;
-        fuse::connect_page_cache(&fs, session.notifier());
-        let run = move || {
-            // Nobody hears it if the mount was given up meanwhile.
-            let _ = events.send(Event::SessionEnded(session.run()));
-        };
-        std::thread::Builder::new()
-            .name("fuse-session".into())
-            .spawn(run)
-            .context(super::SystemFailure)
-            .inspect_err(|_| connection.attached.undo(&options.mountpoint))?;
+            .inspect_err(undo)?;
+        let passthrough = started.passthrough();
+        let (events, received) = mpsc::channel();
+        run(started, events).inspect_err(undo)?;
         let (way, identity) = connection.attached.complete(&options.mountpoint)?;
-        if raise_read_ahead(&identity) {
-            fs.set_readahead_bytes(u64::from(READ_AHEAD_KIB) << 10);
+        if let Some(bytes) = raise_read_ahead(&identity) {
+            fs.set_readahead_bytes(bytes);
         }
-        Ok(Mounted {
+        let place = Place {
             mountpoint: options.mountpoint.clone(),
             identity,
             way,
+        };
+        Ok(Mounted::new(
+            place,
             fs,
             passthrough,
-            events: received,
+            received,
+            Supervised::default(),
+        ))
+    }
+
+    /// A mount that is attached and answers; the end of its session is told through `events`.
+    pub(super) fn new(
+        place: Place,
+        fs: Arc<Fs>,
+        passthrough: Arc<Passthrough>,
+        events: Receiver<Event>,
+        supervised: Supervised,
+    ) -> Mounted {
+        Mounted {
+            place,
+            fs,
+            passthrough,
+            events,
+            supervised,
             over: false,
-        })
+        }
     }
 
     /// Where it is mounted.
     pub fn mountpoint(&self) -> &Path {
-        &self.mountpoint
+        &self.place.mountpoint
     }
 
     /// What became of passthrough.
@@ -116,57 +155,91 @@ impl Mounted {
 
     /// Waits for the end: the mount is unmounted from outside, or a signal comes.
     ///
+    /// With a supervisor a connection that broke here ends the process at once: another goes on.
+    ///
     /// # Errors
     ///
     /// The connection to the kernel broke.
-    pub fn wait(self) -> anyhow::Result<()> {
-        match self.events.recv() {
-            Ok(Event::SessionEnded(ended)) => self.ended(ended),
+    pub fn wait(mut self) -> anyhow::Result<()> {
+        let broken = match self.events.recv() {
             Ok(Event::Signal(signal)) => {
                 tracing::info!("{}: unmounting", signal.name());
-                self.finish();
-                Ok(())
+                self.finish_after(Some(signal));
+                return Ok(());
             }
-            Err(mpsc::RecvError) => {
-                self.finish();
-                Err(anyhow!("the session thread ended without a word"))
+            Ok(Event::SessionEnded(Ok(()))) => {
+                self.ended();
+                return Ok(());
             }
+            Ok(Event::SessionEnded(Err(error))) => {
+                anyhow!(error).context("the connection to the kernel broke")
+            }
+            Err(mpsc::RecvError) => anyhow!("the session thread ended without a word"),
+        };
+        if self.supervised.is_there() {
+            tracing::error!("{broken:#}");
+            // Nothing is dropped: a reply that is dropped answers EIO, and the next worker can do better.
+            std::process::exit(BROKEN);
         }
+        self.ended();
+        Err(broken)
     }
 
     /// Takes the mount down: detaches it, serves open files for at most 15 s (or until another
     /// signal), then fails what is left.
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        self.finish_after(None);
+    }
+
+    fn finish_after(mut self, signal: Option<Signal>) {
         self.over = true;
         if let Err(error) = self.detach() {
-            tracing::error!("cannot unmount {}: {error:#}", self.mountpoint.display());
+            let place = self.place.mountpoint.display();
+            tracing::error!("cannot unmount {place}: {error:#}");
         }
-        match self.events.recv_timeout(GRACE) {
-            Ok(Event::SessionEnded(_)) => {}
-            Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => {
-                tracing::warn!("files are still open; they fail from now on");
+        // A service manager signals all processes at once, and the supervisor passes its signal on:
+        // one wish, heard twice. Whoever repeats it is in a hurry.
+        let mut heard = [false; 2];
+        let mut is_again = |signal: Signal| {
+            let sender = usize::from(self.supervised.has_sent(signal));
+            std::mem::replace(&mut heard[sender], true)
+        };
+        signal.map(&mut is_again);
+        let end = Instant::now() + GRACE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::Signal(signal)) if !is_again(signal) => continue,
+                Ok(Event::Signal(_)) | Err(mpsc::RecvTimeoutError::Timeout) => {
+                    tracing::warn!("files are still open; they fail from now on");
+                }
+                Ok(Event::SessionEnded(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => {}
             }
-            Err(RecvTimeoutError::Disconnected) => {}
+            break;
         }
         self.fs.shutdown();
     }
 
     /// After the session's end: leaves no dead mount behind.
-    fn ended(mut self, ended: io::Result<()>) -> anyhow::Result<()> {
+    fn ended(&mut self) {
         self.over = true;
         self.fs.shutdown();
         // An abort through /sys/fs/fuse leaves the mount in place. Only an identity that is never
         // given twice tells for sure that it is still ours.
-        if self.identity.is_unique()
+        if self.place.identity.is_unique()
             && let Err(error) = self.detach()
         {
             tracing::debug!("after the end: {error:#}");
         }
-        ended.context("the connection to the kernel broke")
     }
 
     fn detach(&self) -> anyhow::Result<()> {
-        detach(&self.way, &self.mountpoint, &self.identity)
+        let Place {
+            mountpoint,
+            identity,
+            way,
+        } = &self.place;
+        connection::detach(way, mountpoint, identity)
     }
 }
 
@@ -176,159 +249,21 @@ impl Drop for Mounted {
         if !self.over
             && let Err(error) = self.detach()
         {
-            tracing::error!("cannot unmount {}: {error:#}", self.mountpoint.display());
+            let place = self.place.mountpoint.display();
+            tracing::error!("cannot unmount {place}: {error:#}");
         }
     }
 }
 
-/// Detaches our mount, and no other.
-fn detach(way: &Way, mountpoint: &Path, identity: &Identity) -> anyhow::Result<()> {
-    match way {
-        Way::Kernel => {
-            if !kernel::detach(mountpoint, identity)? {
-                bail!("another mount is there now; ours is left as it is");
-            }
-        }
-        Way::Fusermount(helper) => {
-            let place = kernel::open_place(mountpoint)?;
-            if kernel::identity(place.as_fd())? != *identity {
-                bail!("another mount is there now; ours is left as it is");
-            }
-            // An open place would make the mount busy for some versions of the helper.
-            drop(place);
-            fusermount::unmount(helper, mountpoint)?;
-        }
-    }
-    Ok(())
-}
-
-/// A connection to the kernel with its mount.
-struct Connection {
-    device: OwnedFd,
-    attached: Attached,
-}
-
-/// How far the mount is.
-enum Attached {
-    /// Made by us and seen by nobody yet.
-    NotYet(OwnedFd),
-    /// Made by the helper, which attaches at once.
-    Already(PathBuf, Identity),
-}
-
-impl Attached {
-    /// Makes the mount visible if it is not.
-    fn complete(self, mountpoint: &Path) -> anyhow::Result<(Way, Identity)> {
-        match self {
-            Attached::NotYet(mount) => {
-                let identity = kernel::identity(mount.as_fd())?;
-                kernel::attach(mount.as_fd(), mountpoint)
-                    .with_context(|| format!("cannot mount at {}", mountpoint.display()))?;
-                Ok((Way::Kernel, identity))
-            }
-            Attached::Already(helper, identity) => Ok((Way::Fusermount(helper), identity)),
-        }
-    }
-
-    /// Takes back what is visible already, after a failure.
-    fn undo(&self, mountpoint: &Path) {
-        let Attached::Already(helper, identity) = self else {
-            return;
-        };
-        let way = Way::Fusermount(helper.clone());
-        if let Err(error) = detach(&way, mountpoint, identity) {
-            tracing::error!("cannot unmount {}: {error:#}", mountpoint.display());
-        }
-    }
-}
-
-/// Makes a mount and its connection: by ourselves, or where the kernel does not let us (a
-/// container may say yes to everything but mounting) through the helper.
-fn connect(options: &Options, way: Way) -> anyhow::Result<Connection> {
-    let helper = match way {
-        Way::Fusermount(helper) => helper,
-        Way::Kernel => match connect_kernel(options) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => match probe::probe().fusermount3 {
-                Some(helper) if may_need_helper(&error) => {
-                    tracing::debug!(%error, "mounting through fusermount3");
-                    helper
-                }
-                _ => return Err(explain(error)),
-            },
-        },
+/// Serves requests on a thread of its own from now on.
+pub fn run(session: session::Started, events: Sender<Event>) -> anyhow::Result<()> {
+    let run = move || {
+        // Nobody hears it if the mount was given up meanwhile.
+        let _ = events.send(Event::SessionEnded(session.run()));
     };
-    connect_helper(options, helper)
-}
-
-fn connect_kernel(options: &Options) -> io::Result<Connection> {
-    let device = kernel::open_device()?;
-    let (uid, gid) = kernel::effective_user();
-    let superblock = Superblock {
-        source: &options.source,
-        uid,
-        gid,
-        allow_other: options.allow_other,
-        noexec: options.noexec,
-    };
-    let mount = kernel::create_mount(device.as_fd(), &superblock)?;
-    Ok(Connection {
-        device,
-        attached: Attached::NotYet(mount),
-    })
-}
-
-fn connect_helper(options: &Options, helper: PathBuf) -> anyhow::Result<Connection> {
-    let device = fusermount::mount(
-        &helper,
-        &options.source,
-        &options.mountpoint,
-        options.allow_other,
-        options.noexec,
-    )?;
-    let entries = mountinfo::read().context("cannot read /proc/self/mountinfo")?;
-    match mountinfo::topmost(&entries, &options.mountpoint) {
-        Some(top) if top.fstype == FSTYPE => {}
-        _ => bail!("fusermount3 mounted, but the mount is not there"),
-    }
-    let place = kernel::open_place(&options.mountpoint)?;
-    let identity = kernel::identity(place.as_fd())?;
-    Ok(Connection {
-        device,
-        attached: Attached::Already(helper, identity),
-    })
-}
-
-/// True for what the setuid helper may be able to do where we are not: no rights, or a kernel or
-/// a sandbox without fsopen.
-fn may_need_helper(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
-    ) || error.raw_os_error() == Some(libc::ENOSYS)
-}
-
-fn explain(error: io::Error) -> anyhow::Error {
-    if may_need_helper(&error) {
-        anyhow!(
-            "the kernel does not let this process mount ({error}). In a container, start it with \
-             `--cap-add SYS_ADMIN --security-opt apparmor:unconfined`; it takes Linux 5.8 or newer"
-        )
-    } else {
-        anyhow!(error).context("cannot make a FUSE mount")
-    }
-}
-
-fn session_threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores / 2).clamp(SESSION_THREADS_MIN, SESSION_THREADS_MAX)
-}
-
-/// Raises the readahead of the mount. Best effort: sysfs takes it from root alone.
-fn raise_read_ahead(identity: &Identity) -> bool {
-    let (major, minor) = identity.device;
-    let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    std::fs::write(&path, READ_AHEAD_KIB.to_string())
-        .inspect_err(|error| tracing::debug!(%error, path, "the readahead stays"))
-        .is_ok()
+    std::thread::Builder::new()
+        .name("fuse-session".into())
+        .spawn(run)
+        .map(drop)
+        .context(SystemFailure)
 }

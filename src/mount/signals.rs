@@ -1,25 +1,36 @@
-//! SIGTERM, SIGINT and SIGHUP as messages instead of interruptions.
+//! Signals as messages instead of interruptions.
 //!
-//! Unsafe because signal masks have no safe form in std. The signals are blocked before any
-//! thread starts, so that every thread inherits the mask: one with the default disposition would
-//! end the process with the mount still in place. A thread of its own then waits for them.
+//! Unsafe because signal masks and signalfd have no safe form in std. The signals are blocked
+//! before any thread starts, so that every thread inherits the mask: one with the default
+//! disposition would end the process with the mount still in place.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 /// Signals that ask the mount to end.
 const ENDING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// A signal that asked for the end.
+/// Bytes of a signalfd_siginfo, and where in it the signal and its sender are (signalfd(2)).
+const INFO_LEN: usize = 128;
+const INFO_SIGNAL: usize = 0;
+const INFO_SENDER: usize = 12;
+
+/// A signal that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signal(libc::c_int);
+pub struct Signal {
+    number: libc::c_int,
+    /// The process that sent it; 0 for the kernel (a terminal).
+    pub sender: u32,
+}
 
 impl Signal {
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self.0 {
+        match self.number {
             libc::SIGTERM => "SIGTERM",
             libc::SIGINT => "SIGINT",
             libc::SIGHUP => "SIGHUP",
@@ -27,47 +38,91 @@ impl Signal {
         }
     }
 
+    /// False for the word that a child has ended: all others ask for the end.
+    pub fn asks_for_the_end(self) -> bool {
+        self.number != libc::SIGCHLD
+    }
+
     /// Exit status of a process that this signal ended, as shells have it.
     pub fn exit_status(self) -> i32 {
-        128 + self.0
+        128 + self.number
     }
 }
 
-fn ending_set() -> libc::sigset_t {
-    // SAFETY: sigset_t is plain data that sigemptyset initialises; the numbers are valid signals.
-    unsafe {
-        let mut set: libc::sigset_t = mem::zeroed();
-        libc::sigemptyset(&mut set);
-        for signal in ENDING {
-            libc::sigaddset(&mut set, signal);
+/// Where signals arrive.
+pub struct Signals(File);
+
+impl Signals {
+    /// Blocks the signals that ask for the end, for this thread and all it starts from now on, and
+    /// receives them here; with `children`, the word that a child has ended as well.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left.
+    pub fn block(children: bool) -> io::Result<Signals> {
+        let child = children.then_some(libc::SIGCHLD);
+        // SAFETY: sigset_t is plain data that sigemptyset initialises; the numbers are valid signals.
+        let set = unsafe {
+            let mut set: libc::sigset_t = mem::zeroed();
+            libc::sigemptyset(&mut set);
+            for signal in ENDING.into_iter().chain(child) {
+                libc::sigaddset(&mut set, signal);
+            }
+            set
+        };
+        // SAFETY: a set of ours that outlives the call; the old mask is not asked for.
+        match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) } {
+            0 => {}
+            errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        set
+        // SAFETY: a set of ours that outlives the call.
+        let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just returned this descriptor to us; nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Signals(fd.into()))
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Errors
+    ///
+    /// Those of read(2).
+    pub fn wait(&self) -> io::Result<Signal> {
+        let mut info = [0; INFO_LEN];
+        (&self.0).read_exact(&mut info)?;
+        let word = |at: usize| {
+            let mut word = [0; 4];
+            word.copy_from_slice(&info[at..at + 4]);
+            u32::from_ne_bytes(word)
+        };
+        Ok(Signal {
+            number: word(INFO_SIGNAL) as libc::c_int,
+            sender: word(INFO_SENDER),
+        })
     }
 }
 
-/// Blocks the signals for this thread and all it starts from now on.
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Asks a process to end. The caller has made sure that the number is still that process's.
 ///
 /// # Errors
 ///
-/// What pthread_sigmask returns; it fails on no valid argument.
-pub fn block() -> io::Result<()> {
-    let set = ending_set();
-    // SAFETY: a set of ours that outlives the call; the old mask is not asked for.
-    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) } {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
+/// Those of kill(2).
+pub fn ask_to_end(pid: u32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: takes two numbers.
+    if unsafe { libc::kill(pid, libc::SIGTERM) } < 0 {
+        return Err(io::Error::last_os_error());
     }
-}
-
-/// Waits for the next of the signals; they have to be blocked.
-pub fn wait() -> io::Result<Signal> {
-    let set = ending_set();
-    let mut signal = 0;
-    // SAFETY: a set and a number of ours that outlive the call.
-    match unsafe { libc::sigwait(&set, &mut signal) } {
-        0 => Ok(Signal(signal)),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -78,14 +133,16 @@ mod tests {
     fn a_blocked_signal_arrives_as_a_message() {
         // A thread of its own, so that no other test runs with this mask.
         let signal = std::thread::spawn(|| {
-            block().expect("block");
+            let signals = Signals::block(true).expect("block");
             // SAFETY: sends to this thread only, where it is blocked.
             unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGHUP) };
-            wait().expect("wait")
+            signals.wait().expect("wait")
         })
         .join()
         .expect("thread");
         assert_eq!(signal.name(), "SIGHUP");
         assert_eq!(signal.exit_status(), 129);
+        assert_eq!(signal.sender, std::process::id());
+        assert!(signal.asks_for_the_end());
     }
 }

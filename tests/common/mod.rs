@@ -115,19 +115,17 @@ impl Mount {
 
     /// The processes that serve this mount.
     pub fn pids(&self) -> Vec<i32> {
-        let all = std::fs::read_dir("/proc")
-            .expect("/proc")
-            .filter_map(Result::ok);
-        let root = self.root.as_os_str().as_encoded_bytes().to_vec();
-        let serves = |pid: &i32| {
-            let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut words = cmdline.split(|b| *b == 0);
-            let name = words.next().unwrap_or_default().ends_with(b"dicomfs");
-            name && words.any(|word| word == root)
-        };
-        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(serves)
-            .collect()
+        processes_of(&self.root)
+    }
+
+    /// The process that answers, if there is one at the moment.
+    pub fn worker(&self) -> Option<i32> {
+        self.pids().into_iter().find(|pid| is_worker(*pid))
+    }
+
+    /// The process that holds the mount.
+    pub fn supervisor(&self) -> Option<i32> {
+        self.pids().into_iter().find(|pid| !is_worker(*pid))
     }
 
     /// True while something is mounted here.
@@ -161,6 +159,29 @@ impl Drop for Mount {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
     }
+}
+
+/// The processes that serve the mount at `root`.
+pub fn processes_of(root: &Path) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(Result::ok);
+    let root = root.as_os_str().as_encoded_bytes().to_vec();
+    let serves = |pid: &i32| {
+        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = cmdline.split(|b| *b == 0);
+        let name = words.next().unwrap_or_default().ends_with(b"dicomfs");
+        name && words.any(|word| word == root)
+    };
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(serves)
+        .collect()
+}
+
+/// True for the process that answers, false for the one that holds the mount.
+pub fn is_worker(pid: i32) -> bool {
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    cmdline.split(|b| *b == 0).nth(1) == Some(b"worker")
 }
 
 /// The program under test.
