@@ -257,7 +257,8 @@ impl Fs {
             _ => (None, OpenMode::Cached),
         };
         let fh = self.handles.next_fh(version(&tree, node)?);
-        if let Err((mode, content)) = self.handles.add(fh, attr, content, mode) {
+        if let Err(refused) = self.handles.add(fh, attr, content, mode) {
+            let (mode, content) = *refused;
             self.modes.close(ino, mode, content.slab());
             return Err(Error::TooManyOpen);
         }

@@ -105,7 +105,7 @@ impl Handles {
         attr: Attr,
         content: Content,
         mode: Option<(Mode, u64)>,
-    ) -> Result<(), (Mode, Content)> {
+    ) -> Result<(), Box<(Mode, Content)>> {
         let ino = attr.ino;
         let mut recorded = None;
         if let Some((mode, request)) = mode {
@@ -119,7 +119,7 @@ impl Handles {
             if let Some(kept) = self.ledger.get() {
                 place = kept.ledger.add(Entry::Handle(open));
                 if place.is_none() {
-                    return Err((mode, content));
+                    return Err(Box::new((mode, content)));
                 }
             }
             recorded = Some((mode, place));
