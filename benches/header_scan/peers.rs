@@ -194,6 +194,8 @@ pub fn run(words: &[String]) {
     let base = base.unwrap_or(ours);
     let object = best("dicom-object", root, &[cores, 4, 32], false);
     show("dicom-object, best of threads", object, base);
+    let headers = read("headers", root, cores);
+    show("dicomfs, headers alone", headers, base);
     show(
         "dicomfs, scan into an index",
         read("dicomfs", root, 32),

@@ -63,6 +63,15 @@ pub(super) struct Found {
 }
 
 impl Looked {
+    /// For so many files, with room for their contents: an instance takes about a KiB.
+    pub(super) fn with_room(files: usize) -> Looked {
+        Looked {
+            files: Vec::with_capacity(files),
+            contents: Vec::with_capacity(files * 1200),
+            ..Looked::default()
+        }
+    }
+
     /// Reads the file `name` in `directory` and adds it.
     pub(super) fn read(&mut self, directory: &OwnedFd, name: &[u8], is_link: bool) {
         let (state, content) = read(directory, name, &mut self.quietly);

@@ -459,7 +459,10 @@ fn reader(
 
 /// Looks at files: only at their size and time where those are as known.
 fn look(job: &Job) -> Looked {
-    let mut looked = Looked::default();
+    let mut looked = match job.work.known.is_empty() {
+        true => Looked::with_room(job.files.len()),
+        false => Looked::default(),
+    };
     for (name, is_link) in &job.files {
         if let Some(known) = job.work.known.get(name)
             && let Ok(state) = list::state(&job.work.opened, name)

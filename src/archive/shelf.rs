@@ -210,19 +210,36 @@ impl Shelf {
         Ok(counts.unwrap_or_default())
     }
 
+    /// Makes the next scan look into a directory, by its path relative to the root, even if its
+    /// times are as they were: to be called when a file in it is no longer the one of its record.
+    ///
+    /// # Errors
+    /// As [`Shelf::records`].
+    pub fn doubt(&self, directory: &Path) -> Result<(), Error> {
+        self.amend(directory.as_os_str().as_bytes(), |known| {
+            known.times_ns = None;
+        })
+    }
+
     /// Makes the next scan read all of a directory, whatever the index says of it.
     fn forget(&self, path: &[u8]) {
-        let forgotten = self.shared.write(|connection| {
-            let Some(mut known) = directory(connection, path)? else {
-                return Ok(());
-            };
+        let forgotten = self.amend(path, |known| {
             known.times_ns = None;
             known.groups = !known.groups;
-            set_directory(connection, path, &known)
         });
         if let Err(error) = forgotten {
             tracing::warn!("a damaged row could not be forgotten: {error}");
         }
+    }
+
+    fn amend(&self, path: &[u8], change: impl FnOnce(&mut Directory)) -> Result<(), Error> {
+        self.shared.write(|connection| {
+            let Some(mut known) = directory(connection, path)? else {
+                return Ok(());
+            };
+            change(&mut known);
+            set_directory(connection, path, &known)
+        })
     }
 
     /// Reads the instances of a series from the files of a directory.

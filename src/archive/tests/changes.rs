@@ -30,6 +30,23 @@ fn directories_as_they_were_are_not_looked_into() {
 }
 
 #[test]
+fn a_file_that_was_found_changed_is_read_by_the_next_scan() {
+    let (dir, home) = (tree(), tempfile::tempdir().expect("a directory"));
+    let first = scan_trusting(dir.path(), index_in(&home));
+    fs::write(dir.path().join("a/1.dcm"), b"no longer an image").expect("written");
+    let index = index_in(&home);
+    let shelf = index.bind(dir.path()).expect("bound");
+    let source = Source::doubting(dir.path(), shelf);
+    for _ in 0..2 {
+        let opened = source.open(&first.records[0]);
+        assert!(matches!(opened, Err(Error::Changed { .. })));
+    }
+    let second = scan_trusting(dir.path(), index);
+    assert_eq!(paths(&second), ["a/b/no extension"]);
+    assert_eq!(second.counts.from_index, 5);
+}
+
+#[test]
 fn a_directory_that_had_just_changed_is_looked_into_again() {
     let (dir, home) = (tree(), tempfile::tempdir().expect("a directory"));
     scan_with(dir.path(), Some(index_in(&home)));
