@@ -30,7 +30,7 @@ pub fn open(config: &ArchiveConfig) -> Result<Opened> {
     std::fs::read_dir(&config.archive)
         .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
-    let source = Arc::new(Source::new(&config.archive));
+    let source = Arc::new(Source::doubting(&config.archive, shelf.clone()));
     let library = Arc::new(Library::new(Box::new(shelf), source, tree::show));
     if let Err(why) = library.recall() {
         tracing::warn!("nothing is known before the scan: {why}");
