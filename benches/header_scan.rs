@@ -2,17 +2,20 @@
 //!
 //! Files of a phantom whose header is padded to the 260 elements and 6 KB of a real CT, in a
 //! temporary directory and so in the page cache. `cargo bench --bench header_scan`; with
-//! `-- --test` each runs once.
+//! `-- --test` each runs once, with `-- peers ARCHIVE` as `peers` says.
+
+#[path = "header_scan/peers.rs"]
+mod peers;
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_object::open_file;
-use dicomfs::archive::{Index, Options, scan};
+use dicomfs::archive::{Index, Options, read_all};
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::dicom::{Header, read_header};
 
@@ -104,12 +107,12 @@ fn scans(c: &mut Criterion, dir: &Path, home: &Path) {
     for threads in [1, 2, 32] {
         let options = Options { threads };
         group.bench_function(BenchmarkId::new("threads", threads), |b| {
-            b.iter(|| scan(dir, &options, None, &()).expect("scanned"));
+            b.iter(|| read_all(dir, &options, None, &()).expect("scanned"));
         });
         let path = home.join(format!("index {threads}"));
         let indexed = || {
-            let mut index = Index::open(&path).expect("opened");
-            scan(dir, &options, Some(&mut index), &()).expect("scanned")
+            let index = Index::open(&path).expect("opened");
+            read_all(dir, &options, Some(index), &()).expect("scanned")
         };
         indexed();
         group.bench_function(BenchmarkId::new("from the index, threads", threads), |b| {
@@ -138,4 +141,18 @@ fn all(c: &mut Criterion) {
 }
 
 criterion_group!(benches, all);
-criterion_main!(benches);
+
+fn main() {
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    match words.split_first() {
+        Some((word, rest)) if word == "peers" => peers::run(rest),
+        Some((word, rest)) if word == "peer" => peers::child(rest),
+        _ => {
+            benches();
+            Criterion::default().configure_from_args().final_summary();
+        }
+    }
+}

@@ -3,13 +3,21 @@
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
 //! read-only and never decodes: pixels are read only to compare files that may be copies.
 
-mod advise;
+mod database;
 pub mod digest;
 mod error;
 pub mod index;
+mod keep;
+mod known;
+mod list;
+mod outcome;
+mod pack;
 mod read;
 pub mod scan;
+mod shelf;
 pub mod source;
+mod twice;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +32,9 @@ use crate::dicom::Instance;
 pub use digest::pixel_digests;
 pub use error::Error;
 pub use index::Index;
-pub use scan::{Catalog, Counts, FileFinding, Options, Progress, scan};
+pub use outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
+pub use scan::{Options, read_all, scan};
+pub use shelf::Shelf;
 pub use source::Source;
 
 /// What identifies one version of a source file. A file that no longer matches has changed.

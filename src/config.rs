@@ -10,6 +10,7 @@ pub mod size;
 mod stored;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,10 @@ const CACHE_SIZE_MIN_BYTES: u64 = 256 << 20;
 
 /// Permission bits that no file has by default: those of everyone's writing.
 const UMASK_DEFAULT: u16 = 0o022;
+
+/// How long a mount waits for the scan: small archives are complete by then, and who mounts a large
+/// one sees that it works.
+const SCAN_WAIT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What is wrong with the options. The user's mistake: exit status 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +132,8 @@ pub struct Config {
     pub cache_dir: Option<CacheDir>,
     /// Frames to decode ahead of a reader; `None`: the whole volume.
     pub readahead_frames: Option<u32>,
+    /// How long to wait for the scan of the archive once the mount is live.
+    pub scan_wait: Duration,
     /// What decodes.
     pub device: Device,
     /// Owner of all files.
@@ -226,6 +233,9 @@ impl Config {
             cache_size_bytes,
             cache_dir: cache_dir(flags)?,
             readahead_frames: flags.readahead_frames,
+            scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
+                Duration::from_secs(seconds.into())
+            }),
             device: flags.device.unwrap_or_default(),
             uid: flags.uid.unwrap_or(machine.uid),
             gid: flags.gid.unwrap_or(machine.gid),

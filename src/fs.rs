@@ -27,8 +27,8 @@ pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, Opening, ReadRe
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
-use crate::tree::{Node, Part, Tree};
-use crate::volume::{Variant, Volume};
+use crate::tree::{Node, Part, Stale, Tree};
+use crate::volume::Volume;
 use content::{Content, VolumeText};
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
@@ -39,6 +39,15 @@ use preview::Preview;
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
 /// the kernel is told.
 const TTL: Duration = Duration::from_secs(3600);
+
+/// The same while the tree is about to change: an answer from the old one may arrive after the
+/// kernel was told.
+const PASSING_TTL: Duration = Duration::from_secs(1);
+
+/// Offsets in directories that change from tree to tree: below these bits the position, in them
+/// which tree it is of. The highest bit stays free, since offsets are signed.
+const LISTING_TAG_SHIFT: u32 = 40;
+const LISTING_TAG_MAX: u64 = (1 << (63 - LISTING_TAG_SHIFT)) - 1;
 
 /// What a file system is made of.
 pub struct Parts {
@@ -61,6 +70,8 @@ pub struct Parts {
 /// The file system.
 pub struct Fs {
     tree: RwLock<Arc<Tree>>,
+    /// The one before it, for listings that began in it.
+    before: RwLock<Option<Arc<Tree>>>,
     source: Arc<Source>,
     fetcher: Fetcher,
     uid: u32,
@@ -78,6 +89,7 @@ impl Fs {
     pub fn new(parts: Parts) -> Fs {
         Fs {
             tree: RwLock::new(Arc::new(parts.tree)),
+            before: RwLock::default(),
             source: parts.source,
             fetcher: parts.fetcher,
             uid: parts.uid,
@@ -110,16 +122,16 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::NotDirectory`] when `parent` is none.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Error> {
         let tree = self.tree();
-        let parent = tree.node(parent).ok_or(Error::Absent)?;
+        let parent = tree.node(parent)?.ok_or(Error::Absent)?;
         if !tree.is_directory(parent) {
             return Err(Error::NotDirectory);
         }
         let node = match name.as_encoded_bytes() {
             b"." => parent,
             b".." => tree.parent(parent),
-            _ => tree.child(parent, name).ok_or(Error::Absent)?,
+            _ => tree.child(parent, name)?.ok_or(Error::Absent)?,
         };
-        Ok(self.attr(&tree, node))
+        self.attr(&tree, node)
     }
 
     /// Attributes of an inode.
@@ -128,8 +140,10 @@ impl Fs {
     /// [`Error::Absent`].
     pub fn getattr(&self, ino: u64) -> Result<Attr, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
-        Ok(self.attr(&tree, node))
+        let node = tree.node(ino).map_err(Error::from);
+        let found = node.and_then(|node| self.attr(&tree, node.ok_or(Error::Absent)?));
+        // Who has a file open goes on seeing what was opened, whatever its name stands for now.
+        found.or_else(|error| self.handles.attr_of(ino).ok_or(error))
     }
 
     /// Target of a symbolic link.
@@ -138,7 +152,7 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::Invalid`] when it is no link.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         let target = tree.link_target(node).ok_or(Error::Invalid)?;
         Ok(target.into_os_string().into_vec())
     }
@@ -155,32 +169,67 @@ impl Fs {
         add: &mut dyn FnMut(&DirEntry) -> bool,
     ) -> Result<(), Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if !tree.is_directory(node) {
             return Err(Error::NotDirectory);
         }
-        for at in offset.. {
+        let (tag, first) = self.listing_from(&tree, ino, node, offset)?;
+        for at in first.. {
             let (name, child) = match at {
                 0 => (".".into(), node),
                 1 => ("..".into(), tree.parent(node)),
                 _ => {
                     let position = usize::try_from(at - 2).map_err(|_| Error::Invalid)?;
-                    match tree.child_at(node, position) {
+                    match tree.child_at(node, position)? {
                         Some(found) => found,
                         None => break,
                     }
                 }
             };
-            let attr = self.attr(&tree, child);
+            let attr = self.attr(&tree, child)?;
             if add(&DirEntry {
                 name,
                 attr,
-                next_offset: at + 1,
+                next_offset: tag | (at + 1),
             }) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Where a listing goes on in this tree, and what marks the offsets given from here. One that
+    /// began in the tree before goes on after the name it has come to, so that each name is listed
+    /// once.
+    fn listing_from(
+        &self,
+        tree: &Tree,
+        ino: u64,
+        node: Node,
+        offset: u64,
+    ) -> Result<(u64, u64), Error> {
+        if !tree.is_growing(node) {
+            return Ok((0, offset));
+        }
+        let tag = |tree: &Tree| (tree.serial() & LISTING_TAG_MAX) << LISTING_TAG_SHIFT;
+        let at = offset & ((1 << LISTING_TAG_SHIFT) - 1);
+        let resumed = offset - at;
+        if at <= 2 || resumed == tag(tree) {
+            return Ok((tag(tree), at));
+        }
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        let before = before.clone().filter(|before| tag(before) == resumed);
+        // Of a tree before that nothing is known: then as if it had listed the same.
+        let Some(before) = before else {
+            return Ok((tag(tree), at));
+        };
+        let position = usize::try_from(at - 3).map_err(|_| Error::Invalid)?;
+        let last = match before.node(ino)? {
+            Some(node) => before.child_at(node, position)?,
+            None => None,
+        };
+        let after = last.map_or(0, |(name, _)| tree.position_after(node, &name));
+        Ok((tag(tree), after as u64 + 2))
     }
 
     /// Opens a file. `flags` are open(2)'s; `opening` turns a complete slab's file into a backing
@@ -190,13 +239,14 @@ impl Fs {
     /// [`Error::ReadOnly`] for any write access, and whatever keeps the file from being served.
     pub fn open(&self, ino: u64, flags: i32, opening: &mut dyn Opening) -> Result<Opened, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).ok_or(Error::Absent)?;
+        let node = tree.node(ino)?.ok_or(Error::Absent)?;
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
             return Err(Error::ReadOnly);
         }
         if tree.is_directory(node) {
             return Err(Error::IsDirectory);
         }
+        let attr = self.attr(&tree, node)?;
         let content = self.content(&tree, node)?;
         let (mode, open_mode) = match &content {
             Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
@@ -206,8 +256,9 @@ impl Fs {
             }
             _ => (None, OpenMode::Cached),
         };
-        let fh = self.handles.next_fh(version(&tree, node));
-        if let Err((mode, content)) = self.handles.add(fh, ino, content, mode) {
+        let fh = self.handles.next_fh(version(&tree, node)?);
+        if let Err(refused) = self.handles.add(fh, attr, content, mode) {
+            let (mode, content) = *refused;
             self.modes.close(ino, mode, content.slab());
             return Err(Error::TooManyOpen);
         }
@@ -249,12 +300,13 @@ impl Fs {
         }
         let changed = || Error::Changed("not the file that was opened".into());
         let tree = self.tree();
-        let node = tree.node(ino).ok_or_else(changed)?;
-        if tree.is_directory(node) || !Handles::is_of_version(fh, version(&tree, node)) {
+        let node = tree.node(ino)?.ok_or_else(changed)?;
+        if tree.is_directory(node) || !Handles::is_of_version(fh, version(&tree, node)?) {
             return Err(changed());
         }
         let content = self.content(&tree, node)?;
-        Ok(self.handles.adopt(fh, ino, content))
+        let attr = self.attr(&tree, node)?;
+        Ok(self.handles.adopt(fh, attr, content))
     }
 
     /// Closes a handle.
@@ -296,10 +348,31 @@ impl Fs {
     /// Totals.
     pub fn statfs(&self) -> StatFs {
         let tree = self.tree();
-        let bytes = |volume: &Volume| volume.len_bytes(Variant::Values);
         StatFs {
-            total_bytes: tree.volumes().map(|volume| bytes(volume)).sum(),
+            total_bytes: tree.total_bytes(),
             files: tree.node_count(),
+        }
+    }
+
+    /// Replaces the tree. What is open stays as it was opened; the kernel is told what else of the
+    /// old tree is no longer so.
+    pub fn publish(&self, tree: Tree) {
+        let tree = Arc::new(tree);
+        let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, tree.clone());
+        drop(current);
+        let changes = tree.changes_since(&old);
+        if !changes.is_empty() {
+            let mut before = self.before.write().unwrap_or_else(PoisonError::into_inner);
+            let older = before.replace(old);
+            drop(before);
+            drop(older);
+        }
+        for stale in changes {
+            match stale {
+                Stale::Contents(ino) => self.pages.invalidate(ino),
+                Stale::Name(parent, name) => self.pages.drop_name(parent, name),
+            }
         }
     }
 
@@ -324,7 +397,7 @@ impl Fs {
         self.fetcher.shutdown();
     }
 
-    fn attr(&self, tree: &Tree, node: Node) -> Attr {
+    fn attr(&self, tree: &Tree, node: Node) -> Result<Attr, Error> {
         let (kind, mode) = if tree.is_directory(node) {
             (Kind::Directory, 0o555)
         } else if matches!(node, Node::View(_)) {
@@ -334,13 +407,14 @@ impl Fs {
         };
         let ttl = match node {
             Node::ControlFile(_) => Duration::ZERO,
+            _ if tree.is_passing() => PASSING_TTL,
             _ => TTL,
         };
         let size_bytes = match node {
-            Node::ControlFile(file) => self.control_file(tree, file).len() as u64,
-            _ => tree.len_bytes(node),
+            Node::ControlFile(file) => self.control_file_len_bytes(tree, file),
+            _ => tree.len_bytes(node)?,
         };
-        Attr {
+        Ok(Attr {
             ino: tree.ino(node),
             kind,
             size_bytes,
@@ -354,7 +428,7 @@ impl Fs {
             uid: self.uid,
             gid: self.gid,
             ttl,
-        }
+        })
     }
 
     fn content(&self, tree: &Tree, node: Node) -> Result<Content, Error> {
@@ -362,8 +436,8 @@ impl Fs {
             Node::Index(file) => Ok(Content::fixed(tree.index_table(file).clone())),
             Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
             Node::Part(position, part) => {
-                let volume = tree.volume(position).ok_or(Error::Absent)?;
-                self.part_content(volume, part, tree.len_bytes(node))
+                let volume = tree.volume(position)?.ok_or(Error::Absent)?;
+                self.part_content(&volume, part, tree.len_bytes(node)?)
             }
             // Links are read by readlink; directories were refused before.
             _ => Err(Error::Invalid),
@@ -401,16 +475,14 @@ impl Fs {
 }
 
 /// The version of a file's bytes, as far as handles tell versions apart.
-fn version(tree: &Tree, node: Node) -> Version {
+fn version(tree: &Tree, node: Node) -> Result<Version, Error> {
     let digest = match node {
-        Node::Part(position, _) => tree.volume(position).map(|volume| {
+        Node::Part(position, _) => tree.volume(position)?.map(|volume| {
             let [a, b, c, d, ..] = volume.fingerprint;
             [a, b, c, d]
         }),
-        // A line that changes hardly ever keeps the length of the whole.
-        Node::Index(_) => Some((tree.len_bytes(node) as u32).rotate_left(8).to_le_bytes()),
-        // Made anew for each open.
+        // The inode number of another table is another one; the rest is made anew for each open.
         _ => None,
     };
-    Version::of(digest.unwrap_or_default())
+    Ok(Version::of(digest.unwrap_or_default()))
 }

@@ -114,6 +114,13 @@ impl PageCache for KernelPages {
         }
     }
 
+    fn drop_name(&self, parent: u64, name: &OsStr) {
+        if let Err(error) = self.0.inval_entry(INodeNo(parent), name) {
+            // It stays until its time is up; what it stands for keeps its bytes.
+            tracing::debug!(parent, %error, "cannot drop a name");
+        }
+    }
+
     fn store(&self, ino: u64, offset_bytes: u64, bytes: &[u8]) {
         if let Err(error) = self.0.store(INodeNo(ino), offset_bytes, bytes) {
             tracing::debug!(ino, %error, "cannot store");

@@ -12,6 +12,7 @@
 //! | [`fuse`] | the protocol: converts and replies, decides nothing |
 //! | [`fs`] | operations, open handles, read modes, the one errno table |
 //! | [`tree`] | names and inode numbers to things and back |
+//! | [`library`] | the volumes of an archive: a card of each, and the volumes when they are used |
 //! | [`fetch`] | byte range to frames: single flight, urgent queue, sweep ahead |
 //! | [`cache`] | slabs (one backing file per volume variant), byte-weighted LRU |
 //! | [`decode`] | one registry keyed by Transfer Syntax UID: bytes in, samples out |
@@ -48,6 +49,7 @@ pub mod fetch;
 pub mod format;
 pub mod fs;
 pub mod fuse;
+pub mod library;
 pub mod mount;
 pub mod tree;
 pub mod volume;

@@ -1,28 +1,37 @@
 //! The tree: names and inode numbers to things, and back (DESIGN 1.1).
 //!
-//! A [`Tree`] is one immutable generation: built from volumes, replaced as a whole. Inode numbers
-//! are a function of identity alone, so they are the same after a remount. Knows what is listed
-//! and what it is called; knows nothing of open files, and touches no source.
+//! A [`Tree`] is one immutable generation: made of cards, replaced as a whole. What lies below a
+//! volume's directory is known from the volume, which the library loads when it is asked for. Inode
+//! numbers are a function of identity alone, so they are the same after a remount. Knows what is
+//! listed and what it is called; knows nothing of open files, and touches no source.
 
 mod contents;
+mod generation;
 mod ino;
 mod name;
 mod part;
+mod shown;
+mod stale;
 mod variant;
 mod views;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 pub use name::{numbered, safe};
 pub use part::{Part, Text};
+pub use shown::show;
+pub use stale::Stale;
 pub use variant::{ArrayFile, ArrayFormat};
 
-use crate::format;
-use crate::volume::{Built, Volume};
+use crate::library::{Card, Error, Holdings, Library, Series, Volumes};
+use crate::volume::Volume;
 use contents::Contents;
 use views::Views;
 
@@ -41,7 +50,7 @@ pub enum Node {
     ControlFile(ControlFile),
     /// `/studies`, `/patients` and the directories and links under them, by inode number.
     View(u64),
-    /// `/series/<name>`, by position in [`Tree::volumes`].
+    /// `/series/<name>`, by position among all volumes of the generation, which are by name.
     Volume(u32),
     /// Something below a volume's directory.
     Part(u32, Part),
@@ -55,6 +64,8 @@ pub enum IndexFile {
     /// `index.jsonl`
     Jsonl,
 }
+
+const INDEX_FILES: [IndexFile; 2] = [IndexFile::Csv, IndexFile::Jsonl];
 
 /// The files in `/.dicomfs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,95 +98,133 @@ const ROOT: [(&str, Node); 5] = [
 
 /// One generation of the tree.
 pub struct Tree {
-    volumes: Vec<Contents>,
-    by_name: HashMap<String, u32>,
+    library: Arc<Library>,
+    holdings: Holdings,
+    /// By name.
+    entries: Vec<Entry>,
     by_key: HashMap<u64, u32>,
     views: Views,
-    index_csv: Arc<[u8]>,
-    index_jsonl: Arc<[u8]>,
-    findings: Vec<u8>,
+    index_csv: Lazy,
+    index_jsonl: Lazy,
+    /// Inode numbers of the two.
+    index_inos: [u64; 2],
+    findings: Lazy,
+    total_bytes: u64,
+    node_count: u64,
     built: SystemTime,
+    is_passing: bool,
+    serial: u64,
+}
+
+/// A volume's directory.
+struct Entry {
+    series: Arc<Series>,
+    /// Which of the series' cards.
+    at: u32,
+    /// Its part of inode numbers.
+    key: u64,
+}
+
+impl Entry {
+    fn card(&self) -> &Card {
+        &self.series.cards[self.at as usize]
+    }
+}
+
+/// A text whose length is known before it is made.
+struct Lazy {
+    len_bytes: u64,
+    text: OnceLock<Arc<[u8]>>,
+}
+
+/// A volume in memory, for as long as this lives.
+struct Held {
+    volumes: Volumes,
+    at: usize,
+}
+
+impl Held {
+    fn contents(&self) -> Contents<'_> {
+        Contents(&self.volumes[self.at])
+    }
 }
 
 impl Tree {
-    /// The tree of an archive; `built` is the time shown for what has no source file.
-    ///
-    /// # Errors
-    /// When a table cannot be written.
-    pub fn new(archive: Built, built: SystemTime) -> Result<Tree, format::Error> {
-        let mut volumes = archive.volumes;
-        volumes.sort_by(|a, b| a.name.cmp(&b.name));
-        let index_csv = format::table::index_csv(&volumes)?.into();
-        let index_jsonl = format::table::index_jsonl(&volumes)?.into();
-        let findings = format::table::findings_jsonl(&volumes, &archive.findings)?;
-        let views = Views::new(&volumes);
-        let mut by_key = HashMap::new();
-        let mut by_name = HashMap::new();
-        let mut nodes = Vec::with_capacity(volumes.len());
-        for (position, volume) in (0_u32..).zip(volumes) {
-            // Sorted by name, so that of two that collide the same one gives way at every mount.
-            let key = ino::free_key(&volume.name, |key| by_key.contains_key(&key));
-            by_key.insert(key, position);
-            by_name.insert(volume.name.clone(), position);
-            nodes.push(Contents::new(volume, key, built));
-        }
-        Ok(Tree {
-            volumes: nodes,
-            by_name,
-            by_key,
-            views,
-            index_csv,
-            index_jsonl,
-            findings,
-            built,
-        })
+    /// The library that the generation was made from.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 
     /// The volume at a position.
-    pub fn volume(&self, position: u32) -> Option<&Arc<Volume>> {
-        self.volumes.get(position as usize).map(|node| &node.volume)
+    ///
+    /// # Errors
+    /// When it cannot be loaded, or is another one by now.
+    pub fn volume(&self, position: u32) -> Result<Option<Arc<Volume>>, Error> {
+        let held = self.held(position)?;
+        Ok(held.map(|held| held.contents().0.volume.clone()))
     }
 
-    /// All volumes, by name.
-    pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
-        self.volumes.iter().map(|node| &node.volume)
+    /// Number of volumes.
+    pub fn volume_count(&self) -> usize {
+        self.entries.len()
     }
 
-    /// The contents of an index table.
-    pub fn index_table(&self, file: IndexFile) -> &Arc<[u8]> {
-        match file {
-            IndexFile::Csv => &self.index_csv,
-            IndexFile::Jsonl => &self.index_jsonl,
-        }
+    /// Number of series.
+    pub fn series_count(&self) -> usize {
+        self.holdings.series.len()
     }
 
-    /// `findings.jsonl` as far as headers tell.
-    pub fn findings(&self) -> &[u8] {
-        &self.findings
+    /// Bytes that the arrays of all volumes have together.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// True while another generation is expected soon: names and numbers are not to be relied on
+    /// for long.
+    pub fn is_passing(&self) -> bool {
+        self.is_passing
+    }
+
+    /// Tells generations apart that list other things.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The thing with this inode number.
-    pub fn node(&self, ino: u64) -> Option<Node> {
+    ///
+    /// # Errors
+    /// When the volume it belongs to cannot be loaded.
+    pub fn node(&self, ino: u64) -> Result<Option<Node>, Error> {
         if let Some(node) = ino::fixed(ino) {
-            return Some(node);
+            return Ok(Some(node));
         }
         if self.views.contains(ino) {
-            return Some(Node::View(ino));
+            return Ok(Some(Node::View(ino)));
+        }
+        if let Some(table) = INDEX_FILES
+            .into_iter()
+            .find(|table| self.index_ino(*table) == ino)
+        {
+            return Ok(Some(Node::Index(table)));
         }
         let (key, local) = ino::split(ino);
-        let position = *self.by_key.get(&key)?;
-        let node = match ino::part(local)? {
-            None => Node::Volume(position),
-            Some(part) => Node::Part(position, part),
+        let (Some(&position), Some(part)) = (self.by_key.get(&key), ino::part(local)) else {
+            return Ok(None);
         };
-        self.exists(node).then_some(node)
+        let Some(part) = part else {
+            return Ok(Some(Node::Volume(position)));
+        };
+        let held = self.held(position)?;
+        let exists = held.is_some_and(|held| held.contents().has(part));
+        Ok(exists.then_some(Node::Part(position, part)))
     }
 
     /// The inode number of a thing.
     pub fn ino(&self, node: Node) -> u64 {
-        let key = |position: u32| self.volumes[position as usize].key;
+        let key = |position: u32| self.entries[position as usize].key;
         match node {
             Node::View(ino) => ino,
+            Node::Index(file) => self.index_ino(file),
             Node::Volume(position) => ino::join(key(position), 0),
             Node::Part(position, part) => ino::join(key(position), ino::local(part)),
             fixed => ino::of_fixed(fixed),
@@ -183,31 +232,49 @@ impl Tree {
     }
 
     /// The child of a directory by its name; also of names that open but are not listed.
-    pub fn child(&self, node: Node, name: &OsStr) -> Option<Node> {
-        match node {
+    ///
+    /// # Errors
+    /// When the volume it belongs to cannot be loaded.
+    pub fn child(&self, node: Node, name: &OsStr) -> Result<Option<Node>, Error> {
+        let part_child = |position, directory| -> Result<Option<Node>, Error> {
+            let (Some(name), Some(held)) = (name.to_str(), self.held(position)?) else {
+                return Ok(None);
+            };
+            let part = held.contents().child(directory, name);
+            Ok(part.map(|part| Node::Part(position, part)))
+        };
+        Ok(match node {
             Node::Root if name == ".dicomfs" => Some(Node::Control),
             Node::Root => ROOT.iter().find(|(n, _)| name == *n).map(|(_, node)| *node),
-            Node::Series => self.by_name.get(name.to_str()?).map(|&p| Node::Volume(p)),
+            Node::Series => name.to_str().and_then(|name| self.find(name)),
             Node::Control => {
-                let found = CONTROL_FILES.iter().find(|(_, n)| name == *n)?;
-                Some(Node::ControlFile(found.0))
+                let found = CONTROL_FILES.iter().find(|(_, n)| name == *n);
+                found.map(|found| Node::ControlFile(found.0))
             }
             Node::View(ino) => self.views.child(ino, name).map(Node::View),
-            Node::Volume(position) => self.part_child(position, None, name.to_str()?),
-            Node::Part(position, part) => self.part_child(position, Some(part), name.to_str()?),
+            Node::Volume(position) => part_child(position, None)?,
+            Node::Part(position, part) => part_child(position, Some(part))?,
             _ => None,
-        }
+        })
     }
 
     /// The `n`th listed child of a directory, with its name. Constant time, so that a listing may
     /// stop and go on anywhere.
-    pub fn child_at(&self, node: Node, n: usize) -> Option<(OsString, Node)> {
-        match node {
+    ///
+    /// # Errors
+    /// When the volume it belongs to cannot be loaded.
+    pub fn child_at(&self, node: Node, n: usize) -> Result<Option<(OsString, Node)>, Error> {
+        let part_at = |position, directory| -> Result<Option<(OsString, Node)>, Error> {
+            let held = self.held(position)?;
+            let child = held.and_then(|held| held.contents().child_at(directory, n));
+            Ok(child.map(|(name, part)| (name.into(), Node::Part(position, part))))
+        };
+        Ok(match node {
             Node::Root => ROOT.get(n).map(|(name, node)| ((*name).into(), *node)),
-            Node::Series => {
-                let volume = self.volumes.get(n)?;
-                Some(((&volume.volume.name).into(), Node::Volume(n as u32)))
-            }
+            Node::Series => self
+                .entries
+                .get(n)
+                .map(|entry| ((&*entry.card().name).into(), Node::Volume(n as u32))),
             Node::Control => CONTROL_FILES
                 .get(n)
                 .map(|(file, name)| ((*name).into(), Node::ControlFile(*file))),
@@ -215,9 +282,27 @@ impl Tree {
                 .views
                 .child_at(ino, n)
                 .map(|(name, ino)| (name.into(), Node::View(ino))),
-            Node::Volume(position) => self.part_at(position, None, n),
-            Node::Part(position, part) => self.part_at(position, Some(part), n),
+            Node::Volume(position) => part_at(position, None)?,
+            Node::Part(position, part) => part_at(position, Some(part))?,
             _ => None,
+        })
+    }
+
+    /// True for directories that generations may list differently; they list by name.
+    pub fn is_growing(&self, node: Node) -> bool {
+        matches!(node, Node::Series | Node::View(_))
+    }
+
+    /// Where a listing that has come to `name` goes on, for [`Tree::child_at`], whether there is
+    /// such a child or not; only for a directory that is growing.
+    pub fn position_after(&self, node: Node, name: &OsStr) -> usize {
+        let name = name.to_string_lossy();
+        match node {
+            Node::Series => self
+                .entries
+                .partition_point(|entry| *entry.card().name <= *name),
+            Node::View(ino) => self.views.position_after(ino, &name),
+            _ => 0,
         }
     }
 
@@ -257,59 +342,63 @@ impl Tree {
 
     /// Size in bytes of a file, from headers alone; 0 for directories and for files made when
     /// they are opened (`.dicomfs`).
-    pub fn len_bytes(&self, node: Node) -> u64 {
-        match node {
-            Node::Index(file) => self.index_table(file).len() as u64,
+    ///
+    /// # Errors
+    /// When the volume it belongs to cannot be loaded.
+    pub fn len_bytes(&self, node: Node) -> Result<u64, Error> {
+        Ok(match node {
+            Node::Index(IndexFile::Csv) => self.index_csv.len_bytes,
+            Node::Index(IndexFile::Jsonl) => self.index_jsonl.len_bytes,
             Node::View(_) => self
                 .link_target(node)
                 .map_or(0, |target| target.as_os_str().len() as u64),
-            Node::Part(position, part) => self.volumes[position as usize].len_bytes(part),
+            Node::Part(position, part) => {
+                let held = self.held(position)?;
+                held.map_or(0, |held| held.contents().len_bytes(part))
+            }
             _ => 0,
-        }
+        })
     }
 
     /// Time of the newest source file behind a thing.
     pub fn mtime(&self, node: Node) -> SystemTime {
-        match node {
+        let newest = match node {
             Node::Volume(position) | Node::Part(position, _) => {
-                self.volumes[position as usize].mtime
+                let entry = self.entries.get(position as usize);
+                entry.and_then(|entry| entry.card().mtime())
             }
-            _ => self.built,
-        }
+            _ => None,
+        };
+        newest.unwrap_or(self.built)
     }
 
     /// Number of inodes, for statfs.
     pub fn node_count(&self) -> u64 {
-        let in_series: u64 = self.volumes.iter().map(Contents::count).sum();
-        in_series + self.views.len() as u64
+        self.node_count
     }
 
-    fn exists(&self, node: Node) -> bool {
-        let Node::Part(position, part) = node else {
-            return true;
+    fn index_ino(&self, file: IndexFile) -> u64 {
+        self.index_inos[usize::from(file == IndexFile::Jsonl)]
+    }
+
+    fn find(&self, name: &str) -> Option<Node> {
+        self.position(name).map(Node::Volume)
+    }
+
+    fn position(&self, name: &str) -> Option<u32> {
+        let found = self
+            .entries
+            .binary_search_by(|entry| (*entry.card().name).cmp(name));
+        found.ok().map(|position| position as u32)
+    }
+
+    fn held(&self, position: u32) -> Result<Option<Held>, Error> {
+        let Some(entry) = self.entries.get(position as usize) else {
+            return Ok(None);
         };
-        let contents = self.volumes.get(position as usize);
-        contents.is_some_and(|contents| contents.has(part))
-    }
-
-    fn part_child(&self, position: u32, directory: Option<Part>, name: &str) -> Option<Node> {
-        let part = self
-            .volumes
-            .get(position as usize)?
-            .child(directory, name)?;
-        Some(Node::Part(position, part))
-    }
-
-    fn part_at(
-        &self,
-        position: u32,
-        directory: Option<Part>,
-        n: usize,
-    ) -> Option<(OsString, Node)> {
-        let (name, part) = self
-            .volumes
-            .get(position as usize)?
-            .child_at(directory, n)?;
-        Some((name.into(), Node::Part(position, part)))
+        let volumes = self.library.volumes(&entry.series)?;
+        let at = entry.at as usize;
+        // As many volumes as cards, by the library's word.
+        Ok((at < volumes.len()).then_some(Held { volumes, at }))
     }
 }

@@ -81,7 +81,7 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
         written.push((series, paths));
     }
     let catalog =
-        archive::scan(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
+        archive::read_all(dir.path(), &archive::Options::default(), None, &()).expect("a scan");
     let built = volume::build(&catalog.records);
     for (series, paths) in &written {
         let volume = built.volumes.iter().find(|v| v.name == series.uid);
@@ -89,7 +89,7 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
         sources.push(describe(series, paths, &mut model));
     }
     let names = written.into_iter().map(|(series, _)| series.uid).collect();
-    let tree = Tree::new(built, SystemTime::now()).expect("a tree");
+    let tree = Tree::pinned(built, SystemTime::now()).expect("a tree");
     let cache = Arc::new(Cache::new(budget_bytes, 64).expect("a cache"));
     let fs = Fs::new(Parts {
         tree,

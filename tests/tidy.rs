@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from top to bottom: a module may import itself and what stands below it.
-const LAYERS: [&str; 14] = [
-    "main", "cli", "config", "mount", "fuse", "fs", "tree", "fetch", "cache", "decode", "format",
-    "volume", "archive", "dicom",
+const LAYERS: [&str; 15] = [
+    "main", "cli", "config", "mount", "fuse", "fs", "tree", "library", "fetch", "cache", "decode",
+    "format", "volume", "archive", "dicom",
 ];
 
 /// Lines of a source file, unit tests included.

@@ -12,7 +12,7 @@ use super::{Error, Record, Source};
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Most bytes to read for one archive: one that is full of copies is still mounted in seconds.
+/// Most bytes to read for one series: one that is full of copies is still shown in seconds.
 pub const DIGESTED_BYTES_MAX: u64 = 1 << 30;
 
 /// SHA-256 of the pixel element of each record, by path, and how many records there were no bytes

@@ -1,81 +1,187 @@
-//! Reads the header of one file and says what the file is.
+//! Reads the headers of files and says what each file is.
 //!
 //! Whatever one file does, it costs that file only: errors and even panics become a finding.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use super::SourceIdentity;
+use super::list::{self, State};
+use super::pack::{Kind, Listed};
+use crate::dicom::{self, Header, Instance, limits};
 
-use super::{SourceIdentity, advise, source};
-use crate::dicom::{self, Header, Instance};
-
-/// What a file turned out to be: what the index keeps of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Content<I = Box<Instance>> {
+/// What a file turned out to be.
+#[derive(Debug)]
+pub(super) enum Content {
     /// A SOP Instance.
-    Instance(I),
+    Instance(Box<Instance>),
     /// A DICOMDIR.
     Dicomdir,
     /// Not DICOM.
     NotDicom,
     /// DICOM that cannot be used: finding code and detail.
-    Unusable(String, String),
+    Unusable(&'static str, String),
+    /// Not even looked at, and why; not to be kept, since it may pass.
+    Unreadable(String),
 }
 
-impl<I> Content<I> {
-    /// The same with `instance` of the instance in its place.
-    pub(super) fn map<'a, J>(&'a self, instance: impl FnOnce(&'a I) -> J) -> Content<J> {
-        match self {
-            Content::Instance(found) => Content::Instance(instance(found)),
-            Content::Dicomdir => Content::Dicomdir,
-            Content::NotDicom => Content::NotDicom,
-            Content::Unusable(code, detail) => Content::Unusable(code.clone(), detail.clone()),
+/// Files looked at, with their contents encoded one after the other.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) files: Vec<Found>,
+    pub(super) contents: Vec<u8>,
+    /// Series Instance UIDs that [`Found`] refers to.
+    pub(super) series: Vec<String>,
+    /// Files that are as the index knows them: their group's place among those of the directory,
+    /// and their own in the group.
+    pub(super) same: Vec<(u32, u32)>,
+    /// Files are opened without a change of their access time.
+    quietly: bool,
+}
+
+impl Default for Looked {
+    fn default() -> Looked {
+        Looked {
+            files: Vec::new(),
+            contents: Vec::new(),
+            series: Vec::new(),
+            same: Vec::new(),
+            quietly: true,
         }
     }
 }
 
-/// Why a file could not even be looked at; not for the index, since it may pass.
+/// One file looked at.
 #[derive(Debug)]
-pub(super) struct Unreadable(pub(super) String);
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    /// Place in [`Looked::series`]; of no meaning but for instances.
+    pub(super) series: u32,
+    pub(super) file: Listed,
+}
 
-/// Reads the file at `path`.
-pub(super) fn read(path: &Path) -> Result<(Metadata, Content), Unreadable> {
-    let file = source::open(path).map_err(|error| Unreadable(error.to_string()))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| Unreadable(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(Unreadable("no longer a regular file".to_owned()));
+impl Looked {
+    /// For so many files, with room for their contents: an instance takes about a KiB.
+    pub(super) fn with_room(files: usize) -> Looked {
+        Looked {
+            files: Vec::with_capacity(files),
+            contents: Vec::with_capacity(files * 1200),
+            ..Looked::default()
+        }
     }
-    advise::random_access(&file);
-    let len = SourceIdentity::of(&metadata).size_bytes;
-    let content = guarded(|| dicom::read_header::<File>(&file, len))?;
-    Ok((metadata, content))
+
+    /// Reads the file `name` in `directory` and adds it.
+    pub(super) fn read(&mut self, directory: &OwnedFd, name: &[u8], is_link: bool) {
+        let (state, content) = read(directory, name, &mut self.quietly);
+        self.add(name, is_link, state, &content);
+    }
+
+    /// Adds what could not be read.
+    pub(super) fn unreadable(&mut self, name: &[u8], why: String) {
+        self.add(name, false, None, &Content::Unreadable(why));
+    }
+
+    fn add(&mut self, name: &[u8], is_link: bool, state: Option<State>, content: &Content) {
+        let start = self.contents.len();
+        let (mut kind, mut series) = (content.kind(), 0);
+        let encoded = match content {
+            Content::Instance(instance) => {
+                series = self.series(&instance.series_instance_uid);
+                self.append(instance)
+            }
+            Content::Unusable(code, detail) => self.append(&(code, detail)),
+            Content::Unreadable(why) => self.append(&("unreadable", why)),
+            Content::Dicomdir | Content::NotDicom => Ok(()),
+        };
+        // Encoding into memory cannot fail; were it to, the file is read again next time.
+        if encoded.is_err() {
+            self.contents.truncate(start);
+            kind = Kind::Unreadable;
+        }
+        let identity = state.map(|state| state.identity);
+        self.files.push(Found {
+            kind,
+            series,
+            file: Listed {
+                name: name.to_vec(),
+                identity: identity.unwrap_or(SourceIdentity {
+                    size_bytes: 0,
+                    mtime_ns: 0,
+                }),
+                file_id: state.map_or((0, 0), |state| state.file_id),
+                is_linked: is_link || state.is_some_and(|state| state.links > 1),
+                length_bytes: (self.contents.len() - start) as u32,
+            },
+        });
+    }
+
+    fn append<T: serde::Serialize>(&mut self, value: &T) -> postcard::Result<()> {
+        postcard::to_io(value, &mut self.contents)?;
+        Ok(())
+    }
+
+    fn series(&mut self, uid: &str) -> u32 {
+        // Nearly always that of the file before.
+        let last = self.series.last().is_some_and(|last| last == uid);
+        if !last {
+            self.series.push(uid.to_owned());
+        }
+        self.series.len() as u32 - 1
+    }
+}
+
+impl Content {
+    fn kind(&self) -> Kind {
+        match self {
+            Content::Instance(_) => Kind::Instance,
+            Content::Dicomdir => Kind::Dicomdir,
+            Content::NotDicom => Kind::NotDicom,
+            Content::Unusable(..) => Kind::Unusable,
+            Content::Unreadable(_) => Kind::Unreadable,
+        }
+    }
+}
+
+/// Reads the file `name` in `directory`.
+fn read(directory: &OwnedFd, name: &[u8], quietly: &mut bool) -> (Option<State>, Content) {
+    let (file, state) = match list::open_file(directory, name, quietly) {
+        Ok(opened) => opened,
+        Err(error) => return (None, Content::Unreadable(error.to_string())),
+    };
+    if !state.is_file {
+        let why = "no longer a regular file".to_owned();
+        return (None, Content::Unreadable(why));
+    }
+    let length = state.identity.size_bytes;
+    if length > limits::FIRST_READ_BYTES as u64 {
+        list::advise_random(&file);
+    }
+    let content = guarded(|| dicom::read_header::<File>(&file, length));
+    (Some(state), content)
 }
 
 /// What the outcome of reading a header makes of a file. The parser is not known to panic; were
 /// it to, a file out there would otherwise take the mount with it.
-fn guarded(read: impl FnOnce() -> Result<Header, dicom::Error>) -> Result<Content, Unreadable> {
+fn guarded(read: impl FnOnce() -> Result<Header, dicom::Error>) -> Content {
     let Ok(outcome) = catch_unwind(AssertUnwindSafe(read)) else {
         let detail = "the header reader failed on this file; please report it".to_owned();
-        return Ok(Content::Unusable("internal_error".to_owned(), detail));
+        return Content::Unusable("internal_error", detail);
     };
     let error = match outcome {
-        Ok(Header::Instance(instance)) => return Ok(Content::Instance(instance)),
-        Ok(Header::Dicomdir) => return Ok(Content::Dicomdir),
+        Ok(Header::Instance(instance)) => return Content::Instance(instance),
+        Ok(Header::Dicomdir) => return Content::Dicomdir,
         Err(error) => error,
     };
     let code = match &error {
-        dicom::Error::NotDicom => return Ok(Content::NotDicom),
-        dicom::Error::Io(error) => return Err(Unreadable(io_words(error))),
+        dicom::Error::NotDicom => return Content::NotDicom,
+        dicom::Error::Io(error) => return Content::Unreadable(io_words(error)),
         dicom::Error::Malformed { .. } => "malformed",
         dicom::Error::Truncated { .. } => "truncated",
         dicom::Error::TooLarge { .. } => "too_large",
     };
-    Ok(Content::Unusable(code.to_owned(), error.to_string()))
+    Content::Unusable(code, error.to_string())
 }
 
 fn io_words(error: &io::Error) -> String {
@@ -88,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_file() {
-        let content = guarded(|| panic!("on purpose")).expect("a finding");
+        let content = guarded(|| panic!("on purpose"));
         assert!(matches!(content, Content::Unusable(code, _) if code == "internal_error"));
     }
 }

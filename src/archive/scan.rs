@@ -1,22 +1,34 @@
-//! Finds every DICOM file below a directory and reads its header, many at a time.
+//! Brings an index up to date with an archive: what is new or changed is read, many files at a
+//! time, and written to the index as it is found.
 //!
-//! The result depends on the files only, not on timing: records and findings are sorted by path.
-//! One bad file costs one finding.
+//! The result depends on the files only, not on timing. One bad file costs one finding.
+//!
+//! What changed is found by the times of directories: one that is as the index knows it is not
+//! listed and none of its files is looked at, so that a million files cost the state of some
+//! thousand directories. A file that is written to in place is therefore found when it is read:
+//! it no longer has the size and time of its record ([`super::Source::verify`]). Times are coarse,
+//! as git knows of its index: a directory that had changed just before it was listed is listed
+//! again next time.
 
-use std::collections::HashSet;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::mem::take;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-use walkdir::WalkDir;
-
-use super::index::Rows;
-use super::read::{Content, Unreadable, read};
-use super::{Error, Index, Record, SourceIdentity};
+use super::database::{self, Failure};
+use super::index::{Edition, Shared, lock};
+use super::keep::Keeper;
+use super::known::{self, Known};
+pub use super::outcome::FILE_CODES;
+use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
+use super::pack::Kind;
+use super::read::Looked;
+use super::walk::{Job, LAST_PART, Walk, Walked, Work};
+use super::{Error, Index, list, pack, shelf, twice};
 
 /// How to scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,374 +44,435 @@ impl Default for Options {
     }
 }
 
-/// Told how a scan gets on; called from several threads.
-pub trait Progress: Sync {
-    /// So many files have been found by now.
-    fn files_found(&self, _total: u64) {}
-    /// So many of them have been looked at by now.
-    fn files_done(&self, _total: u64) {}
-}
-
-/// No progress is shown.
-impl Progress for () {}
-
-/// What a scan found.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Catalog {
-    /// Where the archive is.
-    pub root: PathBuf,
-    /// Its instances, by path.
-    pub records: Vec<Arc<Record>>,
-    /// What was wrong with files and directories, by path.
-    pub findings: Vec<FileFinding>,
-    /// How many there are of what.
-    pub counts: Counts,
-}
-
-/// The codes of [`FileFinding`].
-pub const FILE_CODES: [&str; 7] = [
-    "index_unusable",
-    "internal_error",
-    "link_loop",
-    "malformed",
-    "too_large",
-    "truncated",
-    "unreadable",
-];
-
-/// Something wrong with one file or directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileFinding {
-    /// Path relative to the root; empty for the root and the index.
-    pub path: PathBuf,
-    /// Stable code, one of [`FILE_CODES`].
-    pub code: String,
-    /// One sentence.
-    pub detail: String,
-}
-
-/// How many files a scan found of what kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// All regular files.
-    pub files: u64,
-    /// Instances: the records.
-    pub dicom: u64,
-    /// DICOM files that cannot be used: each has a finding.
-    pub unusable: u64,
-    /// Not DICOM.
-    pub not_dicom: u64,
-    /// DICOMDIR files.
-    pub dicomdir: u64,
-    /// Files and directories that could not be read: each has a finding.
-    pub unreadable: u64,
-    /// Files left out because a link made them appear twice.
-    pub linked_twice: u64,
-    /// Files whose header came from the index.
-    pub from_index: u64,
-}
-
-/// Scans the archive at `root`: follows links, takes any file name, skips and counts what is not
-/// DICOM. With an `index`, files that have the size and time they had are not opened; it is
-/// brought up to date afterwards. An index that fails is a finding and a full scan.
+/// Scans the archive at `root` and brings `index` up to date: follows links, takes any file name,
+/// skips and counts what is not DICOM.
+///
+/// `settled` is told the series that are new or changed and whole now, and those that are gone,
+/// as the scan goes on, about every second, on this thread: what it names is on the [`super::Shelf`]
+/// already. A series is whole when the walk of its part of the archive is done; the parts are the
+/// directories of the first level, from the root down, that has more than one. A series that turns
+/// up again in another part is told again, and so is one of whose files another name turns out to
+/// come first. Files above the parts, and series that are gone, come last.
+///
+/// An index that fails is a finding, and a temporary one takes its place, on the shelf too. Waits
+/// for other scans with this index.
 ///
 /// # Errors
-/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`] about the root only.
+/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`] about the root; [`Error::Index`]
+/// when not even a temporary index can be used.
 pub fn scan(
     root: &Path,
     options: &Options,
-    index: Option<&mut Index>,
+    index: Index,
     progress: &dyn Progress,
-) -> Result<Catalog, Error> {
-    let metadata = std::fs::metadata(root).map_err(|error| Error::io(root, error))?;
-    if !metadata.is_dir() {
-        let path = root.to_owned();
-        return Err(Error::NotDirectory { path });
-    }
-    std::fs::read_dir(root).map_err(|error| Error::io(root, error))?;
-    let mut gathered = Gathered::default();
-    let mut index = index;
-    let mut known = Rows::default();
-    if let Some(usable) = &mut index {
-        match usable.rows(root) {
-            Ok(rows) => known = rows,
-            Err(error) => {
-                gathered.index_failed(&error);
-                index = None;
-            }
-        }
-    }
-    let seen = look_at_files(root, options, &known, progress, &mut gathered);
-    let seen = gathered.drop_linked_twice(seen);
-    if let Some(index) = index
-        && let Err(error) = index.update(&seen, &known)
-    {
-        gathered.index_failed(&error);
-    }
-    drop(known);
-    // Sorted by now, and so the records are.
-    for file in seen {
-        gathered.take(file);
-    }
-    Ok(gathered.finish(root))
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
+    let settings = Settings::new(options);
+    run(root, &settings, &index, progress, settled)
 }
 
-/// One file looked at.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// Empty for an instance, whose record has it.
-    path: PathBuf,
-    pub(super) identity: SourceIdentity,
-    /// Device and inode: the same for two names of one file.
-    file_id: (u64, u64),
-    pub(super) content: Content<Arc<Record>>,
-    /// The content is what the index had.
-    pub(super) from_index: bool,
-}
-
-impl Seen {
-    fn new(mut path: PathBuf, metadata: &Metadata, content: Content, from_index: bool) -> Seen {
-        let identity = SourceIdentity::of(metadata);
-        // The record is made here and not when all files are known: in many threads at once, and
-        // so that the instance's first place in memory serves the next one.
-        let content = match content {
-            Content::Instance(instance) => Content::Instance(Arc::new(Record {
-                path: std::mem::take(&mut path),
-                identity,
-                instance: *instance,
-            })),
-            Content::Dicomdir => Content::Dicomdir,
-            Content::NotDicom => Content::NotDicom,
-            Content::Unusable(code, detail) => Content::Unusable(code, detail),
-        };
-        Seen {
-            path,
-            identity,
-            file_id: (metadata.dev(), metadata.ino()),
-            content,
-            from_index,
-        }
-    }
-
-    /// Where the file is, relative to the root.
-    pub(super) fn path(&self) -> &Path {
-        match &self.content {
-            Content::Instance(record) => &record.path,
-            _ => &self.path,
-        }
-    }
-}
-
-/// All that a scan gathers.
-#[derive(Debug, Default)]
-struct Gathered {
-    records: Vec<Arc<Record>>,
-    findings: Vec<FileFinding>,
-    counts: Counts,
-}
-
-impl Gathered {
-    fn find(&mut self, path: PathBuf, code: &str, detail: String) {
-        self.findings.push(FileFinding {
-            path,
-            code: code.to_owned(),
-            detail,
-        });
-    }
-
-    fn index_failed(&mut self, error: &Error) {
-        tracing::warn!("{error}; scanning without it");
-        self.find(PathBuf::new(), "index_unusable", error.to_string());
-    }
-
-    fn unreadable(&mut self, path: PathBuf, why: String) {
-        self.counts.unreadable += 1;
-        self.find(path, "unreadable", why);
-    }
-
-    fn take(&mut self, file: Seen) {
-        self.counts.from_index += u64::from(file.from_index);
-        match file.content {
-            Content::Instance(record) => {
-                self.counts.dicom += 1;
-                self.records.push(record);
-            }
-            Content::Dicomdir => self.counts.dicomdir += 1,
-            Content::NotDicom => self.counts.not_dicom += 1,
-            Content::Unusable(code, detail) => {
-                self.counts.unusable += 1;
-                self.find(file.path, &code, detail);
-            }
-        }
-    }
-
-    /// Leaves out all names of a file but the first: links would make duplicates of instances.
-    fn drop_linked_twice(&mut self, mut seen: Vec<Seen>) -> Vec<Seen> {
-        seen.par_sort_unstable_by(|a, b| a.path().cmp(b.path()));
-        let mut ids = HashSet::with_capacity(seen.len());
-        let before = seen.len();
-        seen.retain(|file| ids.insert(file.file_id));
-        self.counts.linked_twice = (before - seen.len()) as u64;
-        seen
-    }
-
-    fn finish(mut self, root: &Path) -> Catalog {
-        self.findings.sort_unstable();
-        Catalog {
-            root: root.to_owned(),
-            records: self.records,
-            findings: self.findings,
-            counts: self.counts,
-        }
-    }
-}
-
-/// Paths handed to a reader at a time: few enough to share the end of a scan fairly.
-const BATCH_FILES: usize = 64;
-
-/// Walks the tree on this thread while others look at the files found.
-fn look_at_files(
+/// Scans the archive at `root` and reads all its records into memory: for archives that are known
+/// to be small. Without an `index` a temporary one is used.
+///
+/// # Errors
+/// As [`scan`].
+pub fn read_all(
     root: &Path,
     options: &Options,
-    known: &Rows,
+    index: Option<Index>,
     progress: &dyn Progress,
-    gathered: &mut Gathered,
-) -> Vec<Seen> {
-    let threads = options.threads.max(1);
-    let (sender, receiver) = channel::<Vec<PathBuf>>();
-    let receiver = Mutex::new(receiver);
-    let done = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        let reader = || reader(root, known, &receiver, &done, progress);
-        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(reader)).collect();
-        walk(root, sender, progress, gathered);
-        let mut seen = Vec::new();
-        for reader in readers {
-            // A reader cannot panic: what could is guarded, file by file.
-            let Ok((files, unreadable)) = reader.join() else {
-                continue;
-            };
-            seen.extend(files);
-            for (path, why) in unreadable {
-                gathered.unreadable(path, why);
-            }
-        }
-        seen
+) -> Result<Catalog, Error> {
+    let settings = Settings::new(options);
+    read_all_with(root, &settings, index, progress)
+}
+
+pub(super) fn read_all_with(
+    root: &Path,
+    settings: &Settings,
+    index: Option<Index>,
+    progress: &dyn Progress,
+) -> Result<Catalog, Error> {
+    check(root)?;
+    let index = match index {
+        Some(index) => index,
+        None => Index::temporary()?,
+    };
+    let scanned = run(root, settings, &index, progress, &mut |_, _| {})?;
+    let shelf = super::Shelf::new(Arc::clone(index.shared()), root);
+    Ok(Catalog {
+        root: scanned.root,
+        records: shelf.all_records()?,
+        findings: scanned.findings,
+        counts: scanned.counts,
     })
 }
 
-type Looked = (Vec<Seen>, Vec<(PathBuf, String)>);
+/// How much older than its listing a directory has to be for its times to be trusted: file systems
+/// tell times to two seconds at worst.
+const MARGIN_NS: i64 = 2_000_000_000;
+
+/// How a scan goes about it.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) threads: usize,
+    pub(super) margin_ns: i64,
+    pub(super) settled_every: Duration,
+}
+
+impl Settings {
+    fn new(options: &Options) -> Settings {
+        Settings {
+            threads: options.threads.max(1),
+            margin_ns: MARGIN_NS,
+            settled_every: SETTLED_EVERY,
+        }
+    }
+}
+
+/// What the walk and the readers tell the thread that keeps what is found.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A directory has been listed: so many of its files will be told of.
+    Listed(Arc<Work>, u64),
+    /// Files of it that were looked at.
+    Looked(Arc<Work>, Looked),
+    /// The walk of a part of the archive is done.
+    PartWalked(u32),
+}
+
+/// Jobs and messages that wait: few enough that the directories that are open for them stay far
+/// below the limit of open files.
+const WAITING_MAX: usize = 128;
+
+/// How often `settled` is called at most.
+const SETTLED_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) fn run(
+    root: &Path,
+    settings: &Settings,
+    index: &Index,
+    progress: &dyn Progress,
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
+    check(root)?;
+    let mut scan = Scan {
+        root,
+        settings,
+        shared: index.shared(),
+        progress,
+        settled,
+        told: BTreeSet::new(),
+        last_told: Instant::now(),
+        findings: Vec::new(),
+    };
+    // Twice at most in vain: a damaged index is made anew, any other is replaced.
+    loop {
+        match scan.attempt() {
+            Ok(scanned) => return Ok(scanned),
+            Err(error) if scan.shared.is_temporary() => return Err(error),
+            Err(error) => scan.replace_index(&error)?,
+        }
+    }
+}
+
+fn check(root: &Path) -> Result<(), Error> {
+    let failed = |error| Error::io(root, error);
+    if !std::fs::metadata(root).map_err(failed)?.is_dir() {
+        let path = root.to_owned();
+        return Err(Error::NotDirectory { path });
+    }
+    std::fs::read_dir(root).map_err(failed).map(drop)
+}
+
+struct Scan<'a> {
+    root: &'a Path,
+    settings: &'a Settings,
+    shared: &'a Arc<Shared>,
+    progress: &'a dyn Progress,
+    settled: &'a mut dyn FnMut(&[String], &[String]),
+    /// Series that a client may think are there.
+    told: BTreeSet<String>,
+    last_told: Instant,
+    findings: Vec<FileFinding>,
+}
+
+impl Scan<'_> {
+    fn replace_index(&mut self, error: &Error) -> Result<(), Error> {
+        if self.shared.is_damaged() && self.shared.make_anew(self.root).is_ok() {
+            return Ok(());
+        }
+        tracing::warn!("{error}; scanning with a temporary index");
+        self.findings.push(FileFinding {
+            path: PathBuf::new(),
+            code: "index_unusable".to_owned(),
+            detail: error.to_string(),
+        });
+        self.shared.make_temporary(self.root)
+    }
+
+    fn attempt(&mut self) -> Result<Scanned, Error> {
+        if !self.shared.is_bound(self.root) {
+            self.shared.bind_or_make_anew(self.root)?;
+        }
+        let _locked = self.shared.lock_scans()?;
+        let opened = list::open_root(self.root).map_err(|error| Error::io(self.root, error))?;
+        let mut known = self.shared.read(known::load)?;
+        let mut keeper = Keeper::new(self.shared.writer()?);
+        let counts = self.all(&opened, &mut known, &mut keeper);
+        let counts = self.shared.named(counts)?;
+        let shelf = super::Shelf::new(Arc::clone(self.shared), self.root);
+        Ok(Scanned {
+            root: self.root.to_owned(),
+            counts,
+            findings: shelf.findings()?,
+        })
+    }
+
+    fn all(
+        &mut self,
+        opened: &OwnedFd,
+        known: &mut Known,
+        keeper: &mut Keeper,
+    ) -> Result<Counts, Failure> {
+        self.catch_up(keeper)?;
+        known::look(known, opened, self.settings.threads);
+        // At once: a series that was moved is not to have its old files beside the new ones.
+        for (path, gone) in known::take_gone(known) {
+            keeper.forget(&path, &gone)?;
+        }
+        keeper.commit()?;
+        let walked = self.read(opened, take(known), keeper)?;
+        self.finish(walked, keeper)
+    }
+
+    /// Finds what other scans did since the index was bound, and removes what one that was cut
+    /// short left behind.
+    fn catch_up(&mut self, keeper: &mut Keeper) -> Result<(), Failure> {
+        let bound = take(&mut *lock(&self.shared.bound));
+        let now = shelf::editions(&keeper.writer.connection)?;
+        let new = now.iter().filter(|(key, e)| bound.get(*key) != Some(*e));
+        let new: Vec<String> = new.map(|(key, _)| key.clone()).collect();
+        keeper.change(LAST_PART, new);
+        self.told.extend(bound.into_keys().chain(now.into_keys()));
+        let connection = &keeper.writer.connection;
+        if database::meta(connection, "unfinished")?.is_some() {
+            keeper.begin()?;
+            let orphans = "DELETE FROM blobs WHERE id NOT IN (SELECT id FROM groups)";
+            keeper.writer.connection.execute(orphans, [])?;
+            keeper.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Walks the archive and reads what has to be, on threads of their own, while this one keeps
+    /// what they find.
+    fn read(
+        &mut self,
+        opened: &OwnedFd,
+        known: Known,
+        keeper: &mut Keeper,
+    ) -> Result<Walked, Failure> {
+        let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
+        let (messages, received) = sync_channel::<Message>(WAITING_MAX);
+        let waiting = Mutex::new(waiting);
+        let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+        let progress = self.progress;
+        let walk = Walk {
+            root: opened,
+            settings: self.settings,
+            index: self.shared,
+            jobs,
+            messages: messages.clone(),
+            stop: &stop,
+            progress,
+            done: &done,
+            walked: Walked {
+                known,
+                ..Walked::default()
+            },
+            entered: HashSet::new(),
+            found: 0,
+            number: 0,
+            part: LAST_PART,
+            parts: LAST_PART,
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.settings.threads {
+                let (messages, waiting) = (messages.clone(), &waiting);
+                scope.spawn(|| reader(waiting, messages, &stop, &done, progress));
+            }
+            drop(messages);
+            let walk = scope.spawn(|| walk.run());
+            let kept = self.keep(received, keeper);
+            if kept.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            let walked = walk.join();
+            kept?;
+            // The walk does not panic: nothing in it does but by a mistake.
+            Ok(walked.unwrap_or_default())
+        })
+    }
+
+    fn keep(&mut self, received: Receiver<Message>, keeper: &mut Keeper) -> Result<(), Failure> {
+        for message in received {
+            keeper.take(message)?;
+            if !keeper.ready.is_empty() && self.last_told.elapsed() >= self.settings.settled_every {
+                self.tell(keeper, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of the series that are ready; at the end, of those that are gone too.
+    fn tell(&mut self, keeper: &mut Keeper, is_end: bool) -> Result<(), Failure> {
+        keeper.commit()?;
+        let now: BTreeMap<String, Edition> = shelf::editions(&keeper.writer.connection)?;
+        let ready = take(&mut keeper.ready).into_iter();
+        let changed: Vec<String> = ready.filter(|series| now.contains_key(series)).collect();
+        let mut gone = Vec::new();
+        if is_end {
+            let told = take(&mut self.told).into_iter();
+            gone.extend(told.filter(|series| !now.contains_key(series)));
+        } else {
+            self.told.extend(changed.iter().cloned());
+        }
+        if !changed.is_empty() || !gone.is_empty() {
+            (self.settled)(&changed, &gone);
+        }
+        self.last_told = Instant::now();
+        Ok(())
+    }
+
+    fn finish(&mut self, walked: Walked, keeper: &mut Keeper) -> Result<Counts, Failure> {
+        for (path, known) in walked.known.iter().filter(|(_, known)| !known.is_seen) {
+            keeper.forget(path, known)?;
+        }
+        keeper.settle_last();
+        let mut hidden = keeper.hidden;
+        for (kind, sum) in hidden.iter_mut().enumerate() {
+            *sum += walked.hidden[kind];
+        }
+        if keeper.is_changed {
+            keeper.begin()?;
+            let resolved = twice::resolve(&keeper.writer.connection)?;
+            keeper.ready.extend(resolved.changed);
+            hidden = resolved.hidden;
+            forget_old_notes(keeper)?;
+        }
+        let all: Vec<u64> = walked
+            .trusted
+            .iter()
+            .zip(keeper.counts)
+            .map(|(a, b)| a + b)
+            .collect();
+        let seen = |kind: Kind| all[kind as usize] - hidden[kind as usize].min(all[kind as usize]);
+        let counts = Counts {
+            files: walked.files,
+            dicom: seen(Kind::Instance),
+            unusable: seen(Kind::Unusable),
+            not_dicom: seen(Kind::NotDicom),
+            dicomdir: seen(Kind::Dicomdir),
+            unreadable: seen(Kind::Unreadable) + walked.unreadable,
+            linked_twice: hidden.iter().sum(),
+            from_index: walked.trusted.iter().sum::<u64>() + keeper.same,
+        };
+        let mut findings = walked.findings;
+        findings.append(&mut self.findings);
+        keep_summary(keeper, &counts, &findings)?;
+        self.tell(keeper, true)?;
+        Ok(counts)
+    }
+}
+
+/// Writes what the scan says of the whole archive, where that is new.
+fn keep_summary(
+    keeper: &mut Keeper,
+    counts: &Counts,
+    findings: &[FileFinding],
+) -> Result<(), Failure> {
+    let lasting = Counts {
+        from_index: 0,
+        ..*counts
+    };
+    let counts = pack::seal_value("meta", b"counts", &lasting).ok_or(Failure::TooLarge)?;
+    let findings = pack::seal_value("meta", b"findings", &findings).ok_or(Failure::TooLarge)?;
+    for (key, value) in [("counts", counts), ("findings", findings)] {
+        let known = database::meta(&keeper.writer.connection, key)?;
+        if known.as_deref() != Some(value.as_slice()) {
+            keeper.begin()?;
+            database::set_meta(&keeper.writer.connection, key, &value)?;
+        }
+    }
+    if database::meta(&keeper.writer.connection, "unfinished")?.is_some() {
+        keeper.begin()?;
+        let delete = "DELETE FROM meta WHERE key = 'unfinished'";
+        keeper.writer.connection.execute(delete, [])?;
+    }
+    keeper.commit()
+}
+
+/// Removes the notes about series that have changed.
+fn forget_old_notes(keeper: &mut Keeper) -> Result<(), Failure> {
+    let connection = &keeper.writer.connection;
+    let now = shelf::editions(connection)?;
+    let mut old: Vec<String> = Vec::new();
+    let mut statement = connection.prepare("SELECT series, edition FROM notes")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let series: String = row.get(0)?;
+        if now.get(&series) != Some(&row.get(1)?) {
+            old.push(series);
+        }
+    }
+    let mut delete = connection.prepare("DELETE FROM notes WHERE series = ?1")?;
+    for series in old {
+        delete.execute([series])?;
+    }
+    Ok(())
+}
 
 fn reader(
-    root: &Path,
-    known: &Rows,
-    receiver: &Mutex<Receiver<Vec<PathBuf>>>,
+    waiting: &Mutex<Receiver<Job>>,
+    messages: SyncSender<Message>,
+    stop: &AtomicBool,
     done: &AtomicU64,
     progress: &dyn Progress,
-) -> Looked {
-    let (mut seen, mut unreadable) = (Vec::new(), Vec::new());
+) {
     loop {
-        let batch = receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(batch) = batch else {
-            return (seen, unreadable);
+        let job = lock(waiting).recv();
+        let Ok(job) = job else {
+            return;
         };
-        let count = batch.len() as u64;
-        for path in batch {
-            match look(root, path, known) {
-                Ok(file) => seen.push(file),
-                Err((path, Unreadable(why))) => unreadable.push((path, why)),
-            }
+        // After a failure jobs are still taken, so that the walk does not wait for ever.
+        if stop.load(Ordering::Relaxed) {
+            continue;
+        }
+        let count = job.files.len() as u64;
+        let looked = look(&job);
+        if messages.send(Message::Looked(job.work, looked)).is_err() {
+            stop.store(true, Ordering::Relaxed);
         }
         progress.files_done(done.fetch_add(count, Ordering::Relaxed) + count);
     }
 }
 
-/// Looks at one file: only at its size and time when those are as known.
-fn look(root: &Path, path: PathBuf, known: &Rows) -> Result<Seen, (PathBuf, Unreadable)> {
-    let full = root.join(&path);
-    let row = known.row(&path);
-    if let Some(row) = row
-        && let Ok(metadata) = std::fs::metadata(&full)
-        && metadata.is_file()
-        && let Some(content) = known.content(row, &path, SourceIdentity::of(&metadata))
-    {
-        row.see();
-        return Ok(Seen::new(path, &metadata, content, true));
-    }
-    match read(&full) {
-        Ok((metadata, content)) => {
-            row.inspect(|row| row.see());
-            Ok(Seen::new(path, &metadata, content, false))
-        }
-        Err(unreadable) => Err((path, unreadable)),
-    }
-}
-
-/// Finds all regular files below `root` and sends their relative paths. Every directory is
-/// entered once, however many links lead to it, so that links cannot make a tree without end.
-fn walk(
-    root: &Path,
-    sender: Sender<Vec<PathBuf>>,
-    progress: &dyn Progress,
-    gathered: &mut Gathered,
-) {
-    let mut entered = HashSet::new();
-    let mut batch = Vec::with_capacity(BATCH_FILES);
-    let mut entries = WalkDir::new(root).follow_links(true).into_iter();
-    while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                walk_failed(root, &error, gathered);
-                continue;
-            }
-        };
-        if entry.file_type().is_dir() {
-            let id = entry
-                .metadata()
-                .map(|metadata| (metadata.dev(), metadata.ino()));
-            if id.is_ok_and(|id| !entered.insert(id)) {
-                entries.skip_current_dir();
-            }
+/// Looks at files: only at their size and time where those are as known.
+fn look(job: &Job) -> Looked {
+    let mut looked = match job.work.known.is_empty() {
+        true => Looked::with_room(job.files.len()),
+        false => Looked::default(),
+    };
+    for (name, is_link) in &job.files {
+        if let Some(known) = job.work.known.get(name)
+            && let Ok(state) = list::state(&job.work.opened, name)
+            && state.is_file
+            && state.identity == known.identity
+        {
+            looked.same.push((known.group, known.position));
             continue;
         }
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        gathered.counts.files += 1;
-        batch.push(relative(root, entry.path()));
-        if batch.len() == BATCH_FILES {
-            progress.files_found(gathered.counts.files);
-            // The receiver outlives this sender, so that sending cannot fail.
-            let _ = sender.send(std::mem::replace(
-                &mut batch,
-                Vec::with_capacity(BATCH_FILES),
-            ));
-        }
+        looked.read(&job.work.opened, name, *is_link);
     }
-    progress.files_found(gathered.counts.files);
-    let _ = sender.send(batch);
-}
-
-fn walk_failed(root: &Path, error: &walkdir::Error, gathered: &mut Gathered) {
-    let path = error
-        .path()
-        .map(|path| relative(root, path))
-        .unwrap_or_default();
-    if error.loop_ancestor().is_some() {
-        let detail = "a symbolic link leads back to a directory above it".to_owned();
-        gathered.find(path, "link_loop", detail);
-        return;
-    }
-    let words = error
-        .io_error()
-        .map_or_else(|| error.to_string(), ToString::to_string);
-    gathered.unreadable(path, words);
-}
-
-fn relative(root: &Path, path: &Path) -> PathBuf {
-    path.strip_prefix(root).unwrap_or(path).to_owned()
+    looked
 }

@@ -1,21 +1,40 @@
 //! The files of the archive, opened to be read: each is still the one that was indexed, or refused.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use super::{Error, Record, SourceIdentity};
+use super::index::lock;
+use super::{Error, Record, Shelf, SourceIdentity};
 
 /// The archive's files at read time.
 #[derive(Debug, Clone)]
 pub struct Source {
     root: PathBuf,
+    shelf: Option<Shelf>,
+    /// Directories of files that had changed.
+    doubted: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Source {
     /// The archive at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Source {
-        Source { root: root.into() }
+        Source {
+            root: root.into(),
+            shelf: None,
+            doubted: Arc::default(),
+        }
+    }
+
+    /// The archive at `root`, whose index is told of files that turn out to have changed: a file
+    /// that was written to in place is found by no scan otherwise.
+    pub fn doubting(root: impl Into<PathBuf>, shelf: Shelf) -> Source {
+        Source {
+            shelf: Some(shelf),
+            ..Source::new(root)
+        }
     }
 
     /// Where the archive is.
@@ -65,9 +84,22 @@ impl Source {
         if metadata.is_file() && SourceIdentity::of(&metadata) == record.identity {
             return Ok(());
         }
+        self.doubt(record);
         Err(Error::Changed {
             path: self.path(record),
         })
+    }
+
+    /// Tells the index, once for each directory.
+    fn doubt(&self, record: &Record) {
+        let (Some(shelf), Some(directory)) = (&self.shelf, record.path.parent()) else {
+            return;
+        };
+        if lock(&self.doubted).insert(directory.to_owned())
+            && let Err(error) = shelf.doubt(directory)
+        {
+            tracing::warn!("a changed file could not be told to the index: {error}");
+        }
     }
 }
 

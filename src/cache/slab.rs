@@ -317,6 +317,9 @@ impl Slab {
                 // Counted from the claim on, so that frames under decode are in the budget too.
                 self.usage.add(cost_bytes);
                 self.write_header();
+                if !large {
+                    self.pages.take_small(&self.range_of(frame..frame + 1));
+                }
                 Claim::Mine(Filling {
                     slab: self,
                     frame,

@@ -121,7 +121,10 @@ fn mount(archive: &Path, mountpoint: &Path, index: &Path) -> Result<Mounted> {
     flags.archive.index = Some(index.to_path_buf());
     let config = Config::resolve(archive, mountpoint, &flags, &Machine::read())?;
     let options = mount::check(&config.mount_options())?;
-    Mounted::start(&options, super::mount_command::make_fs(&config)?)
+    let service = super::mount_command::make_service(&config)?;
+    let mounted = Mounted::start(&options, service.fs)?;
+    (service.settled)();
+    Ok(mounted)
 }
 
 /// Lists a directory as a tree: two entries of each kind, three levels deep.

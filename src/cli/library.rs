@@ -1,4 +1,4 @@
-//! An archive opened: scanned, and its instances grouped into volumes.
+//! An archive opened: its index, and the library of what the index remembers.
 //!
 //! What `mount`, `ls` and the rest have in common.
 
@@ -9,79 +9,73 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::archive::digest::DIGESTED_BYTES_MAX;
-use crate::archive::scan::Options as ScanOptions;
-use crate::archive::{self, Counts, Index, Source};
+use crate::archive::{self, Counts, Index, Options, Shelf, Source};
 use crate::config::ArchiveConfig;
-use crate::decode;
-use crate::volume::{self, Built, Finding, finding};
+use crate::library::Library;
+use crate::tree;
 
 /// An opened archive.
-pub struct Library {
-    /// The volumes, and the findings about files that are in none.
-    pub built: Built,
-    /// What the scan met.
-    pub counts: Counts,
-    /// Where source files are opened.
-    pub source: Arc<Source>,
+pub struct Opened {
+    /// What is known of it: what the index remembers, until it is scanned.
+    pub library: Arc<Library>,
+    index: Index,
 }
 
-/// Scans the archive, showing progress on a terminal.
+/// Opens the archive and its index.
 ///
 /// # Errors
-/// When the archive cannot be read at all.
-pub fn open(config: &ArchiveConfig) -> Result<Library> {
-    let progress = Bar::new();
-    // Without an index every mount reads all headers again: slower, never wrong.
-    let mut index = match Index::open(&config.index) {
-        Ok(index) => Some(index),
-        Err(why) => {
-            tracing::warn!("no index, all headers are read: {why}");
-            None
-        }
-    };
-    let catalog = archive::scan(
-        &config.archive,
-        &ScanOptions::default(),
-        index.as_mut(),
-        &progress,
-    )
-    .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
-    progress.0.finish_and_clear();
-    let source = Arc::new(Source::new(catalog.root));
-    let mut built = volume::build(&catalog.records);
-    if !built.undecided.is_empty() {
-        let undecided = &built.undecided;
-        let (digests, skipped) = archive::pixel_digests(&source, undecided, DIGESTED_BYTES_MAX);
-        if skipped > 0 {
-            tracing::warn!("{skipped} slices at repeated positions were not compared by pixels");
-        }
-        built = volume::build_with(&catalog.records, &digests);
+/// When the archive cannot be read at all, or there is no place for an index.
+pub fn open(config: &ArchiveConfig) -> Result<Opened> {
+    // A scan would say so too, but only when the mount is live.
+    std::fs::read_dir(&config.archive)
+        .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
+    let (index, shelf) = open_index(config).context("there is no place for an index")?;
+    let source = Arc::new(Source::doubting(&config.archive, shelf.clone()));
+    let library = Arc::new(Library::new(Box::new(shelf), source, tree::show));
+    if let Err(why) = library.recall() {
+        tracing::warn!("nothing is known before the scan: {why}");
     }
-    decode::report_unsupported(&mut built.volumes);
-    built
-        .findings
-        .extend(catalog.findings.into_iter().map(|found| {
-            (
-                found.path,
-                Finding {
-                    code: finding::known_code(&found.code),
-                    detail: found.detail,
-                },
-            )
-        }));
-    Ok(Library {
-        built,
-        counts: catalog.counts,
-        source,
+    Ok(Opened { library, index })
+}
+
+fn open_index(config: &ArchiveConfig) -> Result<(Index, Shelf), archive::Error> {
+    let bound = |index: Index| {
+        let shelf = index.bind(&config.archive)?;
+        Ok((index, shelf))
+    };
+    Index::open(&config.index).and_then(bound).or_else(|why| {
+        // Without an index every mount reads all headers again: slower, never wrong.
+        tracing::warn!("no index, all headers are read: {why}");
+        Index::temporary().and_then(bound)
     })
 }
 
+impl Opened {
+    /// Scans the archive, which brings the library up to date; `settled` is called whenever it has
+    /// changed, and at the end.
+    ///
+    /// # Errors
+    /// When the archive cannot be read at all.
+    pub fn scan(
+        self,
+        config: &ArchiveConfig,
+        bar: &Bar,
+        settled: &mut dyn FnMut(),
+    ) -> Result<Counts> {
+        let Opened { library, index } = self;
+        let options = Options::default();
+        let counts = library.scan(&config.archive, &options, index, bar, settled);
+        bar.0.finish_and_clear();
+        counts.with_context(|| format!("cannot read the archive {}", config.archive.display()))
+    }
+}
+
 /// Progress of a scan, where somebody watches.
-struct Bar(ProgressBar);
+pub struct Bar(ProgressBar);
 
 impl Bar {
-    fn new() -> Bar {
+    /// A bar on standard error, if that is a terminal.
+    pub fn new() -> Bar {
         if !std::io::stderr().is_terminal() {
             return Bar(ProgressBar::hidden());
         }
@@ -93,6 +87,12 @@ impl Bar {
         }
         bar.enable_steady_tick(Duration::from_millis(100));
         Bar(bar)
+    }
+
+    /// Ends the bar before the scan has ended, with a line in its place.
+    pub fn leave(&self, line: &str) {
+        self.0.finish_and_clear();
+        eprintln!("{line}");
     }
 }
 

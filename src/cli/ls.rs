@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use serde::Deserialize;
 
-use super::library::{self, Library};
+use super::library::{self, Bar};
+use crate::archive::Counts;
 use crate::config::{ArchiveConfig, ArchiveFlags};
-use crate::volume::{Status, Variant, Volume};
+use crate::library::{Card, Holdings};
 
 /// Arguments of `dicomfs ls`.
 #[derive(Debug, Args)]
@@ -22,69 +24,86 @@ pub struct LsArgs {
     pub flags: ArchiveFlags,
 }
 
+/// What is printed of a line of `index.jsonl`.
+#[derive(Deserialize)]
+struct Row<'a> {
+    modality: String,
+    shape: Vec<u64>,
+    dtype: &'a str,
+    spacing_mm: Option<[f64; 3]>,
+    status: &'a str,
+}
+
+/// What is printed of a line of `findings.jsonl`.
+#[derive(Deserialize)]
+struct FindingLine {
+    code: String,
+    detail: String,
+}
+
 /// Writes the table.
 ///
 /// # Errors
 ///
 /// The archive cannot be read, or `out` takes no more.
 pub fn run(config: &ArchiveConfig, out: &mut dyn Write) -> Result<()> {
-    let library = library::open(config)?;
+    let opened = library::open(config)?;
+    let library = opened.library.clone();
+    let counts = opened.scan(config, &Bar::new(), &mut || {})?;
     writeln!(
         out,
         "{:<6} {:<4} {:<18} {:<4} {:<24} SERIES",
         "STATUS", "MOD", "SHAPE", "TYPE", "SPACING (mm)"
     )?;
-    for volume in &library.built.volumes {
-        row(out, volume)?;
+    let holdings = library.holdings();
+    for card in holdings.series.iter().flat_map(|series| &series.cards) {
+        row(out, card)?;
     }
-    summary(&library, out)
+    summary(&holdings, &counts, out)
 }
 
-fn row(out: &mut dyn Write, volume: &Volume) -> Result<()> {
-    let shape: Vec<String> = volume.shape.iter().map(u64::to_string).collect();
-    let spacing = volume.geometry.as_ref().map_or_else(
+fn row(out: &mut dyn Write, card: &Card) -> Result<()> {
+    let row: Row<'_> = serde_json::from_slice(&card.index_jsonl).context("a damaged card")?;
+    let shape: Vec<String> = row.shape.iter().map(u64::to_string).collect();
+    let spacing = row.spacing_mm.map_or_else(
         || "-".to_string(),
-        |g| g.spacing_mm.map(|mm| format!("{mm:.3}")).join(" x "),
+        |spacing_mm| spacing_mm.map(|mm| format!("{mm:.3}")).join(" x "),
     );
-    let modality = volume
-        .records
-        .first()
-        .map_or("", |record| &record.instance.modality);
     writeln!(
         out,
-        "{:<6} {modality:<4} {:<18} {:<4} {spacing:<24} {}",
-        status(volume.status),
+        "{:<6} {:<4} {:<18} {:<4} {spacing:<24} {}",
+        row.status,
+        row.modality,
         shape.join("x"),
-        volume.dtype(Variant::Values).descr(),
-        volume.name,
+        row.dtype,
+        card.name,
     )?;
-    for finding in volume
-        .findings
-        .iter()
-        .filter(|_| volume.status != Status::Ok)
-    {
+    if row.status == "ok" {
+        return Ok(());
+    }
+    for line in lines(&card.findings) {
+        let finding: FindingLine = serde_json::from_slice(line).context("a damaged card")?;
         writeln!(out, "         {}: {}", finding.code, finding.detail)?;
     }
     Ok(())
 }
 
-fn status(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "ok",
-        Status::Warn => "warn",
-        Status::Bad => "bad",
-    }
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
 }
 
-fn summary(library: &Library, out: &mut dyn Write) -> Result<()> {
-    let counts = &library.counts;
+fn summary(holdings: &Holdings, counts: &Counts, out: &mut dyn Write) -> Result<()> {
+    let volumes = holdings.series.iter().map(|series| series.cards.len());
+    let findings = holdings.series.iter().map(|series| &*series.findings);
+    let findings = findings.chain([&*holdings.findings]);
     writeln!(
         out,
         "{} volumes from {} DICOM files; {} other files, {} findings about files in no volume",
-        library.built.volumes.len(),
+        volumes.sum::<usize>(),
         counts.dicom,
         counts.not_dicom,
-        library.built.findings.len(),
+        findings.map(|text| lines(text).count()).sum::<usize>(),
     )?;
     Ok(())
 }

@@ -2,16 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use serde_json::json;
 
-use super::{library, worker};
+use super::library::{self, Bar, Opened};
+use super::worker;
+use crate::archive::Counts;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
-use crate::config::{CacheDir, Config, Size};
+use crate::config::{ArchiveConfig, CacheDir, Config, Size};
 use crate::fetch::Fetcher;
 use crate::fs::{Fs, Parts};
+use crate::library::ScanState;
 use crate::mount::{self, Service};
 use crate::tree::Tree;
 
@@ -29,7 +34,12 @@ fn slabs_max(open_files_max: u64) -> usize {
     half.clamp(1, SLABS_MAX)
 }
 
-/// Mounts, and serves until the end; in the background this returns when the mount is live.
+/// Least time from one generation of the tree to the next while a scan runs, beside the time that
+/// making one takes: what is new is seen soon, and most of the time goes to the scan.
+const GENERATION_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// Mounts, and serves until the end; in the background this returns when the mount is live and the
+/// archive is scanned, or when the scan has been waited for long enough.
 ///
 /// # Errors
 ///
@@ -38,26 +48,40 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     mount::run(&config.mount_options(), &worker::launch(config)?)
 }
 
-/// Builds what is served.
+/// Builds the file system of what is known, and starts the scan. Runs in the process that serves,
+/// so it may start threads.
 pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
+    let opened = library::open(&config.archive)?;
+    let fs = make_fs(config, &opened)?;
+    let bar = Arc::new(Bar::new());
+    let (ended, end) = mpsc::channel::<()>();
+    let scanning = (config.archive.clone(), fs.clone(), bar.clone());
+    let scan = move || {
+        let (config, fs, bar) = scanning;
+        scan(opened, &config, &bar, &fs);
+        drop(ended);
+    };
+    thread::Builder::new()
+        .name("scan".into())
+        .spawn(scan)
+        .context(mount::SystemFailure)?;
+    let scan_wait = config.scan_wait;
+    let settled = move || {
+        // Nothing is ever sent: the scan's end lets go of its side.
+        if end.recv_timeout(scan_wait) == Err(RecvTimeoutError::Timeout) {
+            bar.leave(
+                "dicomfs: mounted; the scan of the archive goes on in the background \
+                 (.dicomfs/stats.json says how far it is)",
+            );
+        }
+    };
     Ok(Service {
-        fs: make_fs(config)?,
-        // The archive has been read by now.
-        settled: Box::new(|| {}),
+        fs,
+        settled: Box::new(settled),
     })
 }
 
-/// Builds the file system, in the process that serves: so it may start threads.
-pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
-    let library = library::open(&config.archive)?;
-    if library.built.volumes.is_empty() {
-        // No path: it may name a patient.
-        tracing::warn!(
-            "the archive holds no image ({} DICOM files, {} others): is it the right directory?",
-            library.counts.dicom,
-            library.counts.not_dicom
-        );
-    }
+fn make_fs(config: &Config, opened: &Opened) -> anyhow::Result<Arc<Fs>> {
     let open_files_max = mount::raise_open_files().unwrap_or_else(|error| {
         tracing::debug!(%error, "the limit of open files stays");
         OPEN_FILES_ASSUMED
@@ -73,16 +97,55 @@ pub(super) fn make_fs(config: &Config) -> anyhow::Result<Arc<Fs>> {
         .map_or(usize::MAX, |frames| frames as usize);
     let fetcher = Fetcher::new(Arc::new(cache), config.archive.decode_threads, readahead)
         .context("cannot start the decoding threads")?;
-    let tree = Tree::new(library.built, SystemTime::now()).context("cannot write the index")?;
+    let library = opened.library.clone();
+    let source = library.source().clone();
+    let tree = Tree::new(library, SystemTime::now()).context("cannot write the index")?;
     Ok(Arc::new(Fs::new(Parts {
         tree,
-        source: library.source,
+        source,
         fetcher,
         uid: config.uid,
         gid: config.gid,
         umask: config.umask,
         config_json: config_json(config)?,
     })))
+}
+
+/// Scans and publishes what is found.
+fn scan(opened: Opened, config: &ArchiveConfig, bar: &Bar, fs: &Fs) {
+    let library = opened.library.clone();
+    let mut earliest = Instant::now();
+    let mut settled = || {
+        let is_running = library.scan_status().course().0 == ScanState::Running;
+        let start = Instant::now();
+        if is_running && start < earliest {
+            return;
+        }
+        match fs.tree().next(SystemTime::now()) {
+            Ok(tree) => fs.publish(tree),
+            Err(why) => tracing::error!("what is new is not shown: {why}"),
+        }
+        earliest = Instant::now() + start.elapsed() + GENERATION_TIME_MIN;
+    };
+    match opened.scan(config, bar, &mut settled) {
+        Ok(counts) => warn_of_nothing(fs.tree().volume_count(), &counts),
+        Err(why) => {
+            tracing::error!("the scan failed: what is shown may be old");
+            // Names the archive's path, which may name a patient.
+            tracing::debug!("{why:#}");
+        }
+    }
+}
+
+fn warn_of_nothing(volumes: usize, counts: &Counts) {
+    if volumes == 0 {
+        // No path: it may name a patient.
+        tracing::warn!(
+            "the archive holds no image ({} DICOM files, {} others): is it the right directory?",
+            counts.dicom,
+            counts.not_dicom
+        );
+    }
 }
 
 /// The cache with its tier in a directory. One that cannot be used is left out: slower, never wrong.
@@ -123,6 +186,7 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
         "cache_dir": config.cache_dir.is_some(),
         "decode_threads": config.archive.decode_threads,
         "readahead_frames": config.readahead_frames,
+        "scan_wait_s": config.scan_wait.as_secs(),
         "device": config.device.to_string(),
         "uid": config.uid,
         "gid": config.gid,

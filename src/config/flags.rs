@@ -123,6 +123,10 @@ pub struct Flags {
     #[arg(long, value_name = "COUNT", help_heading = "Cache")]
     pub readahead_frames: Option<u32>,
 
+    /// Longest to wait for the scan of the archive before it goes on in the background [default: 10]
+    #[arg(long, value_name = "SECONDS", help_heading = "Mount")]
+    pub scan_wait: Option<u32>,
+
     /// What decodes: auto or cpu [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Cache")]
     pub device: Option<Device>,

@@ -2,13 +2,13 @@
 //!
 //! Carries UIDs and technical attributes, never a patient's name or ID.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::Error;
 use super::json::{json_line, status_name, transfer_syntaxes};
-use crate::volume::{Finding, Variant, Volume};
+use crate::volume::{Variant, Volume};
 
 /// One volume, as both index files show it.
 #[derive(Serialize)]
@@ -72,53 +72,61 @@ fn joined<T: ToString>(values: &[T], separator: &str) -> String {
     texts.join(separator)
 }
 
-/// `index.csv`: a line of column names, then one row a volume. Shape and spacing are joined by
-/// `x`, findings and transfer syntaxes by a space. `bytes` are those of the array alone.
+/// The first line of `index.csv`: the names of its columns.
 ///
 /// # Errors
 ///
 /// [`Error::Text`] as the writer gives it.
-pub fn index_csv(volumes: &[Volume]) -> Result<Vec<u8>, Error> {
-    csv_bytes(volumes).map_err(|error| Error::Text {
+pub fn csv_header() -> Result<Vec<u8>, Error> {
+    csv_line(COLUMNS)
+}
+
+/// The line of a volume in `index.csv`. Shape and spacing are joined by `x`, findings and transfer
+/// syntaxes by a space. `bytes` are those of the array alone.
+///
+/// # Errors
+///
+/// [`Error::Text`] as the writer gives it.
+pub fn csv_row(volume: &Volume) -> Result<Vec<u8>, Error> {
+    let row = row(volume);
+    let spacing = row.spacing_mm.map(|s| joined(&s, "x")).unwrap_or_default();
+    csv_line([
+        &row.path,
+        row.series_instance_uid,
+        row.study_instance_uid,
+        row.modality,
+        &joined(row.shape, "x"),
+        row.axes,
+        row.dtype,
+        &spacing,
+        row.status,
+        &row.findings.join(" "),
+        &row.bytes.to_string(),
+        &row.frames.to_string(),
+        &row.transfer_syntax.join(" "),
+    ])
+}
+
+fn csv_line(fields: [&str; COLUMNS.len()]) -> Result<Vec<u8>, Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let written = writer.write_record(fields);
+    let bytes = written.and_then(|()| {
+        let inner = writer.into_inner();
+        inner.map_err(|error| csv::Error::from(error.into_error()))
+    });
+    bytes.map_err(|error| Error::Text {
         format: "csv",
         why: error.to_string(),
     })
 }
 
-fn csv_bytes(volumes: &[Volume]) -> Result<Vec<u8>, csv::Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
-    for volume in volumes {
-        let row = row(volume);
-        let spacing = row.spacing_mm.map(|s| joined(&s, "x")).unwrap_or_default();
-        writer.write_record([
-            &row.path,
-            row.series_instance_uid,
-            row.study_instance_uid,
-            row.modality,
-            &joined(row.shape, "x"),
-            row.axes,
-            row.dtype,
-            &spacing,
-            row.status,
-            &row.findings.join(" "),
-            &row.bytes.to_string(),
-            &row.frames.to_string(),
-            &row.transfer_syntax.join(" "),
-        ])?;
-    }
-    writer
-        .into_inner()
-        .map_err(|error| csv::Error::from(error.into_error()))
-}
-
-/// `index.jsonl`: one object a line and volume.
+/// The line of a volume in `index.jsonl`.
 ///
 /// # Errors
 ///
 /// [`Error::Text`] as the writer gives it.
-pub fn index_jsonl(volumes: &[Volume]) -> Result<Vec<u8>, Error> {
-    lines(volumes.iter().map(row))
+pub fn jsonl_row(volume: &Volume) -> Result<Vec<u8>, Error> {
+    json_line(&row(volume))
 }
 
 /// A line of `findings.jsonl`: about a volume or about a file.
@@ -132,30 +140,33 @@ struct FindingLine<'a> {
     detail: &'a str,
 }
 
-/// `findings.jsonl`: the findings of volumes, then those of files that are in no volume.
+/// The lines of a volume in `findings.jsonl`.
 ///
 /// # Errors
 ///
 /// [`Error::Text`] as the writer gives it.
-pub fn findings_jsonl(volumes: &[Volume], files: &[(PathBuf, Finding)]) -> Result<Vec<u8>, Error> {
-    let of_volumes = volumes.iter().flat_map(|volume| {
-        volume.findings.iter().map(|finding| FindingLine {
-            volume: Some(format!("series/{}", volume.name)),
-            file: None,
-            code: finding.code,
-            detail: &finding.detail,
-        })
-    });
-    let of_files = files.iter().map(|(path, finding)| FindingLine {
-        volume: None,
-        file: Some(path.to_string_lossy().into_owned()),
-        code: finding.code,
-        detail: &finding.detail,
-    });
-    lines(of_volumes.chain(of_files))
+pub fn volume_findings(volume: &Volume) -> Result<Vec<u8>, Error> {
+    volume.findings.iter().try_fold(Vec::new(), |mut lines, f| {
+        lines.extend(finding_line(&volume.name, f.code, &f.detail)?);
+        Ok(lines)
+    })
 }
 
-/// A line of `findings.jsonl` about a volume, for what is found while it is read.
+/// A line of `findings.jsonl` about a file that is in no volume.
+///
+/// # Errors
+///
+/// [`Error::Text`] as the writer gives it.
+pub fn file_finding_line(path: &Path, code: &str, detail: &str) -> Result<Vec<u8>, Error> {
+    json_line(&FindingLine {
+        volume: None,
+        file: Some(path.to_string_lossy().into_owned()),
+        code,
+        detail,
+    })
+}
+
+/// A line of `findings.jsonl` about a volume.
 ///
 /// # Errors
 ///
@@ -167,12 +178,5 @@ pub fn finding_line(volume: &str, code: &str, detail: &str) -> Result<Vec<u8>, E
         file: None,
         code,
         detail,
-    })
-}
-
-fn lines<T: Serialize>(mut values: impl Iterator<Item = T>) -> Result<Vec<u8>, Error> {
-    values.try_fold(Vec::new(), |mut bytes, value| {
-        bytes.extend(json_line(&value)?);
-        Ok(bytes)
     })
 }

@@ -255,8 +255,12 @@ fn what_is_unknown_is_null() {
 
 #[test]
 fn index_has_a_row_a_volume_and_no_patient() {
-    let volumes = [volume([RLE, NATIVE])];
-    let text = String::from_utf8(table::index_csv(&volumes).unwrap()).unwrap();
+    let volume = volume([RLE, NATIVE]);
+    let text = [
+        table::csv_header().unwrap(),
+        table::csv_row(&volume).unwrap(),
+    ];
+    let text = String::from_utf8(text.concat()).unwrap();
     assert_eq!(
         text,
         "path,series_instance_uid,study_instance_uid,modality,shape,axes,dtype,spacing_mm,status,\
@@ -264,7 +268,7 @@ fn index_has_a_row_a_volume_and_no_patient() {
          series/1.2.3,1.2.3,1.2,CT,2x4x6,zyx,<i2,2x0.5x0.75,ok,,96,2,\
          1.2.840.10008.1.2.1 1.2.840.10008.1.2.5\n"
     );
-    let lines = String::from_utf8(table::index_jsonl(&volumes).unwrap()).unwrap();
+    let lines = String::from_utf8(table::jsonl_row(&volume).unwrap()).unwrap();
     let row: Json = serde_json::from_str(lines.trim_end()).unwrap();
     assert_eq!(
         row,
@@ -276,9 +280,7 @@ fn index_has_a_row_a_volume_and_no_patient() {
         })
     );
     assert!(!text.contains("Doe") && !lines.contains("Doe"));
-    assert_eq!(table::index_jsonl(&[]).unwrap(), b"");
-    let header = String::from_utf8(table::index_csv(&[]).unwrap()).unwrap();
-    assert_eq!(header.lines().count(), 1);
+    assert_eq!(lines.lines().count(), 1);
 }
 
 #[test]
@@ -288,13 +290,12 @@ fn findings_name_volume_or_file() {
         code: "lossy",
         detail: "a \"quoted\"\nline".into(),
     });
-    let file = Finding {
-        code: "not_an_image",
-        detail: "x".into(),
-    };
-    let bytes = table::findings_jsonl(&[volume], &[("a/b".into(), file)]).unwrap();
+    let lines = [
+        table::volume_findings(&volume).unwrap(),
+        table::file_finding_line("a/b".as_ref(), "not_an_image", "x").unwrap(),
+    ];
     assert_eq!(
-        String::from_utf8(bytes).unwrap(),
+        String::from_utf8(lines.concat()).unwrap(),
         "{\"volume\":\"series/1.2.3\",\"code\":\"lossy\",\"detail\":\"a \\\"quoted\\\"\\nline\"}\n\
          {\"file\":\"a/b\",\"code\":\"not_an_image\",\"detail\":\"x\"}\n"
     );

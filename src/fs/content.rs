@@ -409,7 +409,7 @@ mod tests {
         };
         let cache = Arc::new(Cache::new(1 << 20, 64).unwrap());
         Fs::new(Parts {
-            tree: Tree::new(built, SystemTime::UNIX_EPOCH).unwrap(),
+            tree: Tree::pinned(built, SystemTime::UNIX_EPOCH).unwrap(),
             source: Arc::new(Source::new("/nowhere")),
             fetcher: Fetcher::new(cache, 1, 0).unwrap(),
             uid: 0,

@@ -24,6 +24,15 @@ impl Fs {
         }
     }
 
+    /// Length of a file as [`Fs::control_file`] would make it now.
+    pub(super) fn control_file_len_bytes(&self, tree: &Tree, file: ControlFile) -> u64 {
+        match file {
+            // May be long, and is asked for by each stat.
+            ControlFile::Findings => tree.findings_len_bytes() + self.failure_lines().len() as u64,
+            short => self.control_file(tree, short).len() as u64,
+        }
+    }
+
     fn stats(&self, tree: &Tree) -> Vec<u8> {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = self.fetcher.counters();
@@ -32,7 +41,8 @@ impl Fs {
         let stats = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.started.elapsed().as_secs(),
-            "volumes": tree.volumes().count(),
+            "volumes": tree.volume_count(),
+            "scan": scan(tree),
             "opens_passthrough": get(&self.modes.passthrough_opens),
             "opens_cached": get(&self.modes.cached_opens),
             "reads": get(&counters.reads),
@@ -67,7 +77,12 @@ impl Fs {
     }
 
     fn findings(&self, tree: &Tree) -> Vec<u8> {
-        let mut lines = tree.findings().to_vec();
+        [&**tree.findings(), &self.failure_lines()].concat()
+    }
+
+    /// What was found while frames were decoded.
+    fn failure_lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
         for failure in self.fetcher.failures() {
             let detail = format!("{}: {}", failure.frame, failure.error);
             match format::table::finding_line(&failure.volume, "decode_error", &detail) {
@@ -77,4 +92,16 @@ impl Fs {
         }
         lines
     }
+}
+
+fn scan(tree: &Tree) -> serde_json::Value {
+    let scan = tree.library().scan_status();
+    let (state, time) = scan.course();
+    json!({
+        "state": state.word(),
+        "files_found": scan.files_found(),
+        "files_done": scan.files_done(),
+        "series": tree.series_count(),
+        "seconds": time.as_millis() as f64 / 1e3,
+    })
 }

@@ -88,3 +88,17 @@ impl From<crate::fetch::Error> for Error {
         }
     }
 }
+
+impl From<crate::library::Error> for Error {
+    fn from(error: crate::library::Error) -> Error {
+        use crate::library::Error as Library;
+        match error {
+            Library::Changed => Error::Changed(error.to_string()),
+            Library::Text(_) => Error::Malformed(error.to_string()),
+            Library::Index(message) => Error::Io {
+                errno: libc::EIO,
+                message,
+            },
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
+use super::Attr;
 use super::content::Content;
 use super::ledger::{Entry, Ledger, OpenHandle, Place};
 use super::modes::Mode;
@@ -17,6 +18,8 @@ const VERSION_BITS: u32 = 24;
 /// An open file.
 pub(super) struct Handle {
     pub(super) ino: u64,
+    /// What the file was when it was opened.
+    attr: Attr,
     pub(super) content: Content,
     /// How the kernel counts it, where the kernel cares.
     mode: Mutex<Option<(Mode, Option<Place>)>>,
@@ -99,10 +102,11 @@ impl Handles {
     pub(super) fn add(
         &self,
         fh: u64,
-        ino: u64,
+        attr: Attr,
         content: Content,
         mode: Option<(Mode, u64)>,
-    ) -> Result<(), (Mode, Content)> {
+    ) -> Result<(), Box<(Mode, Content)>> {
+        let ino = attr.ino;
         let mut recorded = None;
         if let Some((mode, request)) = mode {
             let open = OpenHandle {
@@ -115,13 +119,14 @@ impl Handles {
             if let Some(kept) = self.ledger.get() {
                 place = kept.ledger.add(Entry::Handle(open));
                 if place.is_none() {
-                    return Err((mode, content));
+                    return Err(Box::new((mode, content)));
                 }
             }
             recorded = Some((mode, place));
         }
         let handle = Handle {
             ino,
+            attr,
             content,
             mode: Mutex::new(recorded),
         };
@@ -133,6 +138,13 @@ impl Handles {
     pub(super) fn get(&self, fh: u64) -> Option<Arc<Handle>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.get(&fh).cloned()
+    }
+
+    /// The attributes of a file that is open, as they were when it was opened.
+    pub(super) fn attr_of(&self, ino: u64) -> Option<Attr> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let of_ino = open.values().find(|handle| handle.ino == ino);
+        of_ino.map(|handle| handle.attr)
     }
 
     /// True if another process gave this number out, for a file of this version.
@@ -148,9 +160,10 @@ impl Handles {
     }
 
     /// Takes in what an inherited handle is found to hold; of two that find it the first counts.
-    pub(super) fn adopt(&self, fh: u64, ino: u64, content: Content) -> Arc<Handle> {
+    pub(super) fn adopt(&self, fh: u64, attr: Attr, content: Content) -> Arc<Handle> {
         let handle = Handle {
-            ino,
+            ino: attr.ino,
+            attr,
             content,
             mode: Mutex::default(),
         };

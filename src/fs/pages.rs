@@ -4,6 +4,7 @@
 //! serves requests would wait for itself. Knows nothing of FUSE: [`PageCache`] is given.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -26,6 +27,8 @@ const WINDOW_BYTES_DEFAULT: u64 = 128 << 10;
 pub trait PageCache: Send + Sync {
     /// Drops the pages of an inode.
     fn invalidate(&self, ino: u64);
+    /// Drops a name of a directory, and what is below it.
+    fn drop_name(&self, parent: u64, name: &OsStr);
     /// Puts bytes into the pages of an inode, if the kernel knows it.
     fn store(&self, ino: u64, offset_bytes: u64, bytes: &[u8]);
 }
@@ -42,6 +45,7 @@ pub(super) struct Push {
 
 enum Job {
     Invalidate(u64),
+    DropName(u64, OsString),
     Push(Push),
 }
 
@@ -84,6 +88,7 @@ impl Pages {
                             now.0.retain(|range| !before.0.contains(range));
                         }
                     }
+                    Job::DropName(parent, name) => cache.drop_name(parent, &name),
                     Job::Push(push) => {
                         pushes.fetch_sub(1, Ordering::Relaxed);
                         push.store(&*cache);
@@ -127,6 +132,14 @@ impl Pages {
         if let Some(jobs) = self.jobs.get() {
             // Fails only when the thread is gone, and with it the mount.
             let _ = jobs.send(Job::Invalidate(ino));
+        }
+    }
+
+    /// Has the kernel drop a name of a directory.
+    pub(super) fn drop_name(&self, parent: u64, name: OsString) {
+        if let Some(jobs) = self.jobs.get() {
+            // As above.
+            let _ = jobs.send(Job::DropName(parent, name));
         }
     }
 
@@ -256,6 +269,7 @@ mod tests {
             fn invalidate(&self, ino: u64) {
                 self.0.lock().unwrap().send(ino).unwrap();
             }
+            fn drop_name(&self, _: u64, _: &OsStr) {}
             fn store(&self, _: u64, _: u64, _: &[u8]) {}
         }
         let (send, heard) = mpsc::channel();

@@ -98,7 +98,11 @@ impl Report {
         let causes = error.chain().skip(usize::from(is_system));
         let causes: Vec<String> = causes.map(ToString::to_string).collect();
         let mut text = causes.join(": ");
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        let mut end = text.len().min(TEXT_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
         Report::Failed { text, is_system }
     }
 }

@@ -1,10 +1,12 @@
 //! Inode numbers: a pure function of identity.
 //!
 //! - below 2^24: the fixed things;
-//! - bit 63 set: directories and links of the views, by a hash of their path;
-//! - otherwise: 39 bits of a hash of the volume's name, then 24 bits for what is in its directory.
+//! - bit 63 set: directories and links of the views, by a hash of their path, and the tables at the
+//!   root, by a hash of what they list;
+//! - otherwise: 39 bits of a hash of the volume's name and version, then 24 bits for what is in its
+//!   directory.
 
-use super::{ArrayFile, ControlFile, IndexFile, Node, Part, Text};
+use super::{ArrayFile, ControlFile, Node, Part, Text};
 
 pub(super) const STUDIES: u64 = 3;
 pub(super) const PATIENTS: u64 = 4;
@@ -36,13 +38,12 @@ const LOCAL_FRAME: u32 = 1 << 22;
 const LOCAL_DICOM_FILE: u32 = 2 << 22;
 const LOCAL_CHUNK: u32 = 3 << 22;
 
-const FIXED: [(u64, Node); 11] = [
+/// Not 5 and 6, which the tables at the root once had: their numbers follow from their contents.
+const FIXED: [(u64, Node); 9] = [
     (1, Node::Root),
     (2, Node::Series),
     (STUDIES, Node::View(STUDIES)),
     (PATIENTS, Node::View(PATIENTS)),
-    (5, Node::Index(IndexFile::Csv)),
-    (6, Node::Index(IndexFile::Jsonl)),
     (7, Node::Control),
     (8, Node::ControlFile(ControlFile::Version)),
     (9, Node::ControlFile(ControlFile::Config)),
@@ -69,16 +70,17 @@ pub(super) fn join(key: u64, local: u32) -> u64 {
     key << LOCAL_BITS | u64::from(local)
 }
 
-/// The key of a volume name: its hash, or the next one that is free.
-pub(super) fn free_key(name: &str, taken: impl Fn(u64) -> bool) -> u64 {
-    let mut key = hash(name.as_bytes()) & KEY_MASK;
+/// The key of a volume by what identifies it: the hash, or the next one that is free.
+pub(super) fn free_key(identity: &[u8], taken: impl Fn(u64) -> bool) -> u64 {
+    let mut key = hash(identity) & KEY_MASK;
     while key == 0 || taken(key) {
         key = (key + 1) & KEY_MASK;
     }
     key
 }
 
-/// The inode number of a view's directory or link, from its path below the mount point.
+/// The inode number of a view's directory or link, from its path below the mount point, or of a
+/// table, from its name and its version.
 pub(super) fn free_view(path: &str, taken: impl Fn(u64) -> bool) -> u64 {
     let mut ino = hash(path.as_bytes()) | VIEW_BIT;
     while taken(ino) {
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn numbers_never_change() {
         assert_eq!(hash(b""), 0xecba_3df2_c338_3c52);
-        assert_eq!(free_key("1.2.3", |_| false), free_key("1.2.3", |_| false));
+        assert_eq!(free_key(b"1.2.3", |_| false), free_key(b"1.2.3", |_| false));
     }
 
     #[test]
@@ -167,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_collision_takes_the_next() {
-        let first = free_key("1.2.3", |_| false);
+        let first = free_key(b"1.2.3", |_| false);
         assert_eq!(
-            free_key("1.2.3", |key| key == first),
+            free_key(b"1.2.3", |key| key == first),
             (first + 1) & KEY_MASK
         );
     }

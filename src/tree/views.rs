@@ -2,13 +2,12 @@
 //!
 //! The only names in the tree that carry what a patient is called (DESIGN 1.1).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 
 use super::ino;
-use super::name::{cut, safe};
-use crate::dicom::Value;
-use crate::volume::Volume;
+use super::stale::Stale;
+use crate::library::{Card, Shown};
 
 #[derive(Default)]
 pub(super) struct Views {
@@ -40,22 +39,20 @@ struct Draft {
 }
 
 impl Views {
-    pub(super) fn new(volumes: &[Volume]) -> Views {
+    /// The views of volumes; those that come first keep their names where names are equal.
+    pub(super) fn new<'a>(cards: impl Iterator<Item = &'a Card>) -> Views {
         let (mut studies, mut patients) = (Draft::default(), Draft::default());
-        for volume in volumes {
-            let link = link_name(volume);
-            let study_uid = first(volume, |i| &i.study_instance_uid);
-            studies
-                .directory(safe(study_uid, "unknown"))
-                .link(link.clone(), &volume.name);
-            let study = joined(&[
-                &text(volume, "StudyDate"),
-                &text(volume, "StudyDescription"),
-            ]);
-            patients
-                .directory(safe(&text(volume, "PatientID"), "unknown"))
-                .directory(safe(&study, "unknown"))
-                .link(link, &volume.name);
+        for card in cards {
+            let Shown {
+                link,
+                study,
+                patient,
+                visit,
+                ..
+            } = &card.shown;
+            studies.directory(study).link(link, &card.name);
+            let visits = patients.directory(patient);
+            visits.directory(visit).link(link, &card.name);
         }
         let mut views = Views::default();
         views.add(ino::STUDIES, None, "studies", 1, studies);
@@ -128,10 +125,51 @@ impl Views {
         }
     }
 
+    /// The first child whose name comes after `name`. A directory has directories or links, each by
+    /// name, never both.
+    pub(super) fn position_after(&self, ino: u64, name: &str) -> usize {
+        match self.nodes.get(&ino) {
+            Some(View::Directory { entries, .. }) => {
+                entries.partition_point(|(other, _)| other.as_str() <= name)
+            }
+            Some(View::Link { .. }) | None => 0,
+        }
+    }
+
     pub(super) fn parent(&self, ino: u64) -> Option<u64> {
         match self.nodes.get(&ino)? {
             View::Directory { parent, .. } => *parent,
             View::Link { parent, .. } => Some(*parent),
+        }
+    }
+
+    /// What of `old` is no longer so here.
+    pub(super) fn changes_since(&self, old: &Views, stale: &mut Vec<Stale>) {
+        for (&ino, was) in &old.nodes {
+            match (was, self.nodes.get(&ino)) {
+                // Its directory tells of one that is gone.
+                (_, None) => {}
+                (View::Link { volume: was, .. }, Some(View::Link { volume: is, .. })) => {
+                    if was != is {
+                        stale.push(Stale::Contents(ino));
+                    }
+                }
+                (
+                    View::Directory { entries: was, .. },
+                    Some(View::Directory { entries: is, .. }),
+                ) => {
+                    if was == is {
+                        continue;
+                    }
+                    stale.push(Stale::Contents(ino));
+                    let is: HashSet<_> = is.iter().collect();
+                    let gone = was.iter().filter(|entry| !is.contains(entry));
+                    stale.extend(gone.map(|(name, _)| Stale::Name(ino, name.into())));
+                }
+                (View::Link { .. } | View::Directory { .. }, Some(_)) => {
+                    stale.push(Stale::Contents(ino));
+                }
+            }
         }
     }
 
@@ -145,77 +183,18 @@ impl Views {
 }
 
 impl Draft {
-    fn directory(&mut self, name: String) -> &mut Draft {
-        self.directories.entry(name).or_default()
+    fn directory(&mut self, name: &str) -> &mut Draft {
+        self.directories.entry(name.to_owned()).or_default()
     }
 
-    fn link(&mut self, name: String, volume: &str) {
-        let mut unique = name.clone();
+    fn link(&mut self, name: &str, volume: &str) {
+        let mut unique = name.to_owned();
         while self.links.contains_key(&unique) {
-            let number = self.last_number.entry(name.clone()).or_insert(1);
+            let number = self.last_number.entry(name.to_owned()).or_insert(1);
             *number += 1;
             unique = format!("{name}~{number}");
         }
         self.links.insert(unique, volume.to_string());
-    }
-}
-
-/// `<SeriesNumber>_<Modality>_<SeriesDescription>_<last 8 of UID>` and the volume's suffix; what
-/// is absent is left out.
-fn link_name(volume: &Volume) -> String {
-    let uid = first(volume, |i| &i.series_instance_uid);
-    let modality = first(volume, |i| &i.modality);
-    let tail: String = uid
-        .chars()
-        .rev()
-        .take(8)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-        .collect();
-    let suffix = volume
-        .name
-        .strip_prefix(uid)
-        .filter(|_| !uid.is_empty())
-        .unwrap_or_default();
-    let tail = format!("{tail}{suffix}");
-    let (number, description) = (
-        text(volume, "SeriesNumber"),
-        text(volume, "SeriesDescription"),
-    );
-    let head = joined(&[&number, modality, &description]);
-    // The tail tells volumes apart, so it is the head that is cut; 8 bytes are left for `~n`.
-    let room = 255 - 8 - tail.len().min(200) - 1;
-    cut(safe(&joined(&[&cut(head, room), &tail]), "unknown"), 255)
-}
-
-fn joined(parts: &[&str]) -> String {
-    let parts: Vec<&str> = parts
-        .iter()
-        .copied()
-        .filter(|part| !part.is_empty())
-        .collect();
-    parts.join("_")
-}
-
-fn first<'a>(volume: &'a Volume, field: impl Fn(&'a crate::dicom::Instance) -> &'a str) -> &'a str {
-    volume
-        .records
-        .first()
-        .map_or("", |record| field(&record.instance))
-}
-
-fn text(volume: &Volume, keyword: &str) -> String {
-    let value = volume
-        .records
-        .first()
-        .and_then(|r| r.instance.attributes.get(keyword));
-    match value {
-        Some(Value::Text(text)) => text.trim().to_string(),
-        Some(Value::Texts(texts)) => texts.join("\\"),
-        Some(Value::Int(n)) => n.to_string(),
-        Some(Value::Float(x)) => x.to_string(),
-        Some(Value::Ints(_) | Value::Floats(_)) | None => String::new(),
     }
 }
 
@@ -227,7 +206,7 @@ mod tests {
     fn equal_names_are_numbered_past_those_that_are_taken() {
         let mut draft = Draft::default();
         for (name, volume) in [("a~3", "1"), ("a", "2"), ("a", "3"), ("a", "4"), ("b", "5")] {
-            draft.link(name.to_owned(), volume);
+            draft.link(name, volume);
         }
         let links: Vec<_> = draft.links.iter().map(|(n, v)| (&**n, &**v)).collect();
         let expected = [

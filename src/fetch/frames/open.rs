@@ -18,6 +18,9 @@ const ENCODED_TO_DECODED_MAX: u64 = 4;
 /// Bytes of a block: half of a small first cache, and whole samples of any width.
 const BLOCK_BYTES: usize = 16 << 10;
 
+/// What is done with a block of stored values, which starts at this sample of the frame.
+type TakeBlock<'a> = dyn FnMut(usize, &[u8]) -> Result<(), Error> + 'a;
+
 /// A source file that is being read, with what is needed for each of its frames.
 pub(super) struct OpenRecord {
     file: File,
@@ -91,7 +94,7 @@ impl OpenRecord {
         image: &ImagePixel,
         frame_index: u32,
         encoded: &mut Vec<u8>,
-        take: &mut dyn FnMut(usize, &[u8]) -> Result<(), Error>,
+        take: &mut TakeBlock<'_>,
     ) -> Result<(), Error> {
         self.read_encoded(image, frame_index, encoded)?;
         source.verify(&self.file, record)?;

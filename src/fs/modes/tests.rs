@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -13,6 +14,7 @@ use super::*;
 use crate::cache::{Cache, Claim, Layout, SlabKey, SlabUse};
 use crate::fs::content::Content;
 use crate::fs::handles::{Handles, Version};
+use crate::fs::{Attr, Kind};
 
 const INODES: u64 = 3;
 
@@ -153,7 +155,9 @@ impl Process {
         let (mode, open_mode) = self.modes.open(ino, slab, &mut Asked(kernel, request));
         let fh = self.handles.next_fh(Version::of([1; 4]));
         let content = Content::fixed([]);
-        let added = self.handles.add(fh, ino, content, Some((mode, request)));
+        let added = self
+            .handles
+            .add(fh, attr(ino), content, Some((mode, request)));
         assert!(added.is_ok());
         (fh, open_mode)
     }
@@ -172,6 +176,20 @@ impl Process {
             self.modes.close(released.ino, mode, None);
         }
         self.open(ino, kernel, request)
+    }
+}
+
+fn attr(ino: u64) -> Attr {
+    Attr {
+        ino,
+        kind: Kind::File,
+        size_bytes: 80,
+        mtime: SystemTime::UNIX_EPOCH,
+        mode: 0o444,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        ttl: Duration::ZERO,
     }
 }
 

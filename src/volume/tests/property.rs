@@ -230,9 +230,10 @@ fn check_volumes(built: &Built) {
             volume.geometry
         );
         crate::format::json::volume_json(volume).unwrap();
+        crate::format::table::csv_row(volume).unwrap();
+        crate::format::table::jsonl_row(volume).unwrap();
+        crate::format::table::volume_findings(volume).unwrap();
     }
-    crate::format::table::index_csv(&built.volumes).unwrap();
-    crate::format::table::findings_jsonl(&built.volumes, &built.findings).unwrap();
 }
 
 proptest! {

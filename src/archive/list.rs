@@ -1,0 +1,154 @@
+//! The entries of one directory, and the state of files and directories relative to an open one:
+//! no path is walked and none is allocated for a file.
+//!
+//! Knows nothing of DICOM or the index.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
+
+use super::SourceIdentity;
+use super::pack::FileId;
+
+/// What stat(2) says, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) is_file: bool,
+    pub(super) is_directory: bool,
+    pub(super) identity: SourceIdentity,
+    /// Status change time, nanoseconds since the epoch.
+    pub(super) ctime_ns: i64,
+    pub(super) file_id: FileId,
+    pub(super) links: u64,
+}
+
+impl State {
+    // The fields have other types on other machines.
+    #[allow(clippy::unnecessary_cast)]
+    fn of(stat: &Stat) -> State {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        State {
+            is_file: kind == FileType::RegularFile,
+            is_directory: kind == FileType::Directory,
+            identity: SourceIdentity {
+                size_bytes: stat.st_size as u64,
+                mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            },
+            ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            file_id: (stat.st_dev, stat.st_ino),
+            links: stat.st_nlink as u64,
+        }
+    }
+
+    /// Modification and status change time: what changes with the entries of a directory.
+    pub(super) fn times_ns(&self) -> (i64, i64) {
+        (self.identity.mtime_ns, self.ctime_ns)
+    }
+}
+
+/// The state of what `name` below `directory` leads to; an empty name is the directory itself.
+pub(super) fn state(directory: &OwnedFd, name: &[u8]) -> io::Result<State> {
+    let stat = match name {
+        [] => rustix::fs::fstat(directory),
+        _ => rustix::fs::statat(directory, name, AtFlags::empty()),
+    };
+    Ok(State::of(&stat?))
+}
+
+/// Opens a file to be read only, never waiting for the other end of a pipe, and tells its state.
+/// With `quietly` its access time stays as it is, where that is allowed: an archive is not to be
+/// written, and a million changed inodes are megabytes of journal. `quietly` becomes false where
+/// it is not allowed, so that it is not asked for in vain again.
+pub(super) fn open_file(
+    directory: &OwnedFd,
+    name: &[u8],
+    quietly: &mut bool,
+) -> io::Result<(File, State)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = match quietly {
+        true => rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()),
+        false => Err(Errno::PERM),
+    };
+    let file = match opened {
+        // Only owners of a file, and root, may ask for it.
+        Err(Errno::PERM) => {
+            *quietly = false;
+            rustix::fs::openat(directory, name, flags, Mode::empty())?
+        }
+        opened => opened?,
+    };
+    let state = State::of(&rustix::fs::fstat(&file)?);
+    Ok((File::from(file), state))
+}
+
+/// Says that `file` is read at random, so that the kernel does not read ahead of the header:
+/// measured, half as many bytes again are read from cold disks otherwise. Only advice: a file
+/// system that does not take it is no error.
+pub(super) fn advise_random(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+}
+
+/// Opens the directory at `root`.
+pub(super) fn open_root(root: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(root, flags, Mode::empty())?)
+}
+
+/// Opens the directory at `path` below `root`; an empty path is the root itself.
+pub(super) fn open_directory(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(root, path, flags, Mode::empty())?)
+}
+
+/// What lies in a directory. Links are followed.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// Sorted by name.
+    pub(super) subdirectories: Vec<Vec<u8>>,
+    /// In the order of their inodes, which is nearly that in which they lie on a disk; whether a
+    /// link leads there.
+    pub(super) files: Vec<(Vec<u8>, bool)>,
+    /// Names that nothing could be found out about, and why.
+    pub(super) unreadable: Vec<(Vec<u8>, String)>,
+}
+
+/// Lists an open directory.
+pub(super) fn entries(directory: &OwnedFd) -> io::Result<Entries> {
+    let mut found = Entries::default();
+    let mut files: Vec<(u64, Vec<u8>, bool)> = Vec::new();
+    let mut buffer = [MaybeUninit::uninit(); 32 << 10];
+    let mut raw = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = raw.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        match entry.file_type() {
+            FileType::RegularFile => files.push((entry.ino(), name.to_vec(), false)),
+            FileType::Directory => found.subdirectories.push(name.to_vec()),
+            kind @ (FileType::Symlink | FileType::Unknown) => match state(directory, name) {
+                Ok(state) if state.is_directory => found.subdirectories.push(name.to_vec()),
+                Ok(state) if state.is_file => {
+                    let is_link = kind == FileType::Symlink;
+                    files.push((state.file_id.1, name.to_vec(), is_link));
+                }
+                Ok(_) => {}
+                Err(error) => found.unreadable.push((name.to_vec(), error.to_string())),
+            },
+            _ => {}
+        }
+    }
+    found.subdirectories.sort_unstable();
+    files.sort_unstable();
+    let files = files.into_iter();
+    found.files = files.map(|(_, name, is_link)| (name, is_link)).collect();
+    Ok(found)
+}

@@ -1,0 +1,178 @@
+//! Cards made, for many series at once, while a scan runs.
+//!
+//! The records of a series are in memory only while its cards are made, so that memory stays
+//! bounded however large the archive is.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::{Error, Library, ScanState, Series, card, loaded};
+use crate::archive::digest::DIGESTED_BYTES_MAX;
+use crate::archive::{self, Counts, FileFinding, Index, Options, Progress, Record};
+use crate::decode;
+use crate::volume::{self, Built, PixelDigests};
+
+/// Series whose cards are written in one go: a transaction is worth its wait for the disk.
+const BATCH_SERIES: usize = 512;
+
+/// The volumes of one series' records.
+pub(super) fn build(records: &[Arc<Record>], digests: &PixelDigests) -> Built {
+    let mut built = volume::build_with(records, digests);
+    decode::report_unsupported(&mut built.volumes);
+    built
+}
+
+/// Tells two.
+struct Both<'a>(&'a dyn Progress, &'a dyn Progress);
+
+impl Progress for Both<'_> {
+    fn files_found(&self, total: u64) {
+        self.0.files_found(total);
+        self.1.files_found(total);
+    }
+
+    fn files_done(&self, total: u64) {
+        self.0.files_done(total);
+        self.1.files_done(total);
+    }
+}
+
+/// Says how a scan ended, also when it is by a panic.
+struct End<'a> {
+    library: &'a Library,
+    state: ScanState,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.library.scan.end(self.state);
+    }
+}
+
+impl Library {
+    /// Scans the archive at `root` and brings the cards up to date with it. `settled` is called
+    /// whenever what is held may have changed, by whole series, and once at the end.
+    ///
+    /// # Errors
+    /// When the archive cannot be read at all.
+    pub fn scan(
+        &self,
+        root: &Path,
+        options: &Options,
+        index: Index,
+        progress: &dyn Progress,
+        settled: &mut dyn FnMut(),
+    ) -> Result<Counts, archive::Error> {
+        self.scan.start();
+        let both = Both(&self.scan, progress);
+        let mut settle = |changed: &[String], gone: &[String]| {
+            self.settle(changed, gone);
+            settled();
+        };
+        let mut end = End {
+            library: self,
+            state: ScanState::Failed,
+        };
+        let scanned = archive::scan(root, options, index, &both, &mut settle);
+        let counts = scanned.map(|scanned| {
+            self.complete(&scanned.findings);
+            end.state = ScanState::Done;
+            scanned.counts
+        });
+        drop(end);
+        settled();
+        counts
+    }
+
+    /// Takes in series that are new or changed, and forgets those that are gone.
+    pub fn settle(&self, changed: &[String], gone: &[String]) {
+        for uid in gone {
+            self.known().series.remove(uid.as_str());
+        }
+        for batch in changed.chunks(BATCH_SERIES) {
+            self.survey(batch);
+        }
+    }
+
+    /// After a scan: all series that the index has, and no others, whatever was told on the way (a
+    /// scan that was interrupted leaves series without notes).
+    pub(super) fn complete(&self, findings: &[FileFinding]) {
+        match self.records.series() {
+            Ok(all) => {
+                let all: BTreeSet<String> = all.into_iter().collect();
+                let mut known = self.known();
+                known.series.retain(|uid, _| all.contains(&**uid));
+                let missing = all
+                    .iter()
+                    .filter(|uid| !known.series.contains_key(uid.as_str()));
+                let missing: Vec<String> = missing.cloned().collect();
+                drop(known);
+                self.settle(&missing, &[]);
+            }
+            Err(why) => tracing::error!("the index does not say which series there are: {why}"),
+        }
+        match card::file_finding_lines(findings) {
+            Ok(lines) => self.known().findings = lines.into(),
+            Err(why) => tracing::error!("findings about files are not shown: {why}"),
+        }
+    }
+
+    fn survey(&self, uids: &[String]) {
+        let made: Vec<_> = uids.par_iter().map(|uid| self.make(uid)).collect();
+        let mut notes = Vec::with_capacity(made.len());
+        for (uid, made) in uids.iter().zip(made) {
+            let series = match made {
+                Ok(Some((series, note))) => {
+                    notes.push((uid.clone(), note));
+                    Some(series)
+                }
+                Ok(None) => None,
+                Err(why) => {
+                    tracing::error!(series = uid, "not shown: {why}");
+                    None
+                }
+            };
+            let mut known = self.known();
+            match series {
+                Some(series) => known.series.insert(uid.as_str().into(), Arc::new(series)),
+                None => known.series.remove(uid.as_str()),
+            };
+        }
+        // Without notes the next mount makes the cards again: slower, never wrong.
+        if let Err(why) = self.records.set_notes(&notes) {
+            tracing::warn!("cards are not remembered: {why}");
+        }
+    }
+
+    /// The cards of a series and its note; `None` when there is no record of it.
+    fn make(&self, uid: &str) -> Result<Option<(Series, Vec<u8>)>, Error> {
+        let records = self.records.records(uid)?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let mut digests = PixelDigests::new();
+        let mut built = build(&records, &digests);
+        if !built.undecided.is_empty() {
+            let skipped;
+            (digests, skipped) =
+                archive::pixel_digests(&self.source, &built.undecided, DIGESTED_BYTES_MAX);
+            if skipped > 0 {
+                let series = uid;
+                tracing::warn!(
+                    series,
+                    "{skipped} slices at repeated positions were not compared"
+                );
+            }
+            built = build(&records, &digests);
+        }
+        let volumes = loaded::volumes(built.volumes);
+        let series = Series::of(uid, &volumes, self.show)?
+            .with_findings(&built.findings)?
+            .with_digests(digests);
+        let note = series.to_note();
+        Ok(Some((series, note)))
+    }
+}
