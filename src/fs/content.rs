@@ -285,11 +285,12 @@ impl Fs {
         let send = joined(head, reply);
         let pages = self.pages.clone();
         let deliver: fetch::Reply = Box::new(move |answer| {
-            send(answer);
-            // After the answer, which frees the pages that it is for.
-            if let Some(push) = push {
+            // The frame is there now. The push is on its way before the reader is, who would otherwise
+            // ask for each page of it.
+            if let (Ok(_), Some(push)) = (&answer, push) {
                 pages.push(push);
             }
+            send(answer);
         });
         self.fetcher.read(&view.stream, range, deliver);
     }

@@ -24,8 +24,11 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 /// made before it is asked for.
 const CLIMB_FRAMES: usize = 16;
 
-/// First push after a page: 64 rows of 512 16-bit pixels. Doubled as long as the reader goes on.
+/// First push after a page: 64 rows of 512 16-bit pixels.
 const PUSH_BYTES_MIN: u64 = 64 << 10;
+
+/// By how much pushes grow as long as the reader goes on: a slice of 512 KiB takes three.
+const PUSH_GROWTH: u64 = 4;
 
 /// A reader that goes through the file stays one while it is at most so many windows from where it
 /// was: requests of one reader arrive from several threads and may be swapped.
@@ -83,6 +86,8 @@ struct Seen {
     guess: Range<u64>,
     /// Where the reader goes on if it goes on: the end of what it was given, pushed bytes included.
     next_bytes: u64,
+    /// Where what is pushed up to `next_bytes` starts: the reader may be faster than the push.
+    pushed_from_bytes: u64,
     push_bytes: u64,
     /// Requests in a row that went on where the one before ended.
     contiguous: u32,
@@ -124,14 +129,19 @@ impl Seen {
         if !climbs && !self.is_through {
             self.climb_start = ask.frame;
         }
-        self.contiguous = match ask.range.start == self.next_bytes {
-            true => self.contiguous.saturating_add(1),
-            false => 0,
-        };
+        if ask.range.start == self.next_bytes {
+            self.contiguous = self.contiguous.saturating_add(1);
+        } else if !self.is_pushed(ask.range.start) {
+            self.contiguous = 0;
+        }
         // On into another frame. Once might be the first row of the next slice of a patch, after a
         // push that nobody looked at.
         let goes_on = before.is_some_and(|before| before != ask.frame) && self.contiguous >= 2;
         self.is_through |= goes_on || self.starts_read(ask);
+    }
+
+    fn is_pushed(&self, at: u64) -> bool {
+        (self.pushed_from_bytes..self.next_bytes).contains(&at)
     }
 
     /// True for a read of much more than a window from the start of the file: its guess is a full
@@ -162,19 +172,24 @@ impl Seen {
                 true => end,
                 false => needed_byte(&ask.range, ask.window_bytes) + PAGE_BYTES,
             };
+            self.pushed_from_bytes = self.next_bytes;
+            return 0;
+        }
+        if self.is_pushed(ask.range.start) && !self.is_through {
             return 0;
         }
         let left = ask.frame_end_bytes.saturating_sub(end);
         self.push_bytes = match self.contiguous {
             // Not all of the frame: whether the reader wants that is to be seen.
             0 => PUSH_BYTES_MIN.min(left / 2),
-            _ => (2 * self.push_bytes).max(PUSH_BYTES_MIN),
+            _ => (self.push_bytes.saturating_mul(PUSH_GROWTH)).max(PUSH_BYTES_MIN),
         };
         let pushed = match self.is_through {
             true => left,
             false => left.min(self.push_bytes),
         };
         let pushed = pushed / PAGE_BYTES * PAGE_BYTES;
+        self.pushed_from_bytes = end;
         self.next_bytes = end + pushed;
         pushed
     }
