@@ -24,11 +24,11 @@
 //! # The path of a byte
 //!
 //! `read()` arrives in [`fuse`], which hands offset, size and a reply object to [`fs::Fs::read`].
-//! `fs` knows from the open handle which file this is and asks [`fetch`] for the byte range of its
-//! slab. `fetch` answers at once from the [`cache`] slab's map when every frame of the range is
-//! present; otherwise the reply moves to the frames it waits for. A worker takes a frame, reads its
-//! bytes from the archive, has [`decode`] turn them into samples, applies the volume's value rule
-//! straight into the slab, and the worker that completes the last frame answers the read. A frame of
+//! `fs` knows from the open handle which file this is, declines what the kernel only guesses
+//! (`fs/reading.rs`), and asks [`fetch`] for the byte range of its slab. `fetch` answers at once from the [`cache`] slab's map when every frame of the range is
+//! present; otherwise the reply moves to the frames it waits for. A worker takes a frame: from
+//! the disk tier of [`cache`] if it is there, else it reads the frame's bytes from the archive, has
+//! [`decode`] turn them into samples, applies the volume's value rule straight into the slab, and the worker that completes the last frame answers the read. A frame of
 //! a volume is a stored frame, a tile of one (Siemens MOSAIC), or zeros that a segmentation leaves
 //! out ([`volume::Frame`]).
 //!
@@ -37,7 +37,9 @@
 //! - The bytes are exact or the read fails.
 //! - `stat` and `ls` never touch Pixel Data.
 //! - The archive is hostile input and is never written.
-//! - No decode and no wait on a FUSE thread; no lock is held across I/O or decode.
+//! - No decode on a FUSE thread, and no wait but for the index, once a series; no lock is held across
+//!   I/O or decode.
+//! - The process that serves may die at any moment: another one goes on ([`mount`]).
 
 pub mod archive;
 pub mod cache;
