@@ -55,7 +55,7 @@ impl Index {
     }
 
     /// Makes the index that of the archive at `root`, which empties it when it was another's or
-    /// of another version, and tells what it holds. Meant to be called before [`super::scan`], so
+    /// of another version, and tells what it holds. Meant to be called before [`fn@super::scan`], so
     /// that what the last scan learnt can be used while the next one is under way.
     ///
     /// # Errors
