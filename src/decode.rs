@@ -15,6 +15,7 @@
 
 pub mod cast;
 pub mod cpu;
+pub mod gpu;
 pub mod registry;
 mod unsupported;
 pub mod values;

@@ -20,6 +20,7 @@
 //! | [`volume`] | grouping, order, geometry, value rule, verdict (pure) |
 //! | [`archive`] | sources, scan, index |
 //! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |
+//! | [`ipc`] | messages with descriptors between processes of this program |
 //!
 //! # The path of a byte
 //!
@@ -51,6 +52,7 @@ pub mod fetch;
 pub mod format;
 pub mod fs;
 pub mod fuse;
+pub mod ipc;
 pub mod library;
 pub mod mount;
 pub mod tree;

@@ -17,7 +17,7 @@
 //! | `daemon.rs` | background process and its readiness |
 //! | `supervisor.rs`, `child.rs`, `deaths.rs` | starts workers and replaces them |
 //! | `worker.rs` | the process that serves, from its side |
-//! | `handover.rs`, `wire.rs` | what the two say to each other |
+//! | `handover.rs` | what the two say to each other, over [`crate::ipc`] |
 //! | `ledger.rs` | the open handles, in memory that outlives a worker |
 //! | `connection.rs` | the mount made, attached, detached |
 //! | `session.rs` | a FUSE session, new or taken over |
@@ -42,7 +42,6 @@ mod session;
 mod signals;
 mod supervisor;
 mod systemd;
-mod wire;
 mod worker;
 
 use std::ffi::OsString;

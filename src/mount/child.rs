@@ -12,7 +12,8 @@ use anyhow::{Context, anyhow};
 
 use super::handover::{Line, Order, Report};
 use super::signals::{Signal, Signals};
-use super::{Launch, SystemFailure, kernel, wire};
+use super::{Launch, SystemFailure, kernel};
+use crate::ipc;
 
 /// This program, also when its file has been replaced meanwhile.
 const PROGRAM: &str = "/proc/self/exe";
@@ -98,7 +99,7 @@ impl Worker {
     ///
     /// The system has no process left.
     pub fn spawn(launch: &Launch, replaces: bool) -> anyhow::Result<Worker> {
-        let (ours, theirs) = wire::pair().context(SystemFailure)?;
+        let (ours, theirs) = ipc::pair().context(SystemFailure)?;
         let child = Command::new(PROGRAM)
             .arg0("dicomfs")
             .args(&launch.args)

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use super::wire;
+use crate::ipc;
 
 /// Number of the descriptor on which the helper finds its end of the socket: its standard input.
 const SOCKET_FD: &str = "0";
@@ -112,7 +112,7 @@ fn escape(source: &OsStr) -> Vec<u8> {
 
 /// Receives one descriptor; `None` if the other end closed without sending one.
 fn receive_fd(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let (_, fds) = wire::receive(socket.as_fd(), &mut [0])?;
+    let (_, fds) = ipc::receive(socket.as_fd(), &mut [0])?;
     Ok(fds.into_iter().next())
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::Identity;
-use super::wire;
+use crate::ipc;
 
 /// Longest message, bytes: paths and words.
 const MESSAGE_BYTES_MAX: usize = 128 << 10;
@@ -123,7 +123,7 @@ impl Line {
     /// The other end is closed.
     pub fn tell(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
-        wire::send(self.0.as_fd(), &bytes, fds)
+        ipc::send(self.0.as_fd(), &bytes, fds)
     }
 
     /// Waits for the other's word; `None` when the other end is closed.
@@ -133,7 +133,7 @@ impl Line {
     /// What was said makes no sense.
     pub fn hear<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-        let (len, fds) = match wire::receive(self.0.as_fd(), &mut buffer) {
+        let (len, fds) = match ipc::receive(self.0.as_fd(), &mut buffer) {
             Ok((0, _)) => return Ok(None),
             Ok(received) => received,
             // The other end died with words of ours unread.
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_told_is_heard() {
-        let (a, b) = wire::pair().expect("pair");
+        let (a, b) = ipc::pair().expect("pair");
         let (a, b) = (Line::new(a), Line::new(b));
         let hello = || Order::Hello {
             settings: b"abc\xff".to_vec(),
@@ -182,7 +182,7 @@ mod tests {
         a.tell(&hello(), &[reader.as_fd()]).expect("tell");
         let (heard, fds) = b.hear::<Order>().expect("hear").expect("a message");
         assert_eq!((heard, fds.len()), (hello(), 1));
-        wire::send(a.as_fd(), b"\xff\xff", &[]).expect("send");
+        ipc::send(a.as_fd(), b"\xff\xff", &[]).expect("send");
         assert!(b.hear::<Order>().is_err());
         drop(a);
         assert!(b.hear::<Order>().expect("closed").is_none());

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use fuser::{Session, SessionACL};
 
-use super::{kernel, wire};
+use super::kernel;
 use crate::fs::Fs;
 use crate::fuse::{self, Adapter, Passthrough};
+use crate::ipc;
 
 /// Session threads: handlers never wait, so a few are enough.
 const SESSION_THREADS_MIN: usize = 2;
@@ -51,11 +52,11 @@ pub fn start_from_offer(
 ) -> io::Result<(Started, Vec<u8>)> {
     // fuser takes its first request from a connection: it gets one that has nothing else to say,
     // and then the kernel's under the same number.
-    let (ours, theirs) = wire::pair()?;
-    wire::send(ours.as_fd(), offer, &[])?;
+    let (ours, theirs) = ipc::pair()?;
+    ipc::send(ours.as_fd(), offer, &[])?;
     let started = start_on(fs, theirs, device.try_clone()?)?;
     let mut answer = vec![0; ANSWER_BYTES_MAX];
-    let (len, _) = wire::receive(ours.as_fd(), &mut answer)?;
+    let (len, _) = ipc::receive(ours.as_fd(), &mut answer)?;
     answer.truncate(len);
     kernel::replace_fd(device.as_fd(), started.session.as_fd())?;
     Ok((started, answer))

@@ -1,7 +1,9 @@
 //! Element types, in NumPy's words. Everything dicomfs shows is little endian.
 
+use serde::{Deserialize, Serialize};
+
 /// Element type of an array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Dtype {
     /// `|u1`
     U8,

@@ -1,6 +1,6 @@
 //! Messages with file descriptors between two processes of ours.
 //!
-//! Unsafe because passing a file descriptor over a socket has no safe form in std. Knows nothing
+//! `unsafe` because passing a file descriptor over a socket has no safe form in std. Knows nothing
 //! of what the messages say.
 #![allow(unsafe_code)]
 

@@ -1,0 +1,16 @@
+//! Decoding on a GPU: whole batches of frames, in a process of its own.
+//!
+//! A device changes speed, never bytes. What it may be asked for is decided here on the CPU, from
+//! headers and codestreams (`plan`), and told as [`Job`]s; the process that has the device (`worker`)
+//! turns them into the bytes of a slab, which the caller checks before anybody sees them. Whatever a
+//! device does not do, or does wrong, or never finishes is decoded on the CPU.
+//!
+//! | file | what |
+//! |---|---|
+//! | `job.rs` | what the two processes say of a frame |
+//!
+//! Must not know the archive, volumes' order or who reads.
+
+mod job;
+
+pub use job::{Codec, Job, Outcome, Refusal, Show};
