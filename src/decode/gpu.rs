@@ -29,6 +29,7 @@ mod wire;
 pub mod worker;
 
 pub use job::{Codec, Job, Outcome, Refusal, Show};
+pub use nodes::device_count;
 pub use pool::{Pool, Wanted};
 pub use remote::{Facts, Fault, Lane, Launch, Limits, Remote, Spent, State, probe};
 pub use report::{DeviceReport, LibraryReport, NVJPEG2K};

@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 /// NVIDIA's vendor id as /sys/bus/pci shows it.
 const VENDOR: &str = "0x10de";
 
+/// Base class of display controllers (PCI Code and ID Assignment, 1.4).
+const DISPLAY_CLASS: &str = "0x03";
+
 /// Makes the device files; setuid root where the driver's packages have set it up. The driver calls
 /// it by this name itself, which it cannot any more once this process has given up its rights.
 const MODPROBE: &str = "/usr/bin/nvidia-modprobe";
@@ -19,22 +22,43 @@ const CONTROL: &str = "nvidiactl";
 const UNIFIED_MEMORY: &str = "nvidia-uvm";
 const WSL: &str = "dxg";
 
-/// True if this machine may have a device: a device file, or a card on the bus. False saves the
-/// start of a process at each mount.
-pub fn may_have_device() -> bool {
-    let has_file = [CONTROL, WSL]
-        .iter()
-        .any(|name| Path::new("/dev").join(name).exists());
-    has_file || has_card(Path::new("/sys/bus/pci/devices"))
+/// How many devices this machine may have: by their device files, else by the cards on the bus. With
+/// none, no process has to be started to find that out.
+pub fn device_count() -> u32 {
+    let count = count(Path::new("/dev"), Path::new("/sys/bus/pci/devices"));
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn has_card(bus: &Path) -> bool {
-    let is_nvidia = |entry: fs::DirEntry| {
-        let vendor = fs::read_to_string(entry.path().join("vendor"));
-        vendor.is_ok_and(|vendor| vendor.trim() == VENDOR)
+fn count(dev: &Path, bus: &Path) -> usize {
+    let entries = fs::read_dir(dev).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let files = names.filter(|name| is_card(name)).count();
+    match files {
+        0 if dev.join(WSL).exists() => 1,
+        // Those of the devices may not be made yet. In a container the bus shows all cards of the
+        // machine, and the files those that are the container's.
+        0 => cards(bus),
+        files => files,
+    }
+}
+
+/// Graphics cards of NVIDIA, and cards like them without an output.
+fn cards(bus: &Path) -> usize {
+    let is_card = |entry: &fs::DirEntry| {
+        let says = |file: &str, start: &str| {
+            let text = fs::read_to_string(entry.path().join(file));
+            text.is_ok_and(|text| text.starts_with(start))
+        };
+        says("vendor", VENDOR) && says("class", DISPLAY_CLASS)
     };
-    let cards = fs::read_dir(bus).into_iter().flatten();
-    cards.filter_map(Result::ok).any(is_nvidia)
+    let all = fs::read_dir(bus).into_iter().flatten();
+    all.filter_map(Result::ok).filter(is_card).count()
+}
+
+/// True for `nvidia0`, `nvidia1`, ...
+fn is_card(name: &str) -> bool {
+    let number = name.strip_prefix("nvidia");
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// True if every device file of a GPU may be read and written by all users.
@@ -47,10 +71,7 @@ fn are_for_all_in(dev: &Path) -> bool {
     let ours = entries.filter_map(Result::ok).filter(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let number = name.strip_prefix("nvidia");
-        let is_card =
-            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        is_card || [CONTROL, UNIFIED_MEMORY, WSL].contains(&&*name)
+        is_card(&name) || [CONTROL, UNIFIED_MEMORY, WSL].contains(&&*name)
     });
     let paths: Vec<PathBuf> = ours.map(|entry| entry.path()).collect();
     paths.iter().all(|path| is_for_all(path))
@@ -85,18 +106,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cards_are_found_by_their_maker() {
-        let bus = tempfile::tempdir().expect("tempdir");
-        let card = |name: &str, vendor: &str| {
-            let dir = bus.path().join(name);
-            fs::create_dir(&dir).expect("mkdir");
+    fn devices_are_counted_by_their_files_or_on_the_bus() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (dev, bus) = (dir.path().join("dev"), dir.path().join("bus"));
+        assert_eq!(count(&dev, &bus), 0, "no such places");
+        let card = |name: &str, vendor: &str, class: &str| {
+            let dir = bus.join(name);
+            fs::create_dir_all(&dir).expect("mkdir");
             fs::write(dir.join("vendor"), vendor).expect("write");
+            fs::write(dir.join("class"), class).expect("write");
         };
-        assert!(!has_card(bus.path()) && !has_card(Path::new("/no/such/place")));
-        card("0000:00:01.0", "0x8086\n");
-        assert!(!has_card(bus.path()));
-        card("0000:00:02.0", "0x10de\n");
-        assert!(has_card(bus.path()));
+        card("0000:00:01.0", "0x8086\n", "0x030000\n");
+        card("0000:00:02.0", "0x10de\n", "0x040300\n");
+        assert_eq!(count(&dev, &bus), 0, "another maker's, and a sound card");
+        card("0000:00:03.0", "0x10de\n", "0x030200\n");
+        card("0000:00:04.0", "0x10de\n", "0x030000\n");
+        assert_eq!(count(&dev, &bus), 2);
+        fs::create_dir(&dev).expect("mkdir");
+        for other in ["nvidiactl", "nvidia-uvm", "nvidia", "nvidia-caps"] {
+            fs::write(dev.join(other), "").expect("write");
+        }
+        assert_eq!(count(&dev, &bus), 2);
+        fs::write(dev.join("nvidia3"), "").expect("write");
+        assert_eq!(count(&dev, &bus), 1, "a container's own");
+        fs::remove_dir_all(&dev).expect("removed");
+        fs::create_dir(&dev).expect("mkdir");
+        fs::write(dev.join("dxg"), "").expect("write");
+        assert_eq!(count(&dev, &bus), 1);
     }
 
     #[test]

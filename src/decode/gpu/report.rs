@@ -5,36 +5,36 @@ use serde::{Deserialize, Serialize};
 use super::Codec;
 use crate::dicom::syntax::{self, CodecFamily};
 
-/// A device that was opened, as `dicomfs doctor` and the statistics show it.
+/// A device and what it can be used with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceReport {
-    /// Its number, as the driver counts.
+    /// Number of the device, from 0, in the order of the driver.
     pub ordinal: u32,
-    /// What its maker calls it.
+    /// Name for people: `NVIDIA H200`.
     pub name: String,
-    /// What tells it from all others, as `nvidia-smi -L` prints it.
+    /// `GPU-` and a UUID, as nvidia-smi writes it.
     pub uuid: String,
-    /// Its memory.
+    /// All its memory, in bytes.
     pub memory_bytes: u64,
-    /// Version of the driver's CUDA interface.
+    /// CUDA version of the driver: `12.2`.
     pub driver_version: String,
-    /// Compute capability: major and minor.
-    pub compute_capability: (u32, u32),
+    /// Compute capability: `9.0`.
+    pub compute_capability: String,
     /// Libraries that decode on it.
     pub libraries: Vec<LibraryReport>,
 }
 
-/// A library that decodes on a device.
+/// A library that decodes on the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryReport {
-    /// Its name: [`NVJPEG2K`].
+    /// Name for people: [`NVJPEG2K`].
     pub name: String,
     /// Its version, or why it is not used.
     pub version: Result<String, String>,
 }
 
 /// The library that decodes JPEG 2000, plain and high-throughput.
-pub const NVJPEG2K: &str = "nvjpeg2k";
+pub const NVJPEG2K: &str = "nvJPEG2000";
 
 impl Codec {
     /// The way in which a device can undo what this transfer syntax does to a frame; `None`: only
@@ -126,7 +126,7 @@ mod tests {
             uuid: String::new(),
             memory_bytes: 0,
             driver_version: String::new(),
-            compute_capability: (8, 0),
+            compute_capability: "8.0".into(),
             libraries: Vec::new(),
         };
         assert_eq!(report.can(Codec::Rle), Ok(()));

@@ -71,7 +71,7 @@ pub fn report(ordinal: u32) -> DeviceReport {
         uuid: "GPU-0".into(),
         memory_bytes: 1 << 30,
         driver_version: "12.2".into(),
-        compute_capability: (8, 0),
+        compute_capability: "8.0".into(),
         libraries: Vec::new(),
     }
 }

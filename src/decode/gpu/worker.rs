@@ -8,8 +8,10 @@
 //! One thread a lane, each with an engine of its own: while one lane's batch is copied, another's is
 //! decoded. The first thread only waits for the end.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -105,6 +107,14 @@ pub fn run(open: impl Open) -> io::Result<()> {
 
 /// The first word of the mount's process.
 fn hello(line: &OwnedFd) -> Option<(u32, u32, u32, u32)> {
+    // A terminal would be waited for.
+    let kind = File::from(line.try_clone().ok()?)
+        .metadata()
+        .ok()?
+        .file_type();
+    if !kind.is_socket() {
+        return None;
+    }
     let [said] = wait_readable([line.as_fd()], Some(HELLO_TIME)).ok()?;
     if !said {
         return None;

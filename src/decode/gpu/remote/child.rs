@@ -151,20 +151,20 @@ impl Child {
         // Fails only for a process that has been waited for.
         let _ = self.process.kill();
         let deadline = Instant::now() + longest;
-        loop {
+        while Instant::now() < deadline {
             match self.process.try_wait() {
                 Ok(Some(status)) => {
                     tracing::debug!(%status, "a device's process has ended");
                     return true;
                 }
-                Ok(None) if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
-                Ok(None) => return false,
+                Ok(None) => thread::sleep(LOOK_AGAIN),
                 Err(error) => {
                     tracing::error!(%error, "cannot wait for a device's process");
                     return false;
                 }
             }
         }
+        false
     }
 }
 

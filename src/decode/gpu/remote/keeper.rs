@@ -6,7 +6,7 @@
 use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::child::{Child, Heard};
 use super::{Inner, Launch, Shared, State};
@@ -49,41 +49,31 @@ impl Keeper {
     /// Keeps the process until the device is absent, retired or not wanted any more.
     pub fn run(self) {
         while !self.shared.lock().is_closing {
-            let ending = self.one_process();
-            if !self.settle(ending) {
-                break;
+            let (ending, is_gone) = self.one_process();
+            match self.settle(ending, is_gone) {
+                Some(rest) if self.rest(rest) => {}
+                _ => break,
             }
         }
     }
 
-    /// The life of one process, from its start until it is reaped.
-    fn one_process(&self) -> Ending {
+    /// The life of one process, from its start until it is reaped: true if it could be.
+    fn one_process(&self) -> (Ending, bool) {
         let ordinal = self.shared.ordinal;
         let started = Child::start(ordinal, &self.launch, &self.memories);
         self.shared.change(|inner| inner.starts += 1);
         let (mut child, sockets) = match started {
             Ok(started) => started,
             Err(error) => {
-                self.shared.change(|inner| inner.gone = inner.starts);
-                return Ending::Fault(format!("cannot start its process: {error}"));
+                let why = format!("its process cannot be started: {error}");
+                return (Ending::Fault(why), true);
             }
         };
         self.shared.change(|inner| inner.pid = Some(child.pid()));
         let ending = self.watch(&mut child, sockets);
         self.shared.change(Inner::pause);
         let is_gone = child.kill_and_reap(self.launch.limits.reap);
-        self.shared.change(|inner| {
-            inner.sockets.clear();
-            inner.failed = None;
-            match is_gone {
-                true => {
-                    inner.pid = None;
-                    inner.gone = inner.starts;
-                }
-                false => inner.is_stuck = true,
-            }
-        });
-        ending
+        (ending, is_gone)
     }
 
     /// Waits for the process to be ready, lets the lanes use it, and waits for its end.
@@ -92,7 +82,6 @@ impl Keeper {
         loop {
             match child.ready(deadline, Some(&self.woken)) {
                 Heard::Ready(report) => {
-                    tracing::debug!("gpu {}: ready", self.shared.ordinal);
                     self.shared.change(|inner| {
                         inner.report = Some(report);
                         if !inner.is_closing {
@@ -132,61 +121,58 @@ impl Keeper {
         self.shared.lock().is_closing
     }
 
-    /// Draws the conclusion from a process's end: false if there is to be no other.
-    fn settle(&self, ending: Ending) -> bool {
-        let ordinal = self.shared.ordinal;
-        let why = match ending {
-            Ending::Closing => return false,
-            Ending::Unfit(why) => {
-                tracing::debug!("gpu {ordinal}: {why}");
-                self.finish(State::Absent(why));
-                return false;
-            }
-            Ending::Fault(why) => why,
-        };
-        let (faults, is_stuck) = {
-            let mut inner = self.shared.lock();
-            inner.faults += 1;
-            (inner.faults, inner.is_stuck)
-        };
-        let rest = self.launch.limits.rests.get(faults as usize - 1);
-        let rest = match rest {
-            _ if is_stuck => {
-                tracing::error!("gpu {ordinal}: {why}, and its process cannot be ended: retired");
-                None
-            }
-            None => {
-                tracing::warn!("gpu {ordinal}: {why}; it keeps failing: retired");
-                None
-            }
-            Some(rest) => {
-                tracing::warn!("gpu {ordinal}: {why}; it is started again");
-                Some(*rest)
-            }
-        };
-        match rest {
-            None => {
-                self.finish(State::Retired(why));
-                false
-            }
-            Some(rest) => {
-                let until = Instant::now() + rest;
-                self.finish(State::Resting(until));
-                self.rest(until)
-            }
-        }
-    }
-
-    fn finish(&self, state: State) {
+    /// Draws the conclusion from a process's end: how long to rest before another is started, `None`
+    /// if there is to be no other. Callers whose batches were lost go on only now, and find all of it
+    /// settled.
+    fn settle(&self, ending: Ending, is_gone: bool) -> Option<Duration> {
+        let rests = self.launch.limits.rests;
+        let mut rest = None;
+        let mut verdict = String::new();
         self.shared.change(|inner| {
+            inner.sockets.clear();
+            inner.failed = None;
+            match is_gone {
+                true => {
+                    inner.pid = None;
+                    inner.gone = inner.starts;
+                }
+                false => inner.is_stuck = true,
+            }
+            let state = match ending {
+                Ending::Closing => State::Retired("closed".into()),
+                Ending::Unfit(why) => State::Absent(why),
+                Ending::Fault(why) => {
+                    inner.faults += 1;
+                    rest = rests.get(inner.faults as usize - 1).filter(|_| is_gone);
+                    match rest {
+                        Some(rest) => {
+                            verdict = format!("{why}; it is started again");
+                            State::Resting(Instant::now() + *rest)
+                        }
+                        None => {
+                            verdict = format!("{why}; it is not used any more");
+                            State::Retired(why)
+                        }
+                    }
+                }
+            };
             if !inner.state.is_final() {
                 inner.state = state;
             }
         });
+        let ordinal = self.shared.ordinal;
+        if !is_gone {
+            tracing::error!("gpu {ordinal}: its process cannot be ended");
+        }
+        if !verdict.is_empty() {
+            tracing::warn!("gpu {ordinal}: {verdict}");
+        }
+        rest.copied()
     }
 
     /// Waits: false if the owner wants no more.
-    fn rest(&self, until: Instant) -> bool {
+    fn rest(&self, length: Duration) -> bool {
+        let until = Instant::now() + length;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
