@@ -295,6 +295,7 @@ fn decode(
     for job in &mut jobs {
         job.out = job.out.start - window.start..job.out.end - window.start;
     }
+    memory::populate(&slab, jobs.iter().map(|job| job.out.clone()));
     let run = AssertUnwindSafe(|| engine.run(&jobs, encoded, &mut slab));
     let outcomes = catch_unwind(run).unwrap_or_else(|_| Err("the decoder panicked".into()))?;
     if outcomes.len() != jobs.len() {
