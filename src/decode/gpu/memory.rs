@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn only_what_will_be_written_takes_memory() {
         use std::os::unix::fs::MetadataExt;
-        let slab = tempfile::tempfile_in("/dev/shm").expect("a file");
+        let slab = rustix::fs::memfd_create("slab", rustix::fs::MemfdFlags::CLOEXEC);
+        let slab = File::from(slab.expect("a file"));
         slab.set_len(64 << 20).expect("length");
         let fd = OwnedFd::from(slab.try_clone().expect("clone"));
         let window = map_window(&fd, &(0..64 << 20)).expect("mapped");

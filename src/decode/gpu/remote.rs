@@ -232,6 +232,15 @@ impl Shared {
             };
         }
     }
+
+    fn wait_settled(&self, deadline: Option<Instant>) -> State {
+        let settled = |inner: &Inner| {
+            let is_settled = inner.state == State::Ready || inner.state.is_final();
+            is_settled.then(|| inner.state.clone())
+        };
+        let waited = self.wait(deadline, settled);
+        waited.unwrap_or_else(|| self.lock().state.clone())
+    }
 }
 
 impl Remote {
@@ -312,12 +321,7 @@ impl Remote {
 
     /// Waits until it is ready or never will be, at most until `deadline`: where it stands then.
     pub fn wait_settled(&self, deadline: Option<Instant>) -> State {
-        let settled = |inner: &Inner| {
-            let is_settled = inner.state == State::Ready || inner.state.is_final();
-            is_settled.then(|| inner.state.clone())
-        };
-        let waited = self.shared.wait(deadline, settled);
-        waited.unwrap_or_else(|| self.state())
+        self.shared.wait_settled(deadline)
     }
 
     /// Retires it with these words: its results were wrong. Lanes that are under way fail. Returns

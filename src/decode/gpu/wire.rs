@@ -177,7 +177,7 @@ pub fn check(
     if jobs.is_empty() || jobs.len() > JOBS_MAX {
         return Err("a batch of no jobs or too many");
     }
-    let aligned = window.start % WINDOW_ALIGN_BYTES == 0;
+    let aligned = window.start.is_multiple_of(WINDOW_ALIGN_BYTES);
     if !aligned || window.start >= window.end || window.end > slab_len_bytes {
         return Err("a window that is not in the slab");
     }

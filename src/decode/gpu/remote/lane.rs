@@ -88,12 +88,7 @@ impl Lane {
 
     /// Waits until the device is ready or never will be, at most until `deadline`: where it stands.
     pub fn wait_settled(&self, deadline: Option<Instant>) -> State {
-        let settled = |inner: &Inner| {
-            let is_settled = inner.state == State::Ready || inner.state.is_final();
-            is_settled.then(|| inner.state.clone())
-        };
-        let waited = self.shared.wait(deadline, settled);
-        waited.unwrap_or_else(|| self.shared.lock().state.clone())
+        self.shared.wait_settled(deadline)
     }
 
     /// Has a batch decoded into a slab of `slab_len_bytes`, and waits for it: how each job went, in
