@@ -9,6 +9,7 @@ pub mod doctor;
 mod exit;
 mod expand;
 pub mod generate;
+pub mod gpu_worker;
 mod helper;
 mod library;
 mod logging;
@@ -57,6 +58,9 @@ pub enum Command {
     /// Serve a mount; started by `mount`
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    /// Decode on a GPU; started by `worker`
+    #[command(hide = true)]
+    GpuWorker(gpu_worker::GpuWorkerArgs),
     /// Write the manual page or shell completions to standard output
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
@@ -146,6 +150,10 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
         Command::Worker(_) => {
             drop(out);
             worker::run()?;
+        }
+        Command::GpuWorker(_) => {
+            drop(out);
+            gpu_worker::run()?;
         }
         Command::Generate(args) => generate::run(&args, &mut out)?,
     }

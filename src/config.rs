@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use flags::{ArchiveFlags, Device, Flags, LogLevel};
+pub use flags::{ArchiveFlags, Device, Flags, LogLevel, Switch};
 pub use machine::Machine;
 pub use size::Size;
 
@@ -136,6 +136,8 @@ pub struct Config {
     pub scan_wait: Duration,
     /// What decodes.
     pub device: Device,
+    /// Lossy frames are left to the CPU, so that the values do not depend on the machine.
+    pub exact: bool,
     /// Owner of all files.
     pub uid: u32,
     /// Group of all files.
@@ -236,7 +238,8 @@ impl Config {
             scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
                 Duration::from_secs(seconds.into())
             }),
-            device: flags.device.unwrap_or_default(),
+            device: flags.device.clone().unwrap_or_default(),
+            exact: flags.exact != Some(Switch::Off),
             uid: flags.uid.unwrap_or(machine.uid),
             gid: flags.gid.unwrap_or(machine.gid),
             umask: flags.umask.unwrap_or(UMASK_DEFAULT),
@@ -289,10 +292,7 @@ fn refuse_unavailable(flags: &Flags) -> Result<(), Error> {
     if flags.watch {
         return Err(not_available("watch"));
     }
-    match flags.device {
-        Some(device @ Device::Cuda(_)) => Err(not_available(&format!("device={device}"))),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn not_available(option: &str) -> Error {

@@ -4,6 +4,8 @@
 //! of what the messages say.
 #![allow(unsafe_code)]
 
+pub mod process;
+
 use std::ffi::c_int;
 use std::io;
 use std::mem;

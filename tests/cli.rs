@@ -72,7 +72,23 @@ fn doctor_names_a_decoder_or_a_reason_for_every_syntax() {
                 .and(contains("passthrough"))
                 .and(contains("cache")),
         )
-        .stdout(contains("1.2.840.10008.1.2.4.80").and(contains("no: video")));
+        .stdout(contains("1.2.840.10008.1.2.4.80").and(contains("no: video")))
+        .stdout(contains("gpu 0"));
+}
+
+#[test]
+fn a_device_s_process_is_not_started_by_hand() {
+    dicomfs()
+        .args(["gpu-worker", "0"])
+        .assert()
+        .code(32)
+        .stdout(is_empty())
+        .stderr(contains("is a part of `dicomfs mount`"));
+    dicomfs()
+        .arg("--help")
+        .assert()
+        .success()
+        .stdout(contains("gpu-worker").not());
 }
 
 #[test]

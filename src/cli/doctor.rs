@@ -1,9 +1,11 @@
 //! `dicomfs doctor`: what this machine can do, what is missing and how to get it.
 
 use std::io::Write;
+use std::time::Duration;
 
 use crate::cache::{BackingKind, Cache};
 use crate::decode;
+use crate::decode::gpu::{self, Codec, DeviceReport, Launch};
 use crate::mount::{self, Probe};
 
 /// Writes the report.
@@ -14,7 +16,9 @@ use crate::mount::{self, Probe};
 pub fn run(out: &mut dyn Write) -> anyhow::Result<()> {
     report_mounting(&mount::probe(), out)?;
     report_cache(out)?;
-    report_decoders(out)
+    let devices = probe_devices();
+    report_devices(&devices, out)?;
+    report_decoders(&devices, out)
 }
 
 fn report_cache(out: &mut dyn Write) -> anyhow::Result<()> {
@@ -30,19 +34,87 @@ fn report_cache(out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report_decoders(out: &mut dyn Write) -> anyhow::Result<()> {
+/// Devices that are looked for at least: without device files the driver may know better.
+const DEVICES_MIN: u32 = 1;
+
+/// Devices that are reported at most.
+const DEVICES_MAX: u32 = 64;
+
+/// How long one device may take to say what it is.
+const PROBE_TIME: Duration = Duration::from_secs(60);
+
+/// What the devices of this machine are, or why there is none. Each is opened in a process of its
+/// own, as a mount does it: a driver that crashes or hangs is a line of the report.
+fn probe_devices() -> Vec<Result<DeviceReport, String>> {
+    let mut launch = Launch::this_program();
+    launch.limits.start = PROBE_TIME;
+    let count = gpu::device_count().clamp(DEVICES_MIN, DEVICES_MAX);
+    (0..count).map(|n| gpu::probe(n, &launch)).collect()
+}
+
+fn report_devices(
+    devices: &[Result<DeviceReport, String>],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    for (n, device) in devices.iter().enumerate() {
+        let label = format!("gpu {n}");
+        let found = match device {
+            Ok(found) => found,
+            Err(why) => {
+                writeln!(out, "{label:<13} no: {why}")?;
+                continue;
+            }
+        };
+        let memory_gib = found.memory_bytes as f64 / f64::from(1 << 30);
+        writeln!(
+            out,
+            "{label:<13} {}, {memory_gib:.1} GiB, compute capability {}, driver for CUDA {} ({})",
+            found.name, found.compute_capability, found.driver_version, found.uuid
+        )?;
+        for library in &found.libraries {
+            match &library.version {
+                Ok(version) => writeln!(out, "{:<13} {} {version}", "", library.name)?,
+                Err(why) => writeln!(out, "{:<13} no {}: {why}", "", library.name)?,
+            }
+        }
+    }
+    if !devices.iter().any(Result::is_ok) {
+        writeln!(out, "{:<13} everything is decoded on the CPU", "")?;
+    }
+    Ok(())
+}
+
+fn report_decoders(
+    devices: &[Result<DeviceReport, String>],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     writeln!(
         out,
-        "gpu           not used in this version: everything is decoded on the CPU"
+        "\nTransfer syntaxes, what decodes them on the CPU, and whether a GPU may (gpu), could with \
+         what is\nmissing here ((gpu)), or does not (-):"
     )?;
-    writeln!(out, "\nTransfer syntaxes and what decodes them:")?;
     for entry in decode::table() {
         match entry.served_by() {
-            Ok(decoder) => writeln!(out, "  {:<24} {:<24} {}", entry.uid, decoder, entry.name)?,
+            Ok(decoder) => {
+                let gpu = gpu_column(entry.uid, devices);
+                let (uid, name) = (entry.uid, entry.name);
+                writeln!(out, "  {uid:<24} {decoder:<24} {gpu:<6} {name}")?;
+            }
             Err(why) => writeln!(out, "  {:<24} no: {why} ({})", entry.uid, entry.name)?,
         }
     }
     Ok(())
+}
+
+fn gpu_column(uid: &str, devices: &[Result<DeviceReport, String>]) -> &'static str {
+    let Some(codec) = Codec::for_syntax(uid) else {
+        return "-";
+    };
+    let can = |device: &DeviceReport| device.can(codec).is_ok();
+    match devices.iter().flatten().any(can) {
+        true => "gpu",
+        false => "(gpu)",
+    }
 }
 
 fn report_mounting(probe: &Probe, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -71,7 +143,61 @@ fn report_mounting(probe: &Probe, out: &mut dyn Write) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::gpu::{LibraryReport, NVJPEG2K};
     use crate::mount::Device;
+
+    #[test]
+    fn a_device_and_what_it_lacks_are_shown() {
+        let device = |version| DeviceReport {
+            ordinal: 0,
+            name: "NVIDIA H200".into(),
+            uuid: "GPU-1234".into(),
+            memory_bytes: 140 << 30,
+            driver_version: "12.2".into(),
+            compute_capability: "9.0".into(),
+            libraries: vec![LibraryReport {
+                name: NVJPEG2K.into(),
+                version,
+            }],
+        };
+        let report = |devices: &[Result<DeviceReport, String>]| {
+            let mut out = Vec::new();
+            report_devices(devices, &mut out).expect("memory takes it");
+            report_decoders(devices, &mut out).expect("memory takes it");
+            String::from_utf8(out).expect("UTF-8")
+        };
+        let column = |text: &str, uid: &str| {
+            let line = text.lines().find(|line| line.trim().starts_with(uid));
+            let words = line.expect("a line").split_ascii_whitespace();
+            let found = words
+                .into_iter()
+                .find(|word| ["gpu", "(gpu)", "-"].contains(word));
+            found.map(str::to_string)
+        };
+        let (rle, j2k) = ("1.2.840.10008.1.2.5 ", "1.2.840.10008.1.2.4.90 ");
+        let text = report(&[Ok(device(Err("not found".into()))), Err("too old".into())]);
+        for words in [
+            "NVIDIA H200, 140.0 GiB",
+            "no nvJPEG2000: not found",
+            "gpu 1         no: too old",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("everything is decoded on the CPU"));
+        assert_eq!(column(&text, rle).as_deref(), Some("gpu"));
+        assert_eq!(column(&text, j2k).as_deref(), Some("(gpu)"));
+        assert_eq!(
+            column(&text, "1.2.840.10008.1.2.4.80 ").as_deref(),
+            Some("-")
+        );
+        let text = report(&[Ok(device(Ok("0.11".into())))]);
+        assert_eq!(column(&text, j2k).as_deref(), Some("gpu"));
+        let text = report(&[Err("no driver".into())]);
+        assert!(
+            text.contains("no: no driver") && text.contains("everything is decoded on the CPU")
+        );
+        assert_eq!(column(&text, rle).as_deref(), Some("(gpu)"));
+    }
 
     fn report(probe: &Probe) -> String {
         let mut out = Vec::new();

@@ -10,10 +10,11 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::library::{self, Bar, Opened};
-use super::worker;
+use super::{gpu_worker, worker};
 use crate::archive::Counts;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
 use crate::config::{ArchiveConfig, CacheDir, Config, Size};
+use crate::decode::gpu::Pool;
 use crate::fetch::Fetcher;
 use crate::fs::{Fs, Parts};
 use crate::library::ScanState;
@@ -53,6 +54,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     let opened = library::open(&config.archive)?;
     let fs = make_fs(config, &opened)?;
+    // For as long as this process lives, with which the kernel ends theirs.
+    let devices: &Pool = Box::leak(Box::new(gpu_worker::start(&config.device)?));
     let bar = Arc::new(Bar::new());
     let (ended, end) = mpsc::channel::<()>();
     let scanning = (config.archive.clone(), fs.clone(), bar.clone());
@@ -69,6 +72,8 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
         .context(mount::SystemFailure)?;
     let scan_wait = config.scan_wait;
     let settled = move || {
+        // While there is a terminal to warn at.
+        devices.wait_warned(scan_wait);
         // Nothing is ever sent: the scan's end lets go of its side.
         if end.recv_timeout(scan_wait) == Err(RecvTimeoutError::Timeout) {
             bar.leave(
@@ -190,6 +195,7 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
         "readahead_frames": config.readahead_frames,
         "scan_wait_s": config.scan_wait.as_secs(),
         "device": config.device.to_string(),
+        "exact": config.exact,
         "uid": config.uid,
         "gid": config.gid,
         "umask": format!("{:03o}", config.umask),

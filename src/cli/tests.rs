@@ -43,6 +43,14 @@ fn options_and_flags_mean_the_same() {
         ),
         ("-o device=cpu,foreground", "--device=cpu -f"),
         (
+            "-o device=cuda:0+1,exact=off",
+            "--device=cuda:0,1 --exact=off",
+        ),
+        (
+            "-o device=cuda:0\\,1,exact=on",
+            "--device cuda:0+1 --exact on",
+        ),
+        (
             "-o watch,deid,cache_dir=/c",
             "--watch --deid --cache-dir=/c",
         ),
@@ -84,7 +92,9 @@ fn exit_statuses() {
         ("dicomfs mount /a /m -o nonsense", Exit::Usage),
         ("dicomfs mount /a /m -o umask=9", Exit::Usage),
         ("dicomfs mount /a /m -o watch", Exit::Usage),
-        ("dicomfs mount /a /m --device=cuda", Exit::Usage),
+        ("dicomfs mount /a /m --device=gpu", Exit::Usage),
+        ("dicomfs mount /a /m -o device=cuda:0,1", Exit::Usage),
+        ("dicomfs mount /a /m --exact=maybe", Exit::Usage),
         (
             "dicomfs mount /no/such/archive /no/such/place",
             Exit::Failure,

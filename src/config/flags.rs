@@ -27,16 +27,19 @@ pub enum LogLevel {
 }
 
 /// What decodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Device {
-    /// A GPU where there is one and it helps, else the CPU.
+    /// All GPUs that can be used, where they help, beside the CPU.
     #[default]
     Auto,
     /// The CPU only.
     Cpu,
-    /// A GPU as well, by index.
-    Cuda(u32),
+    /// These GPUs as well, by the driver's numbers: at least one, none twice.
+    Cuda(Vec<u32>),
 }
+
+/// More GPUs than any machine has, and larger numbers, are a mistake.
+const CUDA_DEVICES_MAX: u32 = 64;
 
 impl FromStr for Device {
     type Err = String;
@@ -45,14 +48,28 @@ impl FromStr for Device {
         match text {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda(0)),
+            "cuda" => Ok(Device::Cuda(vec![0])),
             _ => text
                 .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
+                .and_then(cuda_numbers)
                 .map(Device::Cuda)
-                .ok_or_else(|| "write auto, cpu, cuda or cuda:0".into()),
+                .ok_or_else(|| "write auto, cpu, cuda, cuda:0, or cuda:0+1 for several".into()),
         }
     }
+}
+
+/// `0+1`; with commas as well, which an `-o` list cannot hold.
+fn cuda_numbers(list: &str) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for number in list.split(['+', ',']) {
+        let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u32 = number.parse().ok().filter(|_| is_plain)?;
+        if number >= CUDA_DEVICES_MAX || numbers.contains(&number) {
+            return None;
+        }
+        numbers.push(number);
+    }
+    Some(numbers)
 }
 
 impl fmt::Display for Device {
@@ -60,9 +77,21 @@ impl fmt::Display for Device {
         match self {
             Device::Auto => f.write_str("auto"),
             Device::Cpu => f.write_str("cpu"),
-            Device::Cuda(index) => write!(f, "cuda:{index}"),
+            Device::Cuda(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+                write!(f, "cuda:{}", numbers.join("+"))
+            }
         }
     }
+}
+
+/// A choice of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// Permission bits to take away, in octal.
@@ -127,9 +156,15 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", help_heading = "Mount")]
     pub scan_wait: Option<u32>,
 
-    /// What decodes: auto or cpu [default: auto]
-    #[arg(long, value_name = "DEVICE", help_heading = "Cache")]
+    /// What decodes: auto, cpu, cuda, cuda:1, or cuda:0+1 for several GPUs; the CPU does what a GPU
+    /// does not [default: auto]
+    #[arg(long, value_name = "DEVICE", help_heading = "Decoding")]
     pub device: Option<Device>,
+
+    /// Decode lossy frames on the CPU even where a GPU could: it may round otherwise, and then the
+    /// values would depend on the machine [default: on]
+    #[arg(long, value_name = "SWITCH", help_heading = "Decoding")]
+    pub exact: Option<Switch>,
 
     /// Follow changes of the archive
     #[arg(long, hide = true)]
@@ -173,17 +208,29 @@ mod tests {
         let cases = [
             ("auto", Some(Device::Auto)),
             ("cpu", Some(Device::Cpu)),
-            ("cuda", Some(Device::Cuda(0))),
-            ("cuda:3", Some(Device::Cuda(3))),
+            ("cuda", Some(Device::Cuda(vec![0]))),
+            ("cuda:3", Some(Device::Cuda(vec![3]))),
+            ("cuda:0+1", Some(Device::Cuda(vec![0, 1]))),
+            ("cuda:2,0", Some(Device::Cuda(vec![2, 0]))),
+            ("cuda:63", Some(Device::Cuda(vec![63]))),
+            ("cuda:64", None),
             ("cuda:", None),
             ("cuda:x", None),
+            ("cuda:0+", None),
+            ("cuda:0++1", None),
+            ("cuda:+1", None),
+            ("cuda:-1", None),
+            ("cuda:1+1", None),
+            ("cuda:99999999999", None),
             ("gpu", None),
             ("", None),
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse().ok(), expected, "{text:?}");
         }
-        assert_eq!(Device::Cuda(3).to_string().parse(), Ok(Device::Cuda(3)));
+        for device in [Device::Cuda(vec![3]), Device::Cuda(vec![4, 0, 7])] {
+            assert_eq!(device.to_string().parse(), Ok(device));
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ const SIMILARITY_MIN: f64 = 0.5;
 /// Translates one `-o` list into long flags.
 ///
 /// Commas and backslashes within a value are written with a backslash in front, as fstab users of
-/// other FUSE file systems do.
+/// other FUSE file systems do. mount(8) itself splits at every comma, so no value needs one:
+/// `device=cuda:0+1`.
 ///
 /// # Errors
 ///

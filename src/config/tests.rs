@@ -20,7 +20,7 @@ fn defaults() {
     let config = resolve(&Flags::default()).expect("defaults");
     assert_eq!(config.cache_size_bytes, Size::Percent(25).to_bytes(8 << 30));
     assert_eq!((config.uid, config.gid, config.umask), (1000, 100, 0o022));
-    assert_eq!(config.device, Device::Auto);
+    assert_eq!((&config.device, config.exact), (&Device::Auto, true));
     assert_eq!(config.readahead_frames, None);
     assert!(config.archive.decode_threads >= 1);
     assert_eq!(config.archive.log_level, LogLevel::Warn);
@@ -59,7 +59,8 @@ fn flags_win_over_defaults() {
         uid: Some(1),
         gid: Some(2),
         umask: Some(0o077),
-        device: Some(Device::Cpu),
+        device: Some(Device::Cuda(vec![1, 0])),
+        exact: Some(Switch::Off),
         readahead_frames: Some(4),
         allow_other: true,
         noexec: true,
@@ -72,10 +73,8 @@ fn flags_win_over_defaults() {
     assert_eq!(config.archive.log_level, LogLevel::Debug);
     assert_eq!(config.cache_size_bytes, Size::Percent(50).to_bytes(8 << 30));
     assert_eq!((config.uid, config.gid, config.umask), (1, 2, 0o077));
-    assert_eq!(
-        (config.device, config.readahead_frames),
-        (Device::Cpu, Some(4))
-    );
+    assert_eq!(config.device, Device::Cuda(vec![1, 0]));
+    assert_eq!((config.exact, config.readahead_frames), (false, Some(4)));
     let options = config.mount_options();
     assert!(options.allow_other && options.noexec && options.foreground);
     assert_eq!(options.own_files, [("index", PathBuf::from("/i"))]);
@@ -88,13 +87,6 @@ fn what_is_not_served_is_refused() {
             "watch",
             Flags {
                 watch: true,
-                ..Flags::default()
-            },
-        ),
-        (
-            "device=cuda:1",
-            Flags {
-                device: Some(Device::Cuda(1)),
                 ..Flags::default()
             },
         ),
@@ -212,6 +204,8 @@ fn another_process_gets_the_same() {
             ..ArchiveFlags::default()
         },
         readahead_frames: Some(3),
+        device: Some(Device::Cuda(vec![0, 1])),
+        exact: Some(Switch::Off),
         noexec: true,
         ..Flags::default()
     };

@@ -8,9 +8,30 @@
 //! | file | what |
 //! |---|---|
 //! | `job.rs` | what the two processes say of a frame |
+//! | `report.rs` | what is known of a device; which codecs a device may do |
+//! | `wire.rs`, `memory.rs` | messages and memory between the two processes |
+//! | `worker.rs`, `confine.rs`, `nodes.rs` | the device's process, what it gives up, the driver's files |
+//! | `remote.rs` | that process as the mount's sees it: started, asked, killed, replaced |
+//! | `pool.rs` | all devices of a mount |
 //!
 //! Must not know the archive, volumes' order or who reads.
 
+mod confine;
 mod job;
+mod memory;
+mod nodes;
+mod pool;
+mod remote;
+mod report;
+#[cfg(test)]
+mod testing;
+mod wire;
+pub mod worker;
 
 pub use job::{Codec, Job, Outcome, Refusal, Show};
+pub use nodes::device_count;
+pub use pool::{Pool, Wanted};
+pub use remote::{Facts, Fault, Lane, Launch, Limits, Remote, Spent, State, probe};
+pub use report::{DeviceReport, LibraryReport, NVJPEG2K};
+pub use wire::JOBS_MAX;
+pub use worker::{Opened, Run};

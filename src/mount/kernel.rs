@@ -12,10 +12,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 use std::{mem, ptr};
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::ipc::process::{set_name, silence, wait_readable};
 
 /// Where the kernel's FUSE driver is spoken to.
 pub const DEVICE: &str = "/dev/fuse";
@@ -252,30 +253,6 @@ pub fn detach(mountpoint: &Path, identity_wanted: &Identity) -> io::Result<bool>
     Ok(true)
 }
 
-/// Waits until one of the descriptors can be read or was closed at its other end: which of them, all
-/// false if `timeout` was over before.
-pub fn wait_readable<const N: usize>(
-    fds: [BorrowedFd<'_>; N],
-    timeout: Option<Duration>,
-) -> io::Result<[bool; N]> {
-    let mut polled = fds.map(|fd| libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    // Rounded up, so that a short wait is not a busy one.
-    let timeout_ms = timeout.map_or(-1, |timeout| {
-        i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
-    });
-    // SAFETY: an array of ours that outlives the call, with its length.
-    let result = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
-    match check(c_long::from(result)) {
-        Ok(_) => Ok(polled.map(|polled| polled.revents != 0)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
-        Err(error) => Err(error),
-    }
-}
-
 /// True if a FUSE connection has ended: unmounted, or aborted.
 pub fn is_disconnected(device: BorrowedFd<'_>) -> io::Result<bool> {
     let mut polled = libc::pollfd {
@@ -292,17 +269,6 @@ pub fn is_disconnected(device: BorrowedFd<'_>) -> io::Result<bool> {
 pub fn replace_fd(from: BorrowedFd<'_>, onto: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open, and whoever owns `onto` goes on owning it.
     let result = unsafe { libc::dup3(from.as_raw_fd(), onto.as_raw_fd(), libc::O_CLOEXEC) };
-    check(c_long::from(result)).map(drop)
-}
-
-/// Puts /dev/null in the place of a standard stream (0, 1, 2).
-pub fn silence(stream: BorrowedFd<'_>) -> io::Result<()> {
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    // SAFETY: both descriptors are open; what was at the stream's number is let go on purpose.
-    let result = unsafe { libc::dup2(null.as_raw_fd(), stream.as_raw_fd()) };
     check(c_long::from(result)).map(drop)
 }
 
@@ -325,15 +291,6 @@ pub fn end_with_parent(wanted: bool) -> io::Result<()> {
     // SAFETY: takes two numbers.
     check(c_long::from(unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, signal)
-    }))
-    .map(drop)
-}
-
-/// Names this process (its first thread) as `ps` and `top` show it.
-pub fn set_name(name: &CStr) -> io::Result<()> {
-    // SAFETY: a C string that outlives the call.
-    check(c_long::from(unsafe {
-        libc::prctl(libc::PR_SET_NAME, name.as_ptr())
     }))
     .map(drop)
 }

@@ -1,0 +1,294 @@
+//! What the mount's process and the device's process say to each other, and the rules that both
+//! sides hold a batch to.
+//!
+//! | mount's process | device's process |
+//! |---|---|
+//! | [`Order::Hello`], then [`Order::Lane`] for each lane | [`Answer::Ready`], or [`Answer::Unfit`] |
+//! | on a lane: [`Order::Batch`] | [`Answer::Done`], or [`Answer::Lost`] and its end |
+//!
+//! A message is bounded, and so is a batch: [`JOBS_MAX`] jobs of under 100 bytes are far below what
+//! a socket takes in one piece, and more work than a device needs at once. The frames' bytes are in
+//! memory that both have mapped. Neither side trusts the other: the one has read hostile files, the
+//! other has decoded them.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{DeviceReport, Job, Outcome};
+use crate::ipc;
+
+/// Both processes are the same build; this is for the day when they are not.
+pub const PROTOCOL: u32 = 1;
+
+/// Jobs in one batch at most.
+pub const JOBS_MAX: usize = 512;
+
+/// Lanes of one device at most.
+pub const LANES_MAX: u32 = 8;
+
+/// Longest message, bytes: below the least buffer of a socket that is usual (212,992), and above
+/// what [`JOBS_MAX`] jobs or outcomes with their words take.
+const MESSAGE_BYTES_MAX: usize = 160 << 10;
+
+/// Longest text of an outcome or a reason, bytes.
+const TEXT_BYTES_MAX: usize = 200;
+
+/// The part of a slab that a process maps for a batch begins at a multiple of this, bytes: of the
+/// largest pages there are as the smallest unit (64 KiB, arm64).
+const WINDOW_ALIGN_BYTES: u64 = 64 << 10;
+
+/// What the mount's process says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Which device, and for whom.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// Number of the device.
+        ordinal: u32,
+        /// How many lanes follow; with none, the device is only looked at.
+        lanes: u32,
+        /// Process id of who says this.
+        parent: u32,
+    },
+    /// A lane. Comes with two descriptors: its socket, and the memory of the encoded frames.
+    Lane {
+        /// How long the memory is.
+        len_bytes: u64,
+    },
+    /// Frames to decode; on a lane's socket. Comes with a descriptor: the slab.
+    Batch {
+        /// Which one, to be said in the answer.
+        number: u64,
+        /// The part of the slab in which all outputs lie.
+        window: Range<u64>,
+        /// The frames, [`Job::out`] in the slab's file.
+        jobs: Vec<Job>,
+    },
+}
+
+/// What the device's process says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It decodes.
+    Ready(DeviceReport),
+    /// There is no device to be used, and why. It ends.
+    Unfit(String),
+    /// A batch is through.
+    Done {
+        /// Which one.
+        number: u64,
+        /// How each job went, in order.
+        outcomes: Vec<Outcome>,
+        /// What it took of a core.
+        cpu_ns: u64,
+        /// How long it took.
+        wall_ns: u64,
+    },
+    /// The device is lost, or a batch breaks the rules. It ends.
+    Lost(String),
+}
+
+/// Says something, with copies of `fds`.
+///
+/// # Errors
+///
+/// The other end is closed, or the message is too long.
+pub fn tell(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(invalid("a message that is too long"));
+    }
+    ipc::send(socket, &bytes, fds)
+}
+
+/// Waits for the other's word; `None` when the other end is closed.
+///
+/// # Errors
+///
+/// What was said makes no sense.
+pub fn hear<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    let (len, fds) = match ipc::receive(socket, &mut buffer) {
+        Ok((0, _)) => return Ok(None),
+        Ok(received) => received,
+        // The other end died with words of ours unread.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let message = postcard::from_bytes(&buffer[..len]);
+    let message = message.map_err(|_| invalid("a message that makes no sense"))?;
+    Ok(Some((message, fds)))
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The words of a library or of another process, as they may stand in a log line: bounded, printable.
+pub fn clean(text: &str) -> String {
+    let printable = text.chars().map(|c| match c {
+        ' '..='~' => c,
+        _ => '?',
+    });
+    printable.take(TEXT_BYTES_MAX).collect()
+}
+
+/// The same for the words of an outcome.
+pub fn clean_outcome(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(text) => Outcome::Failed(clean(&text)),
+        other => other,
+    }
+}
+
+/// The part of a slab of `slab_len_bytes` that holds all outputs of `jobs`, and begins where a page
+/// does. Empty for no jobs.
+pub fn window_of(jobs: &[Job], slab_len_bytes: u64) -> Range<u64> {
+    let start = jobs.iter().map(|job| job.out.start).min().unwrap_or(0);
+    let end = jobs.iter().map(|job| job.out.end).max().unwrap_or(0);
+    let start = start - start % WINDOW_ALIGN_BYTES;
+    let end = end
+        .checked_next_multiple_of(WINDOW_ALIGN_BYTES)
+        .map_or(end, |whole| whole.min(slab_len_bytes).max(end));
+    start..end
+}
+
+/// Checks that every job lies in the memory it may use, and that no two write to the same place.
+/// Both sides do: the one before it asks, the other before it works.
+///
+/// # Errors
+///
+/// What is wrong.
+pub fn check(
+    jobs: &[Job],
+    encoded_len_bytes: u64,
+    window: &Range<u64>,
+    slab_len_bytes: u64,
+) -> Result<(), &'static str> {
+    if jobs.is_empty() || jobs.len() > JOBS_MAX {
+        return Err("a batch of no jobs or too many");
+    }
+    let aligned = window.start.is_multiple_of(WINDOW_ALIGN_BYTES);
+    if !aligned || window.start >= window.end || window.end > slab_len_bytes {
+        return Err("a window that is not in the slab");
+    }
+    for job in jobs {
+        if job.encoded.start >= job.encoded.end || job.encoded.end > encoded_len_bytes {
+            return Err("an encoded frame that is not in the lane's memory");
+        }
+        let out = &job.out;
+        if out.start >= out.end || out.start < window.start || out.end > window.end {
+            return Err("an output that is not in the window");
+        }
+    }
+    let mut outs: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.out.start, job.out.end))
+        .collect();
+    outs.sort_unstable();
+    if outs.windows(2).any(|pair| pair[1].0 < pair[0].1) {
+        return Err("two outputs at one place");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::super::testing::job;
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_heard() {
+        let (a, b) = ipc::pair().expect("pair");
+        let batch = Order::Batch {
+            number: 7,
+            window: 0..65536,
+            jobs: vec![job(0..3, 8..16); JOBS_MAX],
+        };
+        tell(a.as_fd(), &batch, &[b.as_fd()]).expect("the largest batch is sent");
+        let (heard, fds) = hear::<Order>(b.as_fd()).expect("hear").expect("a message");
+        assert_eq!((heard, fds.len()), (batch, 1));
+        let outcome = clean_outcome(Outcome::Failed("\u{e4}\n".repeat(1000)));
+        let done = Answer::Done {
+            number: 7,
+            outcomes: vec![outcome; JOBS_MAX],
+            cpu_ns: u64::MAX,
+            wall_ns: u64::MAX,
+        };
+        tell(b.as_fd(), &done, &[]).expect("the longest answer is sent");
+        let (heard, _) = hear::<Answer>(a.as_fd()).expect("hear").expect("a message");
+        assert_eq!(heard, done);
+        ipc::send(a.as_fd(), b"\xff\xff", &[]).expect("send");
+        assert!(hear::<Order>(b.as_fd()).is_err());
+        assert!(tell(a.as_fd(), &vec![0_u8; MESSAGE_BYTES_MAX], &[]).is_err());
+        drop(a);
+        assert!(hear::<Order>(b.as_fd()).expect("closed").is_none());
+    }
+
+    #[test]
+    fn windows_begin_where_pages_do() {
+        let align = WINDOW_ALIGN_BYTES;
+        let len = 3 * align + 5;
+        let cases = [
+            (vec![], 0..0),
+            (vec![job(0..1, 1..2)], 0..align),
+            (vec![job(0..1, align..len)], align..len),
+            (
+                vec![
+                    job(0..1, 2 * align..2 * align + 1),
+                    job(0..1, align + 3..align + 4),
+                ],
+                align..3 * align,
+            ),
+            // Beyond the slab: the check's to refuse.
+            (vec![job(0..1, align..len + 1)], align..len + 1),
+            (vec![job(0..1, 1..u64::MAX)], 0..u64::MAX),
+        ];
+        for (jobs, expected) in cases {
+            assert_eq!(window_of(&jobs, len), expected);
+        }
+    }
+
+    #[test]
+    fn jobs_outside_of_the_memory_are_refused() {
+        let (encoded, slab, window) = (100, 1 << 20, 65536..131_072);
+        let inside = job(0..100, 65536..65540);
+        let checked = |jobs: &[Job]| check(jobs, encoded, &window, slab);
+        assert_eq!(checked(std::slice::from_ref(&inside)), Ok(()));
+        assert_eq!(checked(&[inside.clone(), job(0..1, 65540..65541)]), Ok(()));
+        let backwards = |start, end| Range { start, end };
+        let wrong = [
+            job(0..101, 65536..65540),
+            job(50..50, 65536..65540),
+            job(backwards(60, 50), 65536..65540),
+            job(u64::MAX - 1..u64::MAX, 65536..65540),
+            job(0..1, 65535..65540),
+            job(0..1, 65536..131_073),
+            job(0..1, 70000..70000),
+            job(0..1, backwards(70001, 70000)),
+            job(0..1, u64::MAX - 1..u64::MAX),
+            job(0..1, 65539..65550),
+        ];
+        for job in wrong {
+            let refused = checked(&[inside.clone(), job.clone()]);
+            assert!(refused.is_err(), "{job:?}");
+        }
+        assert!(checked(&[]).is_err());
+        assert!(checked(&vec![inside.clone(); JOBS_MAX + 1]).is_err());
+        for window in [1..131_072, 65536..(1 << 20) + 1, backwards(131_072, 65536)] {
+            let refused = check(std::slice::from_ref(&inside), encoded, &window, slab);
+            assert!(refused.is_err(), "{window:?}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a process of ours does to itself and to its descriptors, where std has no call for it.
+//!
+//! Unsafe because these system calls have no safe form in std. Decides nothing.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+fn check(result: c_int) -> io::Result<()> {
+    match result {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits until one of the descriptors can be read or was closed at its other end: which of them, all
+/// false if `timeout` was over before.
+pub fn wait_readable<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // Rounded up, so that a short wait is not a busy one.
+    let timeout_ms = timeout.map_or(-1, |timeout| {
+        i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
+    });
+    // SAFETY: an array of ours that outlives the call, with its length.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
+    match check(result) {
+        Ok(()) => Ok(polled.map(|polled| polled.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts /dev/null in the place of a standard stream (0, 1, 2).
+pub fn silence(stream: BorrowedFd<'_>) -> io::Result<()> {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    // SAFETY: both descriptors are open; what was at the stream's number is let go on purpose.
+    let result = unsafe { libc::dup2(null.as_raw_fd(), stream.as_raw_fd()) };
+    check(result)
+}
+
+/// Names this process (its first thread) as `ps` and `top` show it.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    // SAFETY: a C string that outlives the call.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) })
+}
