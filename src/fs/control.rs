@@ -84,8 +84,8 @@ impl Fs {
     fn failure_lines(&self) -> Vec<u8> {
         let mut lines = Vec::new();
         for failure in self.fetcher.failures() {
-            let detail = format!("{}: {}", failure.frame, failure.error);
-            match format::table::finding_line(&failure.volume, "decode_error", &detail) {
+            let detail = format!("{}: {}", failure.frame, failure.what);
+            match format::table::finding_line(&failure.volume, failure.code, &detail) {
                 Ok(line) => lines.extend(line),
                 Err(why) => tracing::warn!("a finding cannot be written: {why}"),
             }
