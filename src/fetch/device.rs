@@ -20,6 +20,8 @@ mod lanes;
 mod rates;
 mod report;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::os::fd::BorrowedFd;

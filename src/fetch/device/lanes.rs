@@ -16,7 +16,8 @@ use crate::decode::gpu::{Codec, Job, Outcome};
 use crate::fetch::tally::{CODECS, codec_index};
 use crate::fetch::{Error, Shared, Stream};
 
-/// Most decoded bytes of a batch, and the same as a share of the cache's budget.
+/// Most decoded bytes of a batch, and those of all lanes as a share of the cache's budget: what is
+/// being filled may be counted twice for that time, as claimed and as what the kernel has given.
 const BATCH_BYTES_MAX: u64 = 256 << 20;
 const BATCH_OF_BUDGET: u64 = 8;
 
@@ -41,6 +42,7 @@ pub(in crate::fetch) struct Tuning {
     pub(super) frames: Option<usize>,
     /// The same for deadlines.
     pub(super) deadline: Option<Duration>,
+    pub(super) stop_within: Duration,
 }
 
 impl Tuning {
@@ -50,6 +52,7 @@ impl Tuning {
             spot_check_one_in: SPOT_CHECK_ONE_IN,
             frames: None,
             deadline: None,
+            stop_within: STOP_WITHIN,
         }
     }
 }
@@ -171,7 +174,8 @@ impl Devices {
         }
         self.bell.ring();
         let running = self.lock_running();
-        let waited = self.ended.wait_timeout_while(running, STOP_WITHIN, |running| *running > 0);
+        let time = self.tuning.stop_within;
+        let waited = self.ended.wait_timeout_while(running, time, |running| *running > 0);
         let (running, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if *running > 0 {
             tracing::warn!("{} device threads do not end and are left", *running);
@@ -353,14 +357,16 @@ impl<'s> Crew<'s> {
         if acquaintance.is_out() || slab.has_copy() {
             return None;
         }
-        let kind = kind_of(stream, last)?;
-        let bytes_max = (self.shared.cache.budget_bytes() / BATCH_OF_BUDGET).min(BATCH_BYTES_MAX);
+        let kind = kind_of(stream, last).or_else(|| kind_of(stream, 0))?;
+        let crowd = self.crowd();
+        let share_bytes = self.shared.cache.budget_bytes() / BATCH_OF_BUDGET / crowd.lanes as u64;
+        let bytes_max = share_bytes.min(BATCH_BYTES_MAX);
         let most = (bytes_max / slab.frame_len_bytes() as u64) as usize;
         let tuning = &self.devices.tuning;
         let reserved = match tuning.frames {
             Some(frames) => stream.reserve_tail(|left| frames.min(left))?,
             None => {
-                let (crowd, now) = (self.crowd(), self.devices.epoch.elapsed());
+                let now = self.devices.epoch.elapsed();
                 let cpu_ns = self.devices.cpu_ns(kind);
                 let size = self.known.rates().size(kind, cpu_ns, crowd, now)?;
                 stream.reserve_tail(|left| size.of(left, crowd.threads).min(most))?

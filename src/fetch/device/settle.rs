@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::batch::{Batch, Claimed};
 use super::check;
@@ -21,6 +21,8 @@ enum Doubt {
     Mismatch(usize, Codec),
     /// The CPU fails at what the device made: the stream's frames are for the CPU to judge.
     CpuFails,
+    /// The device got this codec wrong meanwhile.
+    Retired,
 }
 
 impl Crew<'_> {
@@ -104,6 +106,9 @@ impl Crew<'_> {
         for claimed in claimed.iter_mut().filter(|c| is_done.contains(&c.frame)) {
             let job = &claimed.prepared.job;
             let codec = job.codec;
+            if self.known.is_retired(codec) {
+                return Err(Doubt::Retired);
+            }
             let is_known = stream.acquaintance().is_verified(self.index, codec);
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
