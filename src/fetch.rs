@@ -468,12 +468,7 @@ impl Shared {
         }
     }
 
-    fn fill(
-        &self,
-        stream: &Stream,
-        frame: usize,
-        mut filling: Filling<'_>,
-    ) -> Result<(), Error> {
+    fn fill(&self, stream: &Stream, frame: usize, mut filling: Filling<'_>) -> Result<(), Error> {
         if stream.slab().has_copy() {
             stream.producer().verify(frame)?;
             if filling.restore() {

@@ -344,7 +344,10 @@ fn a_slab_that_is_renewed_leaves_its_readers_what_they_have() {
     let new = cache.renew(&old).unwrap();
     let again = cache.open(&key("a"), || layout(3)).unwrap();
     assert!(std::ptr::eq(&*new, &*again) && !std::ptr::eq(&*new, &*old));
-    assert_eq!((new.len_bytes(), new.present_frames()), (old.len_bytes(), 0));
+    assert_eq!(
+        (new.len_bytes(), new.present_frames()),
+        (old.len_bytes(), 0)
+    );
     assert_eq!(read(&old, 4096..4097), Some(vec![1]));
     assert!(matches!(old.claim(1), Claim::Taken), "for ever");
     fill(&new, 1);

@@ -177,8 +177,7 @@ impl FrameSource {
             return Err(Error::Malformed("the source is no image".to_string()));
         };
         let wanted = self.wanted(record, image, stored);
-        let decode =
-            |encoded: &mut Vec<u8>, out: &mut [u8]| opened.decode(&wanted, encoded, out);
+        let decode = |encoded: &mut Vec<u8>, out: &mut [u8]| opened.decode(&wanted, encoded, out);
         let Some(tile) = stored.tile else {
             return decode(encoded, out);
         };

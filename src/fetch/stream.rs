@@ -125,11 +125,7 @@ impl Stream {
 
     /// Answers the read if its frames are present; else has it wait for them and returns those
     /// that nobody has asked for yet.
-    pub(super) fn demand(
-        &self,
-        range: Range<u64>,
-        reply: Reply,
-    ) -> Result<Vec<usize>, Elsewhere> {
+    pub(super) fn demand(&self, range: Range<u64>, reply: Reply) -> Result<Vec<usize>, Elsewhere> {
         let frames = self.slab.frames_of(&range);
         let read = Arc::new(PendingRead {
             range,
@@ -199,7 +195,9 @@ impl Stream {
         let mut waiting = self.lock();
         // Of two that give frames up the first one's heir is kept.
         let heir = self.heir.get_or_init(|| heir).clone();
-        let lists = frames.iter().filter_map(|frame| waiting.reads.remove(frame));
+        let lists = frames
+            .iter()
+            .filter_map(|frame| waiting.reads.remove(frame));
         let reads: Vec<Arc<PendingRead>> = lists.flatten().collect();
         drop(waiting);
         let mut moved = Vec::new();
@@ -328,10 +326,12 @@ impl Stream {
     ) -> Option<(Vec<usize>, Weak<()>)> {
         let mut guard = self.sweeps();
         let sweeps = &mut *guard;
-        let is_free = |frame: &usize| {
-            !sweeps.reserved.contains(frame) && !sweeps.refused.contains(frame)
-        };
-        let alive = sweeps.list.iter().filter(|sweep| sweep.interest.strong_count() > 0);
+        let is_free =
+            |frame: &usize| !sweeps.reserved.contains(frame) && !sweeps.refused.contains(frame);
+        let alive = sweeps
+            .list
+            .iter()
+            .filter(|sweep| sweep.interest.strong_count() > 0);
         let free = alive.map(|sweep| {
             let absent = self.slab.absent(sweep.next..sweep.end);
             let free: Vec<usize> = absent.into_iter().filter(is_free).collect();

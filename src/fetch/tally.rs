@@ -134,9 +134,10 @@ impl Tallies {
     fn named(&self, tally: &Tally) -> Vec<(String, u64)> {
         let cpu = self.decoders.iter().map(|name| (*name).to_string());
         let devices = self.devices.iter();
-        let devices =
-            devices.flat_map(|device| CODECS.map(|codec| format!("{device} {codec}")));
-        let names = std::iter::once(FROM_CACHE_DIR.to_string()).chain(cpu).chain(devices);
+        let devices = devices.flat_map(|device| CODECS.map(|codec| format!("{device} {codec}")));
+        let names = std::iter::once(FROM_CACHE_DIR.to_string())
+            .chain(cpu)
+            .chain(devices);
         let counts = tally.0.iter().map(|count| count.load(Ordering::Relaxed));
         names.zip(counts).filter(|(_, count)| *count > 0).collect()
     }

@@ -78,9 +78,8 @@ impl<'q> Batch<'q> {
         for &frame in self.frames.iter().rev() {
             let stream = &*self.stream;
             let acquaintance = stream.acquaintance();
-            is_ended |= (judge.is_stopped)()
-                || acquaintance.is_out()
-                || self.interest.strong_count() == 0;
+            is_ended |=
+                (judge.is_stopped)() || acquaintance.is_out() || self.interest.strong_count() == 0;
             if is_ended || stream.is_awaited(frame) {
                 left.push(frame);
                 continue;

@@ -105,7 +105,9 @@ impl Bell {
     fn wait(&self, heard: u64, time: Duration) {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         // Woken or late: the caller looks for itself.
-        let _ = self.wake.wait_timeout_while(rung, time, |rung| *rung == heard);
+        let _ = self
+            .wake
+            .wait_timeout_while(rung, time, |rung| *rung == heard);
     }
 }
 
@@ -175,7 +177,9 @@ impl Devices {
         self.bell.ring();
         let running = self.lock_running();
         let time = self.tuning.stop_within;
-        let waited = self.ended.wait_timeout_while(running, time, |running| *running > 0);
+        let waited = self
+            .ended
+            .wait_timeout_while(running, time, |running| *running > 0);
         let (running, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if *running > 0 {
             tracing::warn!("{} device threads do not end and are left", *running);
@@ -191,7 +195,10 @@ impl Devices {
     }
 
     fn cpu_ns(&self, kind: Kind) -> Option<f64> {
-        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).ns(kind)
+        self.cpu
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ns(kind)
     }
 
     fn lock_running(&self) -> MutexGuard<'_, usize> {
@@ -202,7 +209,8 @@ impl Devices {
 impl Known {
     /// Does not use the device for a codec any more.
     pub(super) fn retire(&self, codec: Codec) {
-        self.retired.fetch_or(1 << codec_index(codec), Ordering::SeqCst);
+        self.retired
+            .fetch_or(1 << codec_index(codec), Ordering::SeqCst);
     }
 
     pub(super) fn is_retired(&self, codec: Codec) -> bool {
@@ -274,13 +282,18 @@ fn start_lanes(shared: &Arc<Shared>, index: usize) {
     };
     if let Err(why) = started {
         tracing::warn!("device {} is not used: {why}", known.device.name());
-        let mut unusable = known.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unusable = known
+            .unusable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *unusable = Some(why);
     }
 }
 
 fn serve(shared: &Shared, index: usize, lane: Box<dyn Lane>) {
-    let Some(devices) = &shared.devices else { return };
+    let Some(devices) = &shared.devices else {
+        return;
+    };
     let Some(known) = devices.list.get(index) else {
         return;
     };
@@ -374,7 +387,12 @@ impl<'s> Crew<'s> {
         };
         let number = self.devices.batches.fetch_add(1, Ordering::Relaxed) + 1;
         acquaintance.last_batch.store(number, Ordering::Relaxed);
-        Some(Batch::new(&self.shared.queue, stream.clone(), kind, reserved))
+        Some(Batch::new(
+            &self.shared.queue,
+            stream.clone(),
+            kind,
+            reserved,
+        ))
     }
 
     fn crowd(&self) -> Crowd {
@@ -446,7 +464,10 @@ impl<'s> Crew<'s> {
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
         let jobs: Vec<Job> = claimed.iter().map(|c| c.prepared.job.clone()).collect();
         let slab = stream.slab();
-        let run = || self.lane.run(&jobs, slab.file(), slab.len_bytes(), deadline);
+        let run = || {
+            self.lane
+                .run(&jobs, slab.file(), slab.len_bytes(), deadline)
+        };
         let (outcomes, spent) = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(Fault::Stuck("the lane panicked".to_string())))?;
         match outcomes.len() == jobs.len() {

@@ -111,7 +111,9 @@ impl Size {
     pub(super) fn of(self, left: usize, threads: usize) -> usize {
         // As many as there are workers are as good as taken by them.
         let free = left.saturating_sub(threads);
-        let count = ((left as f64 * self.share) as usize).min(self.most).min(free);
+        let count = ((left as f64 * self.share) as usize)
+            .min(self.most)
+            .min(free);
         match count < BATCH_FRAMES_MIN {
             true => 0,
             false => count,
@@ -213,7 +215,11 @@ impl Rates {
             if more && took.wall < TRIAL_LONG_ENOUGH || cpu_ns.is_none() {
                 let filled = took.frames >= frames;
                 route.stage = Stage::Trial {
-                    frames: if filled { (2 * frames).min(TRIAL_FRAMES_MAX) } else { frames },
+                    frames: if filled {
+                        (2 * frames).min(TRIAL_FRAMES_MAX)
+                    } else {
+                        frames
+                    },
                     trials: trials + 1,
                 };
                 return;
@@ -232,7 +238,10 @@ impl Rates {
 
     /// How long a batch may take before its device is taken for dead.
     pub(super) fn deadline(&self, kind: Kind, frames: usize) -> Duration {
-        let known = self.0.get(&kind).filter(|route| route.stage == Stage::InUse);
+        let known = self
+            .0
+            .get(&kind)
+            .filter(|route| route.stage == Stage::InUse);
         let Some(wall_ns) = known.and_then(|route| route.wall_ns) else {
             return DEADLINE_UNKNOWN;
         };
@@ -323,7 +332,13 @@ mod tests {
         let mut rates = Rates::default();
         for frame_us in [2000, 1000, 500] {
             let size = rates.size(kind(), Some(0.5 * MS), CROWD, NOW).unwrap();
-            rates.took(kind(), took(size.most, frame_us, 10), Some(0.5 * MS), CROWD, NOW);
+            rates.took(
+                kind(),
+                took(size.most, frame_us, 10),
+                Some(0.5 * MS),
+                CROWD,
+                NOW,
+            );
         }
         assert!(rates.size(kind(), Some(0.5 * MS), CROWD, NOW).is_some());
     }
@@ -379,7 +394,10 @@ mod tests {
         ] {
             assert_eq!(size.of(left, 4), expected, "{left}");
         }
-        let size = Size { most: 8, share: 0.5 };
+        let size = Size {
+            most: 8,
+            share: 0.5,
+        };
         assert_eq!((size.of(7, 4), size.of(8, 6), size.of(40, 4)), (3, 2, 8));
     }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::Spent;
 use super::batch::{Batch, Claimed};
 use super::check;
 use super::lanes::{Crew, Settled};
-use super::Spent;
 use crate::decode::gpu::{Codec, Outcome};
 use crate::fetch::Stream;
 use crate::fetch::tally::Maker;
@@ -70,7 +70,9 @@ impl Crew<'_> {
         }
         let counters = &self.known.counters;
         let bytes = (settled.frames * stream.slab().frame_len_bytes()) as u64;
-        counters.frames.fetch_add(settled.frames as u64, Ordering::Relaxed);
+        counters
+            .frames
+            .fetch_add(settled.frames as u64, Ordering::Relaxed);
         counters.frame_bytes.fetch_add(bytes, Ordering::Relaxed);
         settled
     }
@@ -146,9 +148,13 @@ impl Crew<'_> {
             return;
         };
         self.known.retire(codec);
-        self.known.counters.mismatches.fetch_add(1, Ordering::Relaxed);
+        self.known
+            .counters
+            .mismatches
+            .fetch_add(1, Ordering::Relaxed);
         let name = self.known.device.name();
-        let what = format!("{name} made other values than the CPU and is not used for {codec} any more");
+        let what =
+            format!("{name} made other values than the CPU and is not used for {codec} any more");
         self.shared.record(stream, frame, "device_mismatch", what);
     }
 }

@@ -126,7 +126,12 @@ impl OpenRecord {
             return Ok(of.source.verify(&self.file, of.record)?);
         }
         let encoded = self.read_into(of, encoded)?;
-        Ok(decode::decode_frame(self.syntax.uid, of.image, encoded, out)?)
+        Ok(decode::decode_frame(
+            self.syntax.uid,
+            of.image,
+            encoded,
+            out,
+        )?)
     }
 
     /// Reads the encoded bytes of a frame into a buffer that grows as it needs.
@@ -160,7 +165,10 @@ impl OpenRecord {
             return Ok(place.len_bytes);
         };
         let frame = whole_frame(table, of.frame_index)?;
-        let decoded = of.image.frame_len_bytes().map_or(u64::MAX, |len| len as u64);
+        let decoded = of
+            .image
+            .frame_len_bytes()
+            .map_or(u64::MAX, |len| len as u64);
         let most = decoded
             .saturating_mul(ENCODED_TO_DECODED_MAX)
             .max(ENCODED_BYTES_MIN);
