@@ -8,8 +8,8 @@
 //!   turned it to `Dropping`, from `Absent`, or from `Present` while it is not pinned and no reader
 //!   has the file open by passthrough;
 //! - the header is written before the first frame is, once;
-//! - another process that is lent the file ([`Slab::file`]) writes only frames that are `Filling`, and is
-//!   known to be done with them before their [`Filling`] is used again; else it is abandoned.
+//! - another process that is lent the file ([`Slab::file`]) writes only frames that are `Filling`, and
+//!   is done with them before their [`Filling`] is used again; else it is abandoned.
 //!
 //! The file is anonymous and private to this program, so nobody can truncate it under the mapping.
 #![allow(unsafe_code)]
@@ -227,7 +227,7 @@ impl Slab {
         (self.header.len() + frames.end * self.frame_len_bytes) as u64
     }
 
-    /// The slab's file, to be lent to a process of ours that fills frames (see the module's rules).
+    /// The slab's file, to be lent to a process of ours that fills frames.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.pages.file().as_fd()
     }
@@ -556,6 +556,13 @@ impl Filling<'_> {
         let (slab, frame) = (self.slab, self.frame);
         let copy = slab.copy.as_ref();
         copy.is_some_and(|copy| copy.read(frame, self.bytes()))
+    }
+
+    /// Takes the frame's memory now, for another process that fills it through [`Slab::file`].
+    pub fn take_memory(&mut self) {
+        let range = self.slab.range_of(self.frame..self.frame + 1);
+        // SAFETY: as of `bytes`.
+        unsafe { self.slab.pages.take(&range, self.large) };
     }
 
     /// Leaves the frame for ever as it is: neither present nor to be filled, because somebody may

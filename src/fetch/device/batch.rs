@@ -136,7 +136,8 @@ impl<'q> Batch<'q> {
             let room = cache.make_room(slab.cost_bytes(frame));
             is_full |= !room.fits();
             match (!is_full).then(|| slab.claim(frame)) {
-                Some(Claim::Mine(filling)) => {
+                Some(Claim::Mine(mut filling)) => {
+                    filling.take_memory();
                     prepared.job.out = slab.range_of(frame..frame + 1);
                     claimed.push(Claimed {
                         frame,
