@@ -80,6 +80,13 @@ pub struct SlabUse {
     slabs: Arc<Mutex<Slabs>>,
 }
 
+impl SlabUse {
+    /// What the slab is of.
+    pub fn key(&self) -> &SlabKey {
+        &self.key
+    }
+}
+
 impl std::ops::Deref for SlabUse {
     type Target = Slab;
     fn deref(&self) -> &Slab {
@@ -89,7 +96,7 @@ impl std::ops::Deref for SlabUse {
 
 impl Drop for SlabUse {
     fn drop(&mut self) {
-        lock(&self.slabs).close(&self.key);
+        lock(&self.slabs).close(&self.key, &self.slab);
     }
 }
 
@@ -103,13 +110,24 @@ impl Slabs {
         Some((key, held.slab.clone()))
     }
 
-    fn close(&mut self, key: &Arc<SlabKey>) {
-        if let Some(held) = self.all.get_mut(key) {
+    fn close(&mut self, key: &Arc<SlabKey>, slab: &Arc<Slab>) {
+        let mine = |held: &&mut Held| Arc::ptr_eq(&held.slab, slab);
+        if let Some(held) = self.all.get_mut(key).filter(mine) {
             held.users -= 1;
             if held.users == 0 {
                 self.unused.0.put(key.clone(), ());
             }
         }
+    }
+
+    /// Lets go of a slab, so that the next who asks for its key gets another one.
+    fn forget(&mut self, used: &SlabUse) -> Option<Held> {
+        let held = self.all.get(&used.key)?;
+        if !Arc::ptr_eq(&held.slab, &used.slab) {
+            return None;
+        }
+        self.unused.0.pop(&used.key);
+        self.all.remove(&used.key)
     }
 
     /// Takes out the slab that nobody has open for longest.
@@ -215,6 +233,18 @@ impl Cache {
             self.drop_one_unused_slab();
         }
         Ok(in_use((key, slab)))
+    }
+
+    /// Another slab in place of one whose frames cannot all be had any more
+    /// ([`Filling::abandon`]): from now on its key leads to the new one. Who has the old one open goes
+    /// on with what it has.
+    ///
+    /// # Errors
+    /// As of [`Cache::open`]; then the next who opens the key gets a new slab all the same.
+    pub fn renew(&self, old: &SlabUse) -> io::Result<SlabUse> {
+        let forgotten = lock(&self.slabs).forget(old);
+        drop(forgotten);
+        self.open(&old.key, || old.slab.layout())
     }
 
     /// Makes room for `len_bytes` more and keeps it until it is dropped. Where it does not fit,

@@ -4,24 +4,31 @@
 //! to the frames it waits for, these go to the front of the queue, and the worker that completes
 //! the last one answers. Each frame is made once however many wait for it. Readers that go forward
 //! get the frames ahead of them made by idle workers (a *sweep*), which never delays a demanded
-//! frame. Knows byte ranges and frames; what makes a frame is behind [`Produce`].
+//! frame. Devices share that work ([`Device`]). Knows byte ranges and frames; what makes a frame is
+//! behind [`Produce`].
 
+mod device;
 mod frames;
 mod queue;
 mod stream;
+mod tally;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 use std::{io, thread};
 
-use crate::cache::{Cache, Claim, Layout, SlabKey};
+use crate::cache::{Cache, Claim, Filling, Layout, SlabKey};
+use crate::decode::gpu::Refusal;
 
+pub use device::{Device, DeviceReport, Fault, Lane, Prepared, Readiness, Spent, Unfit};
 pub use frames::FrameSource;
 pub use stream::{Interest, Reply, Stream};
 
+use device::Devices;
 use queue::{Queue, Task};
+use tally::{Maker, Tallies};
 
 /// Why a frame or a range could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,17 +98,35 @@ pub trait Produce: Send + Sync {
 
     /// Names the frame for a finding: the volume and what its source is.
     fn describe(&self, frame: usize) -> String;
+
+    /// Who makes `frame` on the CPU, by name; `None` for what is not decoded.
+    fn decoder(&self, frame: usize) -> Option<&'static str> {
+        let _ = frame;
+        None
+    }
+
+    /// Describes `frame` for a device: its encoded bytes go to the start of `room`. With `exact`
+    /// nothing is described that a device would make other bytes of than [`Produce::produce`].
+    ///
+    /// # Errors
+    /// [`Unfit`], which is never the reader's trouble.
+    fn prepare(&self, frame: usize, room: &mut [u8], exact: bool) -> Result<Prepared, Unfit> {
+        let _ = (frame, room, exact);
+        Err(Unfit::Refused(Refusal::Layout))
+    }
 }
 
-/// A frame that could not be made, for the findings.
+/// What was wrong with a frame, for the findings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The volume, as its slab's key names it.
     pub volume: String,
     /// Which frame, in the producer's words.
     pub frame: String,
-    /// Why.
-    pub error: Error,
+    /// Code of the finding.
+    pub code: &'static str,
+    /// What it was, in words.
+    pub what: String,
 }
 
 /// Failures kept for the findings; more are counted only.
@@ -126,17 +151,22 @@ pub struct Counters {
     pub failures: AtomicU64,
 }
 
+type Streams = std::collections::HashMap<SlabKey, Weak<Stream>>;
+
 struct Shared {
     cache: Arc<Cache>,
     queue: Queue,
+    streams: Mutex<Streams>,
     counters: Counters,
+    tallies: Tallies,
+    /// `None` without any: then nothing is done for them.
+    devices: Option<Devices>,
     failures: Mutex<Vec<Failure>>,
 }
 
 /// Worker threads, their queue, and the streams that are open.
 pub struct Fetcher {
     shared: Arc<Shared>,
-    streams: Mutex<std::collections::HashMap<SlabKey, Weak<Stream>>>,
     workers: Mutex<Vec<thread::JoinHandle<()>>>,
     thread_count: usize,
     /// Frames a sweep may run ahead of its reader at most.
@@ -149,13 +179,44 @@ impl Fetcher {
     /// # Errors
     /// When a thread cannot be started.
     pub fn new(cache: Arc<Cache>, threads: usize, readahead_frames: usize) -> io::Result<Fetcher> {
+        Fetcher::with_devices(cache, threads, readahead_frames, Vec::new(), true)
+    }
+
+    /// The same with devices beside the workers; `exact` leaves to the CPU whatever they would make
+    /// other bytes of. Does not wait for the devices to be ready.
+    ///
+    /// # Errors
+    /// As of [`Fetcher::new`].
+    pub fn with_devices(
+        cache: Arc<Cache>,
+        threads: usize,
+        readahead_frames: usize,
+        devices: Vec<Arc<dyn Device>>,
+        exact: bool,
+    ) -> io::Result<Fetcher> {
+        let tuning = device::Tuning::new(exact);
+        Fetcher::tuned(cache, threads, readahead_frames, devices, tuning)
+    }
+
+    fn tuned(
+        cache: Arc<Cache>,
+        threads: usize,
+        readahead_frames: usize,
+        devices: Vec<Arc<dyn Device>>,
+        tuning: device::Tuning,
+    ) -> io::Result<Fetcher> {
         let threads = threads.max(1);
+        let names = devices.iter().map(|device| device.name()).collect();
         let shared = Arc::new(Shared {
             cache,
             queue: Queue::default(),
+            streams: Mutex::default(),
             counters: Counters::default(),
+            tallies: Tallies::new(names),
+            devices: (!devices.is_empty()).then(|| Devices::new(devices, threads, tuning)),
             failures: Mutex::default(),
         });
+        Devices::start(&shared)?;
         let mut workers = Vec::new();
         for n in 0..threads {
             let shared = shared.clone();
@@ -164,7 +225,6 @@ impl Fetcher {
         }
         Ok(Fetcher {
             shared,
-            streams: Mutex::default(),
             workers: Mutex::new(workers),
             thread_count: threads,
             readahead_frames,
@@ -181,7 +241,7 @@ impl Fetcher {
         layout: impl FnOnce() -> Layout,
         producer: impl FnOnce() -> Arc<dyn Produce>,
     ) -> Result<Arc<Stream>, Error> {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.shared.streams();
         if let Some(stream) = streams.get(key).and_then(Weak::upgrade) {
             return Ok(stream);
         }
@@ -190,7 +250,8 @@ impl Fetcher {
             .cache
             .open(key, layout)
             .map_err(|error| Error::io("cannot make room for the decoded volume", &error))?;
-        let stream = Arc::new(Stream::new(key.volume.clone(), slab, producer()));
+        let tally = self.shared.tallies.of_volume(&key.volume);
+        let stream = Arc::new(Stream::new(slab, producer(), tally));
         // Names of closed streams go when the table is touched anyway, so it stays small.
         streams.retain(|_, stream| stream.strong_count() > 0);
         streams.insert(key.clone(), Arc::downgrade(&stream));
@@ -207,8 +268,15 @@ impl Fetcher {
     /// as long as `interest` lives. A later call with the same interest replaces this one.
     pub fn sweep(&self, stream: &Arc<Stream>, interest: &Interest, first: usize, count: usize) {
         let count = count.min(self.window_frames(stream));
-        if count > 0 && stream.ask_sweep(interest, first, count) {
+        if count == 0 {
+            return;
+        }
+        let stream = stream.heir().unwrap_or(stream);
+        if stream.ask_sweep(interest, first, count) {
             self.shared.queue.push_sweep(stream);
+        }
+        if let Some(devices) = &self.shared.devices {
+            devices.ring();
         }
     }
 
@@ -258,7 +326,23 @@ impl Fetcher {
         &self.shared.cache
     }
 
-    /// The frames that could not be made.
+    /// Frames made so far by the name of who made them: of a volume, by its name.
+    pub fn made_of(&self, volume: &str) -> Vec<(String, u64)> {
+        self.shared.tallies.made_of(volume)
+    }
+
+    /// The same for all volumes together.
+    pub fn made(&self) -> Vec<(String, u64)> {
+        self.shared.tallies.made()
+    }
+
+    /// How the devices do.
+    pub fn device_reports(&self) -> Vec<DeviceReport> {
+        let devices = self.shared.devices.as_ref();
+        devices.map_or_else(Vec::new, Devices::reports)
+    }
+
+    /// What was wrong with frames: those that could not be made, and those that a device made wrong.
     pub fn failures(&self) -> Vec<Failure> {
         self.shared
             .failures
@@ -270,6 +354,9 @@ impl Fetcher {
     /// Stops the workers; reads still waiting are answered with [`Error::ShuttingDown`].
     pub fn shutdown(&self) {
         self.shared.queue.stop();
+        if let Some(devices) = &self.shared.devices {
+            devices.stop();
+        }
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {
@@ -277,11 +364,12 @@ impl Fetcher {
                 tracing::error!("a decode worker ended by a panic");
             }
         }
-        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in streams.values().filter_map(Weak::upgrade) {
+        let streams = self.shared.streams();
+        let open: Vec<Arc<Stream>> = streams.values().filter_map(Weak::upgrade).collect();
+        drop(streams);
+        for stream in open {
             stream.fail_all(&Error::ShuttingDown);
         }
-        drop(streams);
         self.shared.cache.shutdown();
     }
 }
@@ -317,11 +405,19 @@ impl Shared {
         counters
             .read_bytes
             .fetch_add(range.end - range.start, Ordering::Relaxed);
-        let wanted = stream.demand(range, reply);
+        let (mut stream, mut range, mut reply) = (stream.clone(), range, reply);
+        let wanted = loop {
+            match stream.demand(range, reply) {
+                Ok(wanted) => break wanted,
+                Err(elsewhere) => {
+                    (stream, range, reply) = (elsewhere.stream, elsewhere.range, elsewhere.reply);
+                }
+            }
+        };
         if wanted.is_empty() {
             counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.queue.push_urgent(stream, &wanted);
+            self.queue.push_urgent(&stream, &wanted);
         }
     }
 
@@ -372,53 +468,75 @@ impl Shared {
         }
     }
 
-    fn fill(
-        &self,
-        stream: &Stream,
-        frame: usize,
-        mut filling: crate::cache::Filling<'_>,
-    ) -> Result<(), Error> {
+    fn fill(&self, stream: &Stream, frame: usize, mut filling: Filling<'_>) -> Result<(), Error> {
         if stream.slab().has_copy() {
             stream.producer().verify(frame)?;
             if filling.restore() {
                 filling.commit();
+                self.tallies.count(stream.tally(), Maker::CacheDir);
                 return Ok(());
             }
         }
+        let ns = self.produce(stream, frame, filling.bytes())?;
+        let decoder = stream.producer().decoder(frame);
+        self.keep(stream, filling, decoder.map(Maker::Cpu), ns);
+        Ok(())
+    }
+
+    /// Has the CPU make a frame; ns that it took.
+    fn produce(&self, stream: &Stream, frame: usize, out: &mut [u8]) -> Result<u64, Error> {
         let start = Instant::now();
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            stream.producer().produce(frame, filling.bytes())
-        }));
+        let made = catch_unwind(AssertUnwindSafe(|| stream.producer().produce(frame, out)));
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.counters.frame_ns.fetch_add(ns, Ordering::Relaxed);
         match made {
-            Ok(Ok(())) => {
-                let len = stream.slab().frame_len_bytes() as u64;
-                self.counters.frames.fetch_add(1, Ordering::Relaxed);
-                self.counters.frame_bytes.fetch_add(len, Ordering::Relaxed);
-                filling.commit();
-                stream.slab().keep_copy(ns);
-                Ok(())
+            Ok(made) => made?,
+            Err(_) => {
+                let why = "the decoder gave up by a panic".to_string();
+                return Err(Error::Malformed(why));
             }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::Malformed(
-                "the decoder gave up by a panic".to_string(),
-            )),
+        }
+        if let Some(devices) = &self.devices {
+            devices.cpu_took(stream, frame, ns);
+        }
+        Ok(ns)
+    }
+
+    /// Shows a frame that was made from its source within `ns`, and counts it.
+    fn keep(&self, stream: &Stream, filling: Filling<'_>, maker: Option<Maker>, ns: u64) {
+        let len = stream.slab().frame_len_bytes() as u64;
+        self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        self.counters.frame_bytes.fetch_add(len, Ordering::Relaxed);
+        filling.commit();
+        stream.slab().keep_copy(ns);
+        if let Some(maker) = maker {
+            self.tallies.count(stream.tally(), maker);
         }
     }
 
     fn record_failure(&self, stream: &Stream, frame: usize, error: &Error) {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        self.record(stream, frame, "decode_error", error.to_string());
+    }
+
+    /// Adds a finding about a frame.
+    fn record(&self, stream: &Stream, frame: usize, code: &'static str, what: String) {
         let failure = Failure {
             volume: stream.volume().to_string(),
             frame: stream.producer().describe(frame),
-            error: error.clone(),
+            code,
+            what,
         };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() < FAILURES_MAX && !failures.contains(&failure) {
-            tracing::warn!("{} frame {}: {error}", failure.volume, frame + 1);
+            let what = &failure.what;
+            tracing::warn!("{} frame {}: {what}", failure.volume, frame + 1);
             failures.push(failure);
         }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

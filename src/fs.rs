@@ -250,6 +250,7 @@ impl Fs {
         let content = self.content(&tree, node)?;
         let (mode, open_mode) = match &content {
             Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
+            Content::Text(text) if text.is_volatile() => (None, OpenMode::Direct),
             Content::Slab(view) if view.is_whole_slab() => {
                 let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), opening);
                 (Some((mode, opening.request())), open_mode)
@@ -459,7 +460,7 @@ impl Fs {
                 Preview::open(&self.fetcher, &self.source, volume).map(Content::Preview)
             }
             Part::Text(text) => {
-                let text = VolumeText::new(volume, text, len_bytes);
+                let text = VolumeText::new(&self.fetcher, volume, text, len_bytes);
                 Ok(Content::Text(Arc::new(text)))
             }
             Part::DicomFile(n) => {

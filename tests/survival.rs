@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use common::{Mount, can_mount, expected_slab, numpy, wait_until};
 use dicom_dictionary_std::uids;
 use dicomfs::cli::demo::synthetic::Series;
+use dicomfs::format::json::MAKERS_LEN_BYTES;
 use memmap2::Mmap;
 use tempfile::TempDir;
 
@@ -273,7 +274,12 @@ fn handles_of_both_kinds_outlive_crashes() {
         for ((name, file), right) in others.iter().zip(&contents) {
             let mut bytes = vec![0; right.len()];
             file.read_exact_at(&mut bytes, 0).expect(name);
-            assert!(bytes == *right, "{name}");
+            // Its end says who made frames so far: that begins anew.
+            let same = match *name {
+                "volume.json" => right.len() - MAKERS_LEN_BYTES,
+                _ => right.len(),
+            };
+            assert!(bytes[..same] == right[..same], "{name}");
         }
         if has_passthrough {
             assert!(stat(&mount, "opens_passthrough") >= 3, "no second kind");

@@ -123,6 +123,37 @@ impl Pages {
         }
     }
 
+    /// Takes all pages of a range, of the size it is to be written in, for somebody who writes to
+    /// the file by a way of his own: the kernel would then choose.
+    ///
+    /// # Safety
+    /// As of [`Pages::bytes_mut`]; the bytes are undefined afterwards.
+    pub(super) unsafe fn take(&self, range: &Range<u64>, large: bool) {
+        let start = range.start / SMALL_PAGE_BYTES * SMALL_PAGE_BYTES;
+        let len = range.end.min(self.len_bytes()).saturating_sub(start);
+        let map = match &self.small {
+            Some(small) if !large => small,
+            _ => &self.map,
+        };
+        let taken = map.advise_range(Advice::PopulateWrite, start as usize, len as usize);
+        if taken.is_err() {
+            // An old kernel: a byte of each page does the same. The first and the last page may be
+            // others' as well, so it has to be a byte of the range.
+            // SAFETY: that of the caller.
+            let bytes = unsafe { self.bytes_mut(range, large) }.unwrap_or_default();
+            let first = (SMALL_PAGE_BYTES - range.start % SMALL_PAGE_BYTES) as usize;
+            let (head, rest) = bytes.split_at_mut(first.min(bytes.len()));
+            let pages = rest.chunks_mut(SMALL_PAGE_BYTES as usize);
+            for byte in [head]
+                .into_iter()
+                .chain(pages)
+                .filter_map(<[u8]>::first_mut)
+            {
+                *byte = 0;
+            }
+        }
+    }
+
     /// Gives the memory of a range back; it then reads as zeros.
     pub(super) fn punch(&self, range: &Range<u64>) -> io::Result<()> {
         let end = match range.end == self.len_bytes() {

@@ -7,9 +7,11 @@
 //! - the memory of a frame is given back (it then reads as zeros) only by the one thread that
 //!   turned it to `Dropping`, from `Absent`, or from `Present` while it is not pinned and no reader
 //!   has the file open by passthrough;
-//! - the header is written before the first frame is, once.
+//! - the header is written before the first frame is, once;
+//! - another process that is lent the file ([`Slab::file`]) writes only frames that are `Filling`, and
+//!   is done with them before their [`Filling`] is used again; else it is abandoned.
 //!
-//! The file is anonymous and private to this process, so nobody can truncate it under the mapping.
+//! The file is anonymous and private to this program, so nobody can truncate it under the mapping.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -225,8 +227,21 @@ impl Slab {
         (self.header.len() + frames.end * self.frame_len_bytes) as u64
     }
 
+    /// The slab's file, to be lent to a process of ours that fills frames.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.pages.file().as_fd()
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        Layout {
+            header: self.header.clone(),
+            frame_len_bytes: self.frame_len_bytes,
+            frame_count: self.frame_count(),
+        }
+    }
+
     /// Where some frames lie in the slab.
-    pub(super) fn range_of(&self, frames: Range<usize>) -> Range<u64> {
+    pub fn range_of(&self, frames: Range<usize>) -> Range<u64> {
         let start = self.header.len() + frames.start * self.frame_len_bytes;
         start as u64..self.end_bytes_of(&frames)
     }
@@ -336,6 +351,14 @@ impl Slab {
         let state = self.lock();
         let end = range.end.min(state.frames.len());
         (range.start..end).find(|&i| state.frames[i].presence == Presence::Absent)
+    }
+
+    /// The absent frames in `range`, ascending.
+    pub fn absent(&self, range: Range<usize>) -> Vec<usize> {
+        let state = self.lock();
+        let end = range.end.min(state.frames.len());
+        let absent = |i: &usize| state.frames[*i].presence == Presence::Absent;
+        (range.start..end).filter(absent).collect()
     }
 
     /// The first frame from `from` on that is present and that `wanted` holds for.
@@ -533,6 +556,19 @@ impl Filling<'_> {
         let (slab, frame) = (self.slab, self.frame);
         let copy = slab.copy.as_ref();
         copy.is_some_and(|copy| copy.read(frame, self.bytes()))
+    }
+
+    /// Takes the frame's memory now, for another process that fills it through [`Slab::file`].
+    pub fn take_memory(&mut self) {
+        let range = self.slab.range_of(self.frame..self.frame + 1);
+        // SAFETY: as of `bytes`.
+        unsafe { self.slab.pages.take(&range, self.large) };
+    }
+
+    /// Leaves the frame for ever as it is: neither present nor to be filled, because somebody may
+    /// still write to it. Its memory stays counted, also when the slab is gone, since it may be held.
+    pub fn abandon(self) {
+        std::mem::forget(self);
     }
 
     /// Makes the frame present. True when that completed the slab.

@@ -331,3 +331,33 @@ fn readers_never_see_a_dropped_frame_as_zeros() {
     cache.trim();
     assert!(cache.resident_bytes() <= cache.budget_bytes());
 }
+
+#[test]
+fn a_slab_that_is_renewed_leaves_its_readers_what_they_have() {
+    let cache = Cache::new(1 << 20, 100).unwrap();
+    let old = cache.open(&key("a"), || layout(3)).unwrap();
+    fill(&old, 0);
+    let Claim::Mine(filling) = old.claim(1) else {
+        panic!("the frame is absent");
+    };
+    filling.abandon();
+    let new = cache.renew(&old).unwrap();
+    let again = cache.open(&key("a"), || layout(3)).unwrap();
+    assert!(std::ptr::eq(&*new, &*again) && !std::ptr::eq(&*new, &*old));
+    assert_eq!(
+        (new.len_bytes(), new.present_frames()),
+        (old.len_bytes(), 0)
+    );
+    assert_eq!(read(&old, 4096..4097), Some(vec![1]));
+    assert!(matches!(old.claim(1), Claim::Taken), "for ever");
+    fill(&new, 1);
+    drop(old);
+    assert_eq!(cache.slab_count(), 1);
+    // The one before counts as a user no more.
+    drop((new, again));
+    let kept = cache.open(&key("a"), || layout(3)).unwrap();
+    assert_eq!(kept.present_frames(), 1);
+    drop(kept);
+    assert!(fits(&cache, (1 << 20) - FRAME), "all but what may be held");
+    assert!(!fits(&cache, 1 << 20));
+}

@@ -200,8 +200,11 @@ impl Charge {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         match look() {
             Ok(now) => {
-                self.usage.add(now);
-                self.usage.sub(*bytes);
+                // In one step, so that nobody sees the slab counted twice.
+                match now.checked_sub(*bytes) {
+                    Some(more) => self.usage.add(more),
+                    None => self.usage.sub(*bytes - now),
+                }
                 *bytes = now;
             }
             Err(why) => tracing::debug!("cannot tell what a slab takes: {why}"),

@@ -4,6 +4,7 @@
 //! frame is made into lands in the slab without a copy in between wherever stored values are shown
 //! as they are.
 
+mod offload;
 mod open;
 mod tiles;
 
@@ -11,12 +12,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Error, Produce};
+use super::{Error, Prepared, Produce, Unfit};
 use crate::archive::{self, Record, Source};
 use crate::decode::{self, values};
 use crate::dicom::{self, ImagePixel};
 use crate::volume::{Dtype, Frame, StoredFrame, Transform, Values, Variant, Volume};
-use open::OpenRecord;
+use open::{OpenRecord, Wanted};
 use tiles::Wholes;
 
 /// Multi-frame files kept open with their frame tables, a stream.
@@ -100,18 +101,12 @@ impl FrameSource {
             if image.frame_len_bytes().map(|len| len / from * to) != Some(out.len()) {
                 return Err(too_large("the frame"));
             }
-            return opened.for_blocks(
-                &self.source,
-                record,
-                image,
-                stored.frame_index,
-                encoded,
-                &mut |first, block| {
-                    let shown = first * to..(first + block.len() / from) * to;
-                    let out = out.get_mut(shown).ok_or_else(|| too_large("the frame"))?;
-                    show(block, uncast, out)
-                },
-            );
+            let wanted = self.wanted(record, image, stored);
+            return opened.for_blocks(&wanted, encoded, &mut |first, block| {
+                let shown = first * to..(first + block.len() / from) * to;
+                let out = out.get_mut(shown).ok_or_else(|| too_large("the frame"))?;
+                show(block, uncast, out)
+            });
         }
         let len = self.volume.frame_len_bytes(Variant::Stored) as usize;
         scratch.stored.resize(len, 0);
@@ -144,6 +139,20 @@ impl FrameSource {
         }
     }
 
+    fn wanted<'a>(
+        &'a self,
+        record: &'a Record,
+        image: &'a ImagePixel,
+        stored: StoredFrame,
+    ) -> Wanted<'a> {
+        Wanted {
+            source: &self.source,
+            record,
+            image,
+            frame_index: stored.frame_index,
+        }
+    }
+
     /// Whether each sample shown follows from one stored sample and two numbers.
     fn is_pointwise(&self) -> bool {
         use Transform::{Identity, Linear, Offset};
@@ -167,16 +176,8 @@ impl FrameSource {
         let Some(image) = &record.instance.image else {
             return Err(Error::Malformed("the source is no image".to_string()));
         };
-        let decode = |encoded: &mut Vec<u8>, out: &mut [u8]| {
-            opened.decode(
-                &self.source,
-                record,
-                image,
-                stored.frame_index,
-                encoded,
-                out,
-            )
-        };
+        let wanted = self.wanted(record, image, stored);
+        let decode = |encoded: &mut Vec<u8>, out: &mut [u8]| opened.decode(&wanted, encoded, out);
         let Some(tile) = stored.tile else {
             return decode(encoded, out);
         };
@@ -254,6 +255,17 @@ impl Produce for FrameSource {
             return Ok(());
         };
         Ok(self.source.check(&self.volume.records[stored.record])?)
+    }
+
+    fn decoder(&self, frame: usize) -> Option<&'static str> {
+        let stored = self.volume.frames.get(frame)?.stored?;
+        let record = self.volume.records.get(stored.record)?;
+        let decoder = decode::decoder_for(&record.instance.transfer_syntax_uid).ok()?;
+        Some(decoder.name())
+    }
+
+    fn prepare(&self, frame: usize, room: &mut [u8], exact: bool) -> Result<Prepared, Unfit> {
+        self.offload(&self.volume.frames[frame], room, exact)
     }
 
     fn describe(&self, frame: usize) -> String {

@@ -22,9 +22,18 @@ enum Urgent {
     Frame(Arc<Stream>, usize),
 }
 
+/// A frame to be made ahead, as long as somebody is interested.
+struct Again {
+    stream: Weak<Stream>,
+    interest: Weak<()>,
+    frame: usize,
+}
+
 #[derive(Default)]
 struct Lists {
     urgent: VecDeque<Urgent>,
+    /// Frames of sweeps that were taken by a device and not made.
+    again: VecDeque<Again>,
     /// Weak: a stream that every reader has closed is not swept for nobody.
     sweeps: VecDeque<Weak<Stream>>,
     stopped: bool,
@@ -59,6 +68,24 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Adds a frame of a sweep that a device has left, before all sweeps.
+    pub(super) fn push_again(&self, stream: &Arc<Stream>, interest: &Weak<()>, frame: usize) {
+        self.lock().again.push_back(Again {
+            stream: Arc::downgrade(stream),
+            interest: interest.clone(),
+            frame,
+        });
+        self.wake.notify_one();
+    }
+
+    /// The streams that have something to be made ahead.
+    pub(super) fn swept(&self) -> Vec<Arc<Stream>> {
+        let lists = self.lock();
+        let swept: Vec<Weak<Stream>> = lists.sweeps.iter().cloned().collect();
+        drop(lists);
+        swept.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Waits for the next task; `None` once the queue is stopped.
     pub(super) fn next(&self) -> Option<Task> {
         let mut lists = self.lock();
@@ -76,6 +103,9 @@ impl Queue {
                     });
                 }
                 None => {}
+            }
+            if let Some(task) = lists.next_again() {
+                return Some(task);
             }
             if let Some(task) = lists.next_sweep() {
                 return Some(task);
@@ -104,6 +134,22 @@ impl Queue {
 }
 
 impl Lists {
+    fn next_again(&mut self) -> Option<Task> {
+        while let Some(again) = self.again.pop_front() {
+            if again.interest.strong_count() == 0 {
+                continue;
+            }
+            if let Some(stream) = again.stream.upgrade() {
+                return Some(Task::Frame {
+                    stream,
+                    frame: again.frame,
+                    urgent: false,
+                });
+            }
+        }
+        None
+    }
+
     fn next_sweep(&mut self) -> Option<Task> {
         while let Some(weak) = self.sweeps.pop_front() {
             let Some(stream) = weak.upgrade() else {

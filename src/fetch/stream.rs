@@ -1,10 +1,12 @@
 //! A stream: a slab that is being read, who waits for which frame, and how far its sweep is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use super::device::Acquaintance;
+use super::tally::Tally;
 use super::{Error, Produce};
 use crate::cache::{Slab, SlabUse};
 
@@ -20,8 +22,19 @@ pub struct Stream {
     volume: String,
     slab: SlabUse,
     producer: Arc<dyn Produce>,
+    tally: Arc<Tally>,
     waiting: Mutex<Waiting>,
     sweeps: Mutex<Sweeps>,
+    acquaintance: Acquaintance,
+    /// Where reads go since frames of this slab were abandoned. Set with `waiting` locked.
+    heir: OnceLock<Arc<Stream>>,
+}
+
+/// A read that another stream has to answer.
+pub(super) struct Elsewhere {
+    pub(super) stream: Arc<Stream>,
+    pub(super) range: Range<u64>,
+    pub(super) reply: Reply,
 }
 
 #[derive(Default)]
@@ -38,6 +51,10 @@ struct Sweeps {
     list: VecDeque<Sweep>,
     /// The stream is in the queue of those that are swept.
     queued: bool,
+    /// Frames that are being prepared for a device, and not claimed yet.
+    reserved: HashSet<usize>,
+    /// Frames that no device is to be offered again.
+    refused: HashSet<usize>,
 }
 
 /// Frames that are to be made ahead.
@@ -57,14 +74,17 @@ struct PendingRead {
 }
 
 impl Stream {
-    pub(super) fn new(volume: String, slab: SlabUse, producer: Arc<dyn Produce>) -> Stream {
-        let (waiting, sweeps) = Default::default();
+    pub(super) fn new(slab: SlabUse, producer: Arc<dyn Produce>, tally: Arc<Tally>) -> Stream {
+        let (waiting, sweeps, acquaintance) = Default::default();
         Stream {
-            volume,
+            volume: slab.key().volume.clone(),
             slab,
             producer,
+            tally,
             waiting,
             sweeps,
+            acquaintance,
+            heir: OnceLock::new(),
         }
     }
 
@@ -81,9 +101,31 @@ impl Stream {
         &*self.producer
     }
 
+    pub(super) fn slab_use(&self) -> &SlabUse {
+        &self.slab
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(super) fn acquaintance(&self) -> &Acquaintance {
+        &self.acquaintance
+    }
+
+    /// The stream that answers reads in place of this one, if there is one.
+    pub(super) fn heir(&self) -> Option<&Arc<Stream>> {
+        self.heir.get()
+    }
+
+    /// A stream of the same frames over another slab.
+    pub(super) fn over(&self, slab: SlabUse) -> Stream {
+        Stream::new(slab, self.producer.clone(), self.tally.clone())
+    }
+
     /// Answers the read if its frames are present; else has it wait for them and returns those
     /// that nobody has asked for yet.
-    pub(super) fn demand(&self, range: Range<u64>, reply: Reply) -> Vec<usize> {
+    pub(super) fn demand(&self, range: Range<u64>, reply: Reply) -> Result<Vec<usize>, Elsewhere> {
         let frames = self.slab.frames_of(&range);
         let read = Arc::new(PendingRead {
             range,
@@ -95,6 +137,9 @@ impl Stream {
         let mut wanted = Vec::new();
         {
             let mut waiting = self.lock();
+            if let Some(elsewhere) = self.heir.get().and_then(|heir| read.moved_to(heir)) {
+                return Err(elsewhere);
+            }
             // Under the lock, so that a frame that is committed from here on finds the read.
             for frame in self.slab.pin(frames) {
                 if let Some(error) = waiting.failed.get(&frame) {
@@ -110,7 +155,7 @@ impl Stream {
             }
         }
         self.one_less(&read);
-        wanted
+        Ok(wanted)
     }
 
     /// Tells those who wait that a frame is present, or why it never will be.
@@ -141,6 +186,36 @@ impl Stream {
         let frames: Vec<usize> = self.lock().reads.keys().copied().collect();
         for frame in frames {
             self.done(frame, Err(error.clone()));
+        }
+    }
+
+    /// Gives up frames that were abandoned: the reads that wait for them, and all reads from now
+    /// on, are for `heir`. The reads are returned, for it to answer.
+    pub(super) fn give_up(&self, frames: &[usize], heir: Arc<Stream>) -> Vec<Elsewhere> {
+        let mut waiting = self.lock();
+        // Of two that give frames up the first one's heir is kept.
+        let heir = self.heir.get_or_init(|| heir).clone();
+        let lists = frames
+            .iter()
+            .filter_map(|frame| waiting.reads.remove(frame));
+        let reads: Vec<Arc<PendingRead>> = lists.flatten().collect();
+        drop(waiting);
+        let mut moved = Vec::new();
+        for read in reads {
+            moved.extend(read.moved_to(&heir));
+            self.one_less(&read);
+        }
+        moved
+    }
+
+    /// The same where there can be no heir: reads of the frames fail from now on.
+    pub(super) fn give_up_for_good(&self, frames: &[usize], error: &Error) {
+        let mut waiting = self.lock();
+        let failed = frames.iter().map(|frame| (*frame, error.clone()));
+        waiting.failed.extend(failed);
+        drop(waiting);
+        for frame in frames {
+            self.done(*frame, Err(error.clone()));
         }
     }
 
@@ -188,6 +263,9 @@ impl Stream {
 
     /// True when each of the frames is present or being made, or somebody waits for it.
     pub fn are_under_way(&self, frames: Range<usize>) -> bool {
+        if let Some(heir) = self.heir.get() {
+            return heir.are_under_way(frames);
+        }
         let waiting = self.lock();
         let known =
             |frame: &usize| waiting.reads.contains_key(frame) || !self.slab.is_absent(*frame);
@@ -226,7 +304,10 @@ impl Stream {
             if sweep.interest.strong_count() == 0 {
                 continue;
             }
-            let found = self.slab.first_absent(sweep.next..sweep.end);
+            let mut found = self.slab.first_absent(sweep.next..sweep.end);
+            while let Some(frame) = found.filter(|frame| sweeps.reserved.contains(frame)) {
+                found = self.slab.first_absent(frame + 1..sweep.end);
+            }
             if let Some(frame) = found {
                 sweep.next = frame + 1;
                 sweeps.list.push_back(sweep);
@@ -235,6 +316,50 @@ impl Stream {
         }
         sweeps.queued = false;
         None
+    }
+
+    /// Reserves frames from the tail of a sweep for a device, ascending; `size` says how many of so
+    /// many that are left. With them, for whom they are. `None` when there are none to be had.
+    pub(super) fn reserve_tail(
+        &self,
+        size: impl FnOnce(usize) -> usize,
+    ) -> Option<(Vec<usize>, Weak<()>)> {
+        let mut guard = self.sweeps();
+        let sweeps = &mut *guard;
+        let is_free =
+            |frame: &usize| !sweeps.reserved.contains(frame) && !sweeps.refused.contains(frame);
+        let alive = sweeps
+            .list
+            .iter()
+            .filter(|sweep| sweep.interest.strong_count() > 0);
+        let free = alive.map(|sweep| {
+            let absent = self.slab.absent(sweep.next..sweep.end);
+            let free: Vec<usize> = absent.into_iter().filter(is_free).collect();
+            (free, sweep.interest.clone())
+        });
+        let (mut frames, interest) = free.max_by_key(|(free, _)| free.len())?;
+        let count = size(frames.len()).min(frames.len());
+        let tail = frames.split_off(frames.len() - count);
+        sweeps.reserved.extend(&tail);
+        (!tail.is_empty()).then_some((tail, interest))
+    }
+
+    /// Ends reservations.
+    pub(super) fn release(&self, frames: &[usize]) {
+        let mut sweeps = self.sweeps();
+        for frame in frames {
+            sweeps.reserved.remove(frame);
+        }
+    }
+
+    /// Never offers a frame to a device again.
+    pub(super) fn refuse(&self, frame: usize) {
+        self.sweeps().refused.insert(frame);
+    }
+
+    /// True when somebody waits for the frame.
+    pub(super) fn is_awaited(&self, frame: usize) -> bool {
+        self.lock().reads.contains_key(&frame)
     }
 
     /// Ends all sweeps; a later read may ask for one again.
@@ -255,5 +380,15 @@ impl PendingRead {
     fn fail(&self, error: &Error) {
         let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| error.clone());
+    }
+
+    /// Takes the reply away for another stream; `None` if it was answered or taken before.
+    fn moved_to(&self, heir: &Arc<Stream>) -> Option<Elsewhere> {
+        let mut reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner);
+        reply.take().map(|reply| Elsewhere {
+            stream: heir.clone(),
+            range: self.range.clone(),
+            reply,
+        })
     }
 }

@@ -245,7 +245,7 @@ fn news_of_a_frame_that_is_dropped_again_is_no_news() {
     let range = 4 * 4096..5 * 4096;
     let (send, receive) = mpsc::channel();
     let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(<[u8]>::to_vec)).unwrap();
-    let wanted = stream.demand(range.clone(), Box::new(reply));
+    let wanted = stream.demand(range.clone(), Box::new(reply)).ok().unwrap();
     assert_eq!(wanted, [3]);
     stream.done(3, Ok(()));
     assert!(receive.try_recv().is_err(), "it is not there yet");

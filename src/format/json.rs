@@ -4,6 +4,7 @@
 //! finite are `null`: JSON has no others. Frames are written one at a time: a header of a few bytes
 //! may claim a million of them.
 
+mod makers;
 mod segment;
 mod slide;
 
@@ -13,12 +14,17 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
+pub use makers::MAKERS_LEN_BYTES;
+
 use segment::JsonSegment;
 
 use super::Error;
 use super::bids::{self, Sidecar};
 use crate::dicom::Value;
 use crate::volume::{Finding, Frame, Status, ValueKind, Variant, Volume};
+
+/// Bytes of the brace and the line feed that end a document.
+const CLOSING_LEN_BYTES: usize = 2;
 
 /// Version of the layout of the document.
 const FORMAT: u32 = 1;
@@ -173,13 +179,27 @@ impl From<Value> for JsonValue {
     }
 }
 
-/// The bytes of `volume.json`. `dicom` holds the attributes of the first frame's file.
+/// The bytes of `volume.json` of which no frame has been made. `dicom` holds the attributes of the
+/// first frame's file.
 ///
 /// # Errors
 ///
 /// [`Error::Text`] as the writer gives it.
 pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
-    json_line(&document(volume))
+    volume_json_made(volume, &[])
+}
+
+/// The same when frames have been made: `made` says how many, by the name of who made them. Only
+/// the last [`MAKERS_LEN_BYTES`] bytes differ.
+///
+/// # Errors
+///
+/// As of [`volume_json`].
+pub fn volume_json_made(volume: &Volume, made: &[(String, u64)]) -> Result<Vec<u8>, Error> {
+    let mut bytes = json_line(&document(volume))?;
+    bytes.truncate(bytes.len() - CLOSING_LEN_BYTES);
+    bytes.extend(makers::tail(made)?);
+    Ok(bytes)
 }
 
 /// Length in bytes of `volume.json`, found without keeping the text.
@@ -190,7 +210,7 @@ pub fn volume_json(volume: &Volume) -> Result<Vec<u8>, Error> {
 pub fn volume_json_len_bytes(volume: &Volume) -> Result<u64, Error> {
     let mut counter = Counter(0);
     write_line(&mut counter, &document(volume))?;
-    Ok(counter.0)
+    Ok(counter.0 - CLOSING_LEN_BYTES as u64 + MAKERS_LEN_BYTES as u64)
 }
 
 /// Counts the bytes that are written to it.

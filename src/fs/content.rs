@@ -11,7 +11,7 @@ use super::{Error, Fs, Handle, ReadReply, reading};
 use crate::archive::{Record, Source};
 use crate::cache::{Layout, Slab, SlabKey};
 use crate::fetch::{self, Fetcher, FrameSource, Stream};
-use crate::format::{nifti, npy};
+use crate::format::{json, nifti, npy};
 use crate::tree::{ArrayFile, ArrayFormat, Text};
 use crate::volume::{Variant, Volume};
 
@@ -69,23 +69,41 @@ impl SlabView {
 const TEXT_AT_ONCE_BYTES_MAX: u64 = 1 << 20;
 
 /// A text about a volume, made when it is first read: after the first time the page cache has it, and
-/// opening costs nothing.
+/// opening costs nothing. All but `volume.json`, which says what was done so far and so is each
+/// handle's own.
 pub(super) struct VolumeText {
     volume: Arc<Volume>,
     text: Text,
+    /// Who had made frames of the volume when the file was opened.
+    makers: Vec<(String, u64)>,
     /// What `stat` says.
     len_bytes: u64,
     made: OnceLock<Result<Vec<u8>, Error>>,
 }
 
 impl VolumeText {
-    pub(super) fn new(volume: &Arc<Volume>, text: Text, len_bytes: u64) -> VolumeText {
+    pub(super) fn new(
+        fetcher: &Fetcher,
+        volume: &Arc<Volume>,
+        text: Text,
+        len_bytes: u64,
+    ) -> VolumeText {
+        let makers = match text {
+            Text::Json => fetcher.made_of(&volume.name),
+            _ => Vec::new(),
+        };
         VolumeText {
             volume: volume.clone(),
             text,
+            makers,
             len_bytes,
             made: OnceLock::new(),
         }
+    }
+
+    /// True when the next open may find other bytes: then the page cache must not keep these.
+    pub(super) fn is_volatile(&self) -> bool {
+        self.text == Text::Json
     }
 
     fn is_long(&self) -> bool {
@@ -93,7 +111,10 @@ impl VolumeText {
     }
 
     fn read(&self, offset: u64, size_bytes: u64, reply: ReadReply) {
-        let make = || self.text.bytes(&self.volume);
+        let make = || match self.text {
+            Text::Json => json::volume_json_made(&self.volume, &self.makers),
+            text => text.bytes(&self.volume),
+        };
         let made = self
             .made
             .get_or_init(|| make().map_err(|why| Error::Malformed(why.to_string())));

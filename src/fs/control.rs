@@ -2,6 +2,7 @@
 //!
 //! Made anew at every open. Carries no patient data: volumes are named by UID.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::format;
 use crate::tree::{ControlFile, Tree};
 
 /// `stats.json` is padded to this, so that its size does not change from one stat to the next.
-const STATS_LEN_BYTES: usize = 4096;
+const STATS_LEN_BYTES: usize = 8192;
 
 impl Fs {
     pub(super) fn control_file(&self, tree: &Tree, file: ControlFile) -> Vec<u8> {
@@ -52,6 +53,8 @@ impl Fs {
             "decoded_bytes": get(&counters.frame_bytes),
             "decode_ms": get(&counters.frame_ns) / 1_000_000,
             "decode_failures": get(&counters.failures),
+            "decoders": self.fetcher.made().into_iter().collect::<BTreeMap<_, _>>(),
+            "devices": self.fetcher.device_reports(),
             "cache_resident_bytes": cache.resident_bytes(),
             "cache_budget_bytes": cache.budget_bytes(),
             "cache_slabs": cache.slab_count(),
@@ -84,8 +87,8 @@ impl Fs {
     fn failure_lines(&self) -> Vec<u8> {
         let mut lines = Vec::new();
         for failure in self.fetcher.failures() {
-            let detail = format!("{}: {}", failure.frame, failure.error);
-            match format::table::finding_line(&failure.volume, "decode_error", &detail) {
+            let detail = format!("{}: {}", failure.frame, failure.what);
+            match format::table::finding_line(&failure.volume, failure.code, &detail) {
                 Ok(line) => lines.extend(line),
                 Err(why) => tracing::warn!("a finding cannot be written: {why}"),
             }

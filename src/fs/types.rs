@@ -129,7 +129,8 @@ impl<F: FnMut(BorrowedFd<'_>) -> io::Result<Backing>> Opening for F {
 pub enum OpenMode {
     /// Through the page cache, kept across opens.
     Cached,
-    /// Always from the daemon: contents may differ from open to open (`.dicomfs/stats.json`).
+    /// Always from the daemon: contents may differ from open to open (`.dicomfs/stats.json`,
+    /// `volume.json`).
     Direct,
     /// Straight from the slab's backing file.
     Passthrough(Arc<Backing>),

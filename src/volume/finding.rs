@@ -31,6 +31,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "a frame could not be decoded: reading it fails",
     ),
     (
+        "device_mismatch",
+        Status::Warn,
+        "a device made other values than the CPU: it is not used for the codec any more",
+    ),
+    (
         "duplicate_instance",
         Status::Warn,
         "a SOP Instance UID occurs more than once",

@@ -21,10 +21,19 @@ const BLOCK_BYTES: usize = 16 << 10;
 /// What is done with a block of stored values, which starts at this sample of the frame.
 type TakeBlock<'a> = dyn FnMut(usize, &[u8]) -> Result<(), Error> + 'a;
 
+/// A frame of a source file.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) source: &'a Source,
+    pub(super) record: &'a Record,
+    pub(super) image: &'a ImagePixel,
+    pub(super) frame_index: u32,
+}
+
 /// A source file that is being read, with what is needed for each of its frames.
 pub(super) struct OpenRecord {
     file: File,
-    syntax: &'static TransferSyntax,
+    pub(super) syntax: &'static TransferSyntax,
     location: PixelDataLocation,
     table: Option<FrameTable>,
     pub(super) luts: Luts,
@@ -89,21 +98,17 @@ impl OpenRecord {
     /// first cache of a core, so that what is made of it costs one pass over memory.
     pub(super) fn for_blocks(
         &self,
-        source: &Source,
-        record: &Record,
-        image: &ImagePixel,
-        frame_index: u32,
+        of: &Wanted<'_>,
         encoded: &mut Vec<u8>,
         take: &mut TakeBlock<'_>,
     ) -> Result<(), Error> {
-        self.read_encoded(image, frame_index, encoded)?;
-        source.verify(&self.file, record)?;
+        let encoded = self.read_into(of, encoded)?;
         let big_endian = self.syntax.big_endian;
         let mut block = [0; BLOCK_BYTES];
-        for (number, from) in encoded.chunks(BLOCK_BYTES).enumerate() {
+        for (number, from) in encoded.bytes.chunks(BLOCK_BYTES).enumerate() {
             let stored = &mut block[..from.len()];
-            native::samples(image, big_endian, from, stored)?;
-            take(number * BLOCK_BYTES / image.sample_len_bytes(), stored)?;
+            native::samples(of.image, big_endian, from, stored)?;
+            take(number * BLOCK_BYTES / of.image.sample_len_bytes(), stored)?;
         }
         Ok(())
     }
@@ -112,55 +117,75 @@ impl OpenRecord {
     /// [`ImagePixel::frame_len_bytes`] says. Verifies that the file is the one that was indexed.
     pub(super) fn decode(
         &self,
-        source: &Source,
-        record: &Record,
-        image: &ImagePixel,
-        frame_index: u32,
+        of: &Wanted<'_>,
         encoded: &mut Vec<u8>,
         out: &mut [u8],
     ) -> Result<(), Error> {
-        if self.is_verbatim(image) {
-            self.read_native(image, frame_index, out)?;
-            return Ok(source.verify(&self.file, record)?);
+        if self.is_verbatim(of.image) {
+            self.read_native(of.image, of.frame_index, out)?;
+            return Ok(of.source.verify(&self.file, of.record)?);
         }
-        let first_bit = self.read_encoded(image, frame_index, encoded)?;
-        source.verify(&self.file, record)?;
-        let bytes = encoded.as_slice();
-        let encoded = Encoded { bytes, first_bit };
-        Ok(decode::decode_frame(self.syntax.uid, image, encoded, out)?)
+        let encoded = self.read_into(of, encoded)?;
+        Ok(decode::decode_frame(
+            self.syntax.uid,
+            of.image,
+            encoded,
+            out,
+        )?)
     }
 
-    /// Reads the encoded bytes of a frame; returns the bit where they start (1-bit native data).
-    fn read_encoded(
+    /// Reads the encoded bytes of a frame into a buffer that grows as it needs.
+    fn read_into<'b>(
         &self,
-        image: &ImagePixel,
-        frame_index: u32,
-        encoded: &mut Vec<u8>,
-    ) -> Result<u8, Error> {
+        of: &Wanted<'_>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Encoded<'b>, Error> {
+        buffer.resize(self.encoded_len_bytes(of)?, 0);
+        self.read_verified(of, buffer)
+    }
+
+    /// Reads the encoded bytes of a frame into `out`, which is as long as they are, and verifies that
+    /// the file then still is the one that was indexed.
+    pub(super) fn read_verified<'b>(
+        &self,
+        of: &Wanted<'_>,
+        out: &'b mut [u8],
+    ) -> Result<Encoded<'b>, Error> {
+        let first_bit = self.read_encoded(of, out)?;
+        of.source.verify(&self.file, of.record)?;
+        let bytes = out;
+        Ok(Encoded { bytes, first_bit })
+    }
+
+    /// Length of a frame as it is encoded, within bounds.
+    pub(super) fn encoded_len_bytes(&self, of: &Wanted<'_>) -> Result<usize, Error> {
         let Some(table) = &self.table else {
-            let place = native::native_frame_location(image, frame_index)
+            let place = native::native_frame_location(of.image, of.frame_index)
                 .ok_or_else(|| too_large("the frame"))?;
-            encoded.resize(place.len_bytes, 0);
-            return self.read_native(image, frame_index, encoded);
+            return Ok(place.len_bytes);
         };
-        let frame = table
-            .frame(frame_index)
-            .ok_or_else(|| Error::Malformed("the file has no such frame".to_string()))?;
-        if frame.state != dicom::FrameState::Whole {
-            return Err(Error::Malformed(
-                "the file ends within this frame".to_string(),
-            ));
-        }
-        let decoded = image.frame_len_bytes().map_or(u64::MAX, |len| len as u64);
+        let frame = whole_frame(table, of.frame_index)?;
+        let decoded = of
+            .image
+            .frame_len_bytes()
+            .map_or(u64::MAX, |len| len as u64);
         let most = decoded
             .saturating_mul(ENCODED_TO_DECODED_MAX)
             .max(ENCODED_BYTES_MIN);
-        if frame.length_bytes() > most {
-            return Err(too_large("the encoded frame"));
+        match frame.length_bytes() > most {
+            true => Err(too_large("the encoded frame")),
+            false => Ok(frame.length_bytes() as usize),
         }
-        encoded.resize(frame.length_bytes() as usize, 0);
-        let mut rest = encoded.as_mut_slice();
-        for fragment in frame.fragments {
+    }
+
+    /// Reads the encoded bytes of a frame into `out`, which is as long as they are; returns the bit
+    /// where they start (1-bit native data).
+    fn read_encoded(&self, of: &Wanted<'_>, out: &mut [u8]) -> Result<u8, Error> {
+        let Some(table) = &self.table else {
+            return self.read_native(of.image, of.frame_index, out);
+        };
+        let mut rest = out;
+        for fragment in whole_frame(table, of.frame_index)?.fragments {
             let (piece, after) = rest.split_at_mut(fragment.length_bytes as usize);
             read_exact(&self.file, piece, fragment.offset_bytes)?;
             rest = after;
@@ -199,6 +224,18 @@ impl OpenRecord {
             read_exact(&self.file, out, offset)?;
         }
         Ok(place.first_bit)
+    }
+}
+
+fn whole_frame(table: &FrameTable, frame_index: u32) -> Result<dicom::EncodedFrame<'_>, Error> {
+    let frame = table
+        .frame(frame_index)
+        .ok_or_else(|| Error::Malformed("the file has no such frame".to_string()))?;
+    match frame.state {
+        dicom::FrameState::Whole => Ok(frame),
+        _ => Err(Error::Malformed(
+            "the file ends within this frame".to_string(),
+        )),
     }
 }
 

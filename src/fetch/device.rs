@@ -1,0 +1,195 @@
+//! Devices that make frames beside the CPU's workers: what one has to offer, and who shares the work.
+//!
+//! A demanded frame goes to the CPU at once. Of what is only made ahead the CPU takes the head and a
+//! device the tail, in batches, so that a device can only help. Its frames are compared with the
+//! CPU's before they are believed, a route that does not win is left, and a fault is no more than
+//! the same frames made by the CPU. How a device works is behind [`Device`] and [`Lane`].
+//!
+//! | file | job |
+//! |---|---|
+//! | `rates.rs` | what is known of speed, and how large a batch is (pure) |
+//! | `check.rs` | two makers' bytes compared (pure) |
+//! | `batch.rs` | a batch: frames chosen, prepared and claimed; what is left of it goes to the CPU |
+//! | `lanes.rs` | a thread a lane: streams chosen, batches run |
+//! | `settle.rs` | answers compared, and frames shown |
+//! | `report.rs` | what `.dicomfs/stats.json` shows of devices |
+
+mod batch;
+mod check;
+mod lanes;
+mod rates;
+mod report;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Error;
+use crate::decode::gpu::{Codec, Job, Outcome, Refusal};
+
+pub(super) use lanes::{Devices, Tuning};
+pub use report::DeviceReport;
+
+/// Refusals in a row after which a stream's frames are no longer offered: its files are alike.
+const REFUSALS_MAX: u32 = 8;
+
+/// A device that decodes batches of frames into slabs.
+pub trait Device: Send + Sync {
+    /// Its name, for counts and findings: `cuda:0`.
+    fn name(&self) -> String;
+
+    /// Makes it ready and gives its lanes: called once, on a thread where it may take its time.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words: then it is not.
+    fn start(&self) -> Result<Vec<Box<dyn Lane>>, String>;
+
+    /// Whether a batch may be prepared for it now.
+    fn readiness(&self) -> Readiness;
+
+    /// How it is, in words: for `.dicomfs/stats.json`.
+    fn state(&self) -> String;
+
+    /// Whether it decodes frames of this codec at all.
+    ///
+    /// # Errors
+    /// The reason that is counted.
+    fn serves(&self, codec: Codec) -> Result<(), Refusal> {
+        let _ = codec;
+        Ok(())
+    }
+
+    /// Ends it for good: batches under way come back as faults, soon.
+    fn stop(&self);
+}
+
+/// Whether a device takes a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// Not now: it is being started again.
+    Resting,
+    /// Never again.
+    Retired,
+}
+
+/// Memory for encoded frames and a way to have one batch at a time decoded from it.
+pub trait Lane: Send {
+    /// The memory; the same, and of the same length, at each call.
+    fn encoded(&mut self) -> &mut [u8];
+
+    /// Has a batch decoded into a slab's file. Returns when nobody writes to the frames of the batch
+    /// any more, [`Fault::Stuck`] excepted.
+    ///
+    /// # Errors
+    /// [`Fault`]: then nothing of the batch is to be believed.
+    fn run(
+        &mut self,
+        jobs: &[Job],
+        slab: BorrowedFd<'_>,
+        slab_len_bytes: u64,
+        deadline: Duration,
+    ) -> Result<(Vec<Outcome>, Spent), Fault>;
+}
+
+/// What a batch took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// From sent to answered.
+    pub wall: Duration,
+    /// Time of this machine's CPUs in the device's process.
+    pub cpu: Duration,
+}
+
+/// Why a batch came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The device's process broke or was late, and is gone: nobody writes any more.
+    #[error("{0}")]
+    Lost(String),
+    /// It could not be ended and may still write to the frames of the batch.
+    #[error("{0}")]
+    Stuck(String),
+}
+
+/// A frame described for a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// What is to be done. `encoded` starts at 0 and says how much of the room was used; `out` is for
+    /// the caller to set.
+    pub job: Job,
+    /// The codec loses something: two good decoders may differ by a step of the stored values.
+    pub is_lossy: bool,
+}
+
+/// Why a frame is not described for a device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unfit {
+    /// It is none for devices.
+    Refused(Refusal),
+    /// Its encoded bytes take more than the room there is.
+    NoRoom,
+    /// Its source cannot be read: the CPU says so to who wants the frame.
+    Failed(Error),
+}
+
+impl From<Refusal> for Unfit {
+    fn from(refusal: Refusal) -> Unfit {
+        Unfit::Refused(refusal)
+    }
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Unfit {
+        Unfit::Failed(error)
+    }
+}
+
+/// What devices know of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Acquaintance {
+    /// The codecs whose first frame was compared, by device.
+    verified: Mutex<HashSet<(usize, Codec)>>,
+    refusals_in_a_row: AtomicU32,
+    is_out: AtomicBool,
+    /// When the last batch was taken from it, in batches of all streams.
+    last_batch: AtomicU64,
+}
+
+impl Acquaintance {
+    /// True when its frames are not worth offering.
+    fn is_out(&self) -> bool {
+        self.is_out.load(Ordering::Relaxed)
+            || self.refusals_in_a_row.load(Ordering::Relaxed) >= REFUSALS_MAX
+    }
+
+    fn set_out(&self) {
+        self.is_out.store(true, Ordering::Relaxed);
+    }
+
+    fn note_refused(&self) {
+        self.refusals_in_a_row.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note_accepted(&self) {
+        self.refusals_in_a_row.store(0, Ordering::Relaxed);
+    }
+
+    fn is_verified(&self, device: usize, codec: Codec) -> bool {
+        self.verified().contains(&(device, codec))
+    }
+
+    fn set_verified(&self, device: usize, codec: Codec) {
+        self.verified().insert((device, codec));
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashSet<(usize, Codec)>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
