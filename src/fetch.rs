@@ -22,7 +22,7 @@ use std::{io, thread};
 use crate::cache::{Cache, Claim, Filling, Layout, SlabKey};
 use crate::decode::gpu::Refusal;
 
-pub use device::{Device, DeviceReport, Fault, Lane, Prepared, Readiness, Spent, Unfit};
+pub use device::{Device, DeviceStats, Gpu, Lane, Prepared, Readiness, Unfit};
 pub use frames::FrameSource;
 pub use stream::{Interest, Reply, Stream};
 
@@ -337,7 +337,7 @@ impl Fetcher {
     }
 
     /// How the devices do.
-    pub fn device_reports(&self) -> Vec<DeviceReport> {
+    pub fn device_stats(&self) -> Vec<DeviceStats> {
         let devices = self.shared.devices.as_ref();
         devices.map_or_else(Vec::new, Devices::reports)
     }

@@ -1,11 +1,17 @@
 //! `dicomfs gpu-worker`: the process that has a GPU. The worker of a mount starts it, or
 //! `dicomfs doctor`; nobody else.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::config::Device;
 use crate::decode::gpu::{Launch, Pool, Wanted, worker};
+use crate::fetch::{self, Gpu};
+
+/// What a fetcher takes.
+type Devices = Vec<Arc<dyn fetch::Device>>;
 
 /// Arguments of `dicomfs gpu-worker`: they tell whoever lists processes what this one is for. What
 /// counts comes from the process that starts it.
@@ -25,19 +31,20 @@ pub fn run() -> Result<()> {
     Ok(worker::run(worker::open_engine)?)
 }
 
-/// Begins to start the devices of a mount.
+/// Begins to start the devices of a mount: for the fetcher, and as the pool that they are in.
 ///
 /// # Errors
 ///
 /// The system has no thread or descriptor left.
-pub fn start(device: &Device) -> Result<Pool> {
+pub fn start(device: &Device) -> Result<(Arc<Pool>, Devices)> {
     let wanted = match device {
-        Device::Cpu => return Ok(Pool::none()),
+        Device::Cpu => return Ok((Arc::new(Pool::none()), Vec::new())),
         Device::Auto => Wanted::Auto,
         Device::Cuda(ordinals) => Wanted::These(ordinals.clone()),
     };
-    // The lead hands the lanes to the fetcher here.
-    let (pool, _lanes) = Pool::start(&wanted, &Launch::this_program())
+    let (pool, lanes) = Pool::start(&wanted, &Launch::this_program())
         .context("cannot start the processes of the devices")?;
-    Ok(pool)
+    let pool = Arc::new(pool);
+    let devices = Gpu::all(&pool, lanes);
+    Ok((pool, devices))
 }

@@ -14,8 +14,7 @@ use super::{gpu_worker, worker};
 use crate::archive::Counts;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
 use crate::config::{ArchiveConfig, CacheDir, Config, Size};
-use crate::decode::gpu::Pool;
-use crate::fetch::Fetcher;
+use crate::fetch::{Device, Fetcher};
 use crate::fs::{Fs, Parts};
 use crate::library::ScanState;
 use crate::mount::{self, Service};
@@ -53,9 +52,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// so it may start threads.
 pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     let opened = library::open(&config.archive)?;
-    let fs = make_fs(config, &opened)?;
-    // For as long as this process lives, with which the kernel ends theirs.
-    let devices: &Pool = Box::leak(Box::new(gpu_worker::start(&config.device)?));
+    let (pool, devices) = gpu_worker::start(&config.device)?;
+    let fs = make_fs(config, &opened, devices)?;
     let bar = Arc::new(Bar::new());
     let (ended, end) = mpsc::channel::<()>();
     let scanning = (config.archive.clone(), fs.clone(), bar.clone());
@@ -73,7 +71,7 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     let scan_wait = config.scan_wait;
     let settled = move || {
         // While there is a terminal to warn at.
-        devices.wait_warned(scan_wait);
+        pool.wait_warned(scan_wait);
         // Nothing is ever sent: the scan's end lets go of its side.
         if end.recv_timeout(scan_wait) == Err(RecvTimeoutError::Timeout) {
             bar.leave(
@@ -88,7 +86,11 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     })
 }
 
-fn make_fs(config: &Config, opened: &Opened) -> anyhow::Result<Arc<Fs>> {
+fn make_fs(
+    config: &Config,
+    opened: &Opened,
+    devices: Vec<Arc<dyn Device>>,
+) -> anyhow::Result<Arc<Fs>> {
     let open_files_max = mount::raise_open_files().unwrap_or_else(|error| {
         tracing::debug!(%error, "the limit of open files stays");
         OPEN_FILES_ASSUMED
@@ -102,7 +104,8 @@ fn make_fs(config: &Config, opened: &Opened) -> anyhow::Result<Arc<Fs>> {
     let readahead = config
         .readahead_frames
         .map_or(usize::MAX, |frames| frames as usize);
-    let fetcher = Fetcher::new(Arc::new(cache), config.archive.decode_threads, readahead)
+    let threads = config.archive.decode_threads;
+    let fetcher = Fetcher::with_devices(Arc::new(cache), threads, readahead, devices, config.exact)
         .context("cannot start the decoding threads")?;
     let library = opened.library.clone();
     let source = library.source().clone();

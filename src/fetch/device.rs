@@ -12,11 +12,13 @@
 //! | `batch.rs` | a batch: frames chosen, prepared and claimed; what is left of it goes to the CPU |
 //! | `lanes.rs` | a thread a lane: streams chosen, batches run |
 //! | `settle.rs` | answers compared, and frames shown |
+//! | `process.rs` | a GPU of this machine as a [`Device`] |
 //! | `report.rs` | what `.dicomfs/stats.json` shows of devices |
 
 mod batch;
 mod check;
 mod lanes;
+mod process;
 mod rates;
 mod report;
 mod settle;
@@ -30,10 +32,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Error;
-use crate::decode::gpu::{Codec, Job, Outcome, Refusal};
+use crate::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Spent};
 
 pub(super) use lanes::{Devices, Tuning};
-pub use report::DeviceReport;
+pub use process::Gpu;
+pub use report::DeviceStats;
 
 /// Refusals in a row after which a stream's frames are no longer offered: its files are alike.
 const REFUSALS_MAX: u32 = 8;
@@ -62,6 +65,13 @@ pub trait Device: Send + Sync {
     fn serves(&self, codec: Codec) -> Result<(), Refusal> {
         let _ = codec;
         Ok(())
+    }
+
+    /// Whether frames of this volume are this device's, as long as it is ready: of several, each has
+    /// volumes of its own.
+    fn prefers(&self, volume: &str) -> bool {
+        let _ = volume;
+        true
     }
 
     /// Ends it for good: batches under way come back as faults, soon.
@@ -96,26 +106,6 @@ pub trait Lane: Send {
         slab_len_bytes: u64,
         deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault>;
-}
-
-/// What a batch took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spent {
-    /// From sent to answered.
-    pub wall: Duration,
-    /// Time of this machine's CPUs in the device's process.
-    pub cpu: Duration,
-}
-
-/// Why a batch came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The device's process broke or was late, and is gone: nobody writes any more.
-    #[error("{0}")]
-    Lost(String),
-    /// It could not be ended and may still write to the frames of the batch.
-    #[error("{0}")]
-    Stuck(String),
 }
 
 /// A frame described for a device.

@@ -54,7 +54,7 @@ impl Fs {
             "decode_ms": get(&counters.frame_ns) / 1_000_000,
             "decode_failures": get(&counters.failures),
             "decoders": self.fetcher.made().into_iter().collect::<BTreeMap<_, _>>(),
-            "devices": self.fetcher.device_reports(),
+            "devices": self.fetcher.device_stats(),
             "cache_resident_bytes": cache.resident_bytes(),
             "cache_budget_bytes": cache.budget_bytes(),
             "cache_slabs": cache.slab_count(),

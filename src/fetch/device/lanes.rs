@@ -10,9 +10,9 @@ use std::{io, thread};
 
 use super::batch::{Batch, Claimed, Judge};
 use super::rates::{CpuRates, Crowd, Kind, Rates, Took};
-use super::report::{DeviceCounters, DeviceReport};
-use super::{Device, Fault, Lane, Readiness, Spent};
-use crate::decode::gpu::{Codec, Job, Outcome};
+use super::report::{DeviceCounters, DeviceStats};
+use super::{Device, Lane, Readiness};
+use crate::decode::gpu::{Codec, Fault, Job, Outcome, Spent};
 use crate::fetch::tally::{CODECS, codec_index};
 use crate::fetch::{Error, Shared, Stream};
 
@@ -164,7 +164,7 @@ impl Devices {
         }
     }
 
-    pub(in crate::fetch) fn reports(&self) -> Vec<DeviceReport> {
+    pub(in crate::fetch) fn reports(&self) -> Vec<DeviceStats> {
         self.list.iter().map(Known::report).collect()
     }
 
@@ -221,7 +221,7 @@ impl Known {
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self) -> DeviceReport {
+    fn report(&self) -> DeviceStats {
         let retired = CODECS.into_iter().filter(|codec| self.is_retired(*codec));
         let unusable = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
         let state = unusable.clone().unwrap_or_else(|| self.device.state());
@@ -367,7 +367,8 @@ impl<'s> Crew<'s> {
         let acquaintance = stream.acquaintance();
         let slab = stream.slab();
         let last = slab.frame_count().checked_sub(1)?;
-        if acquaintance.is_out() || slab.has_copy() {
+        let is_mine = self.known.device.prefers(stream.volume());
+        if !is_mine || acquaintance.is_out() || slab.has_copy() {
             return None;
         }
         let kind = kind_of(stream, last).or_else(|| kind_of(stream, 0))?;
@@ -441,6 +442,8 @@ impl<'s> Crew<'s> {
                 let now = devices.epoch.elapsed();
                 known.rates().took(kind, took, cpu_ns, crowd, now);
             }
+            // It went to rest meanwhile: nothing was asked.
+            Err(Fault::NotReady(_)) => {}
             Err(fault) => {
                 self.faults_in_a_row += 1;
                 known.counters.faults.fetch_add(1, Ordering::Relaxed);

@@ -28,10 +28,10 @@ impl DeviceCounters {
         *refusals.entry(refusal.to_string()).or_default() += 1;
     }
 
-    pub(super) fn report(&self, name: String, state: String, retired: Vec<String>) -> DeviceReport {
+    pub(super) fn report(&self, name: String, state: String, retired: Vec<String>) -> DeviceStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        DeviceReport {
+        DeviceStats {
             name,
             state,
             batches: get(&self.batches),
@@ -50,7 +50,7 @@ impl DeviceCounters {
 
 /// What a device has done so far, as `stats.json` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DeviceReport {
+pub struct DeviceStats {
     /// Its name.
     pub name: String,
     /// How it is, in words.

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::Spent;
 use super::batch::{Batch, Claimed};
 use super::check;
 use super::lanes::{Crew, Settled};
-use crate::decode::gpu::{Codec, Outcome};
+use crate::decode::gpu::{Codec, Outcome, Spent};
 use crate::fetch::Stream;
 use crate::fetch::tally::Maker;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Tuning;
 use crate::cache::{Cache, Layout, SlabKey};
-use crate::fetch::{DeviceReport, Error, Fetcher, Interest, Stream};
+use crate::fetch::{DeviceStats, Error, Fetcher, Interest, Stream};
 use fake::{FRAME, Fake, Fate, Handle, Pattern};
 
 const HEADER: usize = 4096;
@@ -90,8 +90,8 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn report(fetcher: &Fetcher) -> DeviceReport {
-    fetcher.device_reports().remove(0)
+fn report(fetcher: &Fetcher) -> DeviceStats {
+    fetcher.device_stats().remove(0)
 }
 
 #[test]
