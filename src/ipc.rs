@@ -45,7 +45,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 ///
-/// The other end is closed, or more than [`FDS_MAX`] descriptors.
+/// The other end is closed, or more than `FDS_MAX` descriptors.
 pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if fds.len() > FDS_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -96,7 +96,7 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> i
 ///
 /// # Errors
 ///
-/// A message that is longer than `buffer`, or comes with more than [`FDS_MAX`] descriptors.
+/// A message that is longer than `buffer`, or comes with more than `FDS_MAX` descriptors.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut control = ControlBuffer([0; 64]);
     let mut data = libc::iovec {

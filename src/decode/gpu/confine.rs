@@ -8,7 +8,9 @@
 //! own, dead when its parent is, no new rights by exec, no capability to gain. After: as root it
 //! becomes nobody, so that it cannot even touch what is root's; set*id of libc reaches every
 //! thread, those of the driver as well, and the kernel then takes the capabilities of all of them.
-//! Root it stays where the device files are root's alone, and has no capability then from the start.
+//! What root has opened goes on: the driver knows its callers by process as well as by user
+//! (open-gpu-kernel-modules, os.c: osValidateClientTokens). Root it stays where the device files are
+//! root's alone, and has no capability then from the start.
 //! There is no filter of system calls: what the driver needs is nowhere written down.
 #![allow(unsafe_code)]
 

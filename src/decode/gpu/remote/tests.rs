@@ -150,10 +150,16 @@ fn a_hang_ends_at_the_deadline() {
 
 #[test]
 fn a_fault_of_one_lane_is_that_of_the_other() {
-    let (remote, mut lanes) = start("well");
+    let mut launch = launch("well");
+    // Who asks too late finds no other process.
+    launch.limits.rests = [LONG; 2];
+    let (remote, mut lanes) = Remote::start(0, launch).expect("started");
+    assert_eq!(
+        remote.wait_settled(Some(Instant::now() + LONG)),
+        State::Ready
+    );
     let mut other = lanes.pop().expect("two lanes");
     let hanging = thread::spawn(move || ask(&mut other, HANG, LONG));
-    // Once it has read the batch; or before, which makes no difference.
     let fault = ask(&mut lanes[0], DIE, LONG).expect_err("a fault");
     assert!(matches!(fault, Fault::Lost(_)));
     let fault = hanging.join().expect("thread").expect_err("a fault");
@@ -191,7 +197,8 @@ fn nonsense_is_a_fault() {
 
 #[test]
 fn the_third_fault_retires_and_each_before_is_followed_by_a_rest() {
-    let rests = [Duration::from_millis(300), Duration::from_millis(600)];
+    // Long enough to be seen, also where much else runs.
+    let rests = [Duration::from_secs(1), Duration::from_millis(1500)];
     let mut launch = launch("well");
     launch.limits.rests = rests;
     let (remote, mut lanes) = Remote::start(0, launch).expect("started");
