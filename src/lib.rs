@@ -13,7 +13,7 @@
 //! | [`fs`] | operations, open handles, read modes, the one errno table |
 //! | [`tree`] | names and inode numbers to things and back |
 //! | [`library`] | the volumes of an archive: a card of each, and the volumes when they are used |
-//! | [`fetch`] | byte range to frames: single flight, urgent queue, sweep ahead |
+//! | [`fetch`] | byte range to frames: single flight, urgent queue, sweep ahead, who decodes |
 //! | [`cache`] | slabs (one backing file per volume variant), byte-weighted LRU |
 //! | [`decode`] | one registry keyed by Transfer Syntax UID: bytes in, samples out |
 //! | [`mod@format`] | npy, nifti, nrrd, metaimage, zarr, png, json, bids, csv: header bytes and size laws (pure) |
@@ -29,7 +29,8 @@
 //! (`fs/reading.rs`), and asks [`fetch`] for the byte range of its slab. `fetch` answers at once from the [`cache`] slab's map when every frame of the range is
 //! present; otherwise the reply moves to the frames it waits for. A worker takes a frame: from
 //! the disk tier of [`cache`] if it is there, else it reads the frame's bytes from the archive, has
-//! [`decode`] turn them into samples, applies the volume's value rule straight into the slab, and the worker that completes the last frame answers the read. A frame of
+//! [`decode`] turn them into samples, applies the volume's value rule straight into the slab, and the worker that completes the last frame answers the read. What is
+//! only made ahead may be taken by a device ([`fetch::Device`]), from the tail, in batches. A frame of
 //! a volume is a stored frame, a tile of one (Siemens MOSAIC), or zeros that a segmentation leaves
 //! out ([`volume::Frame`]).
 //!

@@ -481,3 +481,32 @@ fn a_changed_source_is_estale_and_the_rest_reads_on() {
         frame(5).expect("untouched")[4096..] == expected_slab(series)[4 * frame_len..][..frame_len]
     );
 }
+
+#[test]
+fn volume_json_says_who_made_frames() {
+    if !can_mount("volume_json_says_who_made_frames") {
+        return;
+    }
+    let (dir, all) = archive();
+    let mount = Mount::of(dir.path(), &[]);
+    let series = &all[0];
+    let path = mount.series(&series.uid).join("volume.json");
+    let decoders = || {
+        let bytes = fs::read(&path).expect("volume.json");
+        let size = fs::metadata(&path).expect("stat").len();
+        assert_eq!(size, bytes.len() as u64);
+        let json: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        json["decoders"].clone()
+    };
+    assert_eq!(decoders(), serde_json::json!({}));
+    fs::read(mount.series(&series.uid).join("volume.npy")).expect("the array");
+    let made = decoders();
+    let made = made.as_object().expect("an object");
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert!(made.values().all(|count| *count == SHAPE[0]), "{made:?}");
+    let stats = fs::read(mount.root.join(".dicomfs/stats.json")).expect("stats.json");
+    let stats: serde_json::Value = serde_json::from_slice(&stats).expect("JSON");
+    let name = made.keys().next().expect("one");
+    assert_eq!(stats["decoders"][name], SHAPE[0]);
+    assert_eq!(stats["devices"], serde_json::json!([]));
+}

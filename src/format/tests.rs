@@ -181,6 +181,7 @@ fn volume_json_says_it_all() {
                 "ConversionSoftware": "dicomfs",
                 "ConversionSoftwareVersion": env!("CARGO_PKG_VERSION")
             },
+            "decoders": {},
             "dicom": {
                 "PatientName": "Doe^Jane", "KVP": 120.0, "EchoTime": null,
                 "WindowCenter": [1.5, null], "SeriesNumber": 3, "AcquisitionMatrix": [1, 2],

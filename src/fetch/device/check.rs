@@ -49,7 +49,7 @@ fn is_near(job: &Job, device: &[u8], cpu: &[u8]) -> bool {
                 <$kind>::from_le_bytes(word) as f64
             };
             let mut pairs = device.chunks_exact(SIZE).zip(cpu.chunks_exact(SIZE));
-            device.len() % SIZE == 0
+            device.len().is_multiple_of(SIZE)
                 && pairs.all(|(a, b)| a == b || (values(a) - values(b)).abs() <= LOSSY_STEPS * step)
         }};
     }

@@ -328,8 +328,8 @@ fn a_device_that_does_not_start_is_no_device() {
 
 #[test]
 fn a_device_that_loses_is_left_alone() {
-    // The CPU takes some 20 us a frame, the device 5 ms a batch.
-    let fake = Fake::new(1, |_| Fate::Slow(5000));
+    // The CPU takes some 20 us a frame, the device 50 ms a batch.
+    let fake = Fake::new(1, |_| Fate::Slow(50_000));
     let tuning = Tuning {
         frames: None,
         deadline: None,
@@ -345,9 +345,10 @@ fn a_device_that_loses_is_left_alone() {
     fetcher.sweep(&stream, &interest, 0, usize::MAX);
     wait_for("all is made", || stream.slab().is_complete());
     let batches = fake.batches.load(Ordering::SeqCst);
-    assert!((1..=20).contains(&batches), "{batches}");
+    // One, or as many as there are seconds.
+    assert!((1..=5).contains(&batches), "{batches}");
     let frames = report(&fetcher).frames;
-    assert!(frames < 1000, "{frames} of 3000");
+    assert!(frames < 100, "{frames} of 3000");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn whatever_becomes_of_a_batch_the_bytes_are_right() {
         );
         let retired: &[&str] = if is_wrong { &["rle"] } else { &[] };
         assert_eq!(report.retired, retired, "{fate:?}");
-        let refused = report.refusals.get("codestream").is_some();
+        let refused = report.refusals.contains_key("codestream");
         assert_eq!(refused, fate == Fate::Refused, "{fate:?}: {report:?}");
         let findings = fetcher.failures();
         assert_eq!(
