@@ -8,9 +8,23 @@
 //! | file | what |
 //! |---|---|
 //! | `job.rs` | what the two processes say of a frame |
+//! | `driver.rs` | the CUDA driver, found at run time: memory, streams, kernels |
+//! | `probe.rs` | what a device is, or why there is none |
+//! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
+//! | `planes.rs` | what a library that decodes on the device must do |
+//! | `engine.rs` | a batch of jobs on a device |
 //!
 //! Must not know the archive, volumes' order or who reads.
 
+mod driver;
+mod engine;
 mod job;
+mod kernels;
+mod planes;
+mod probe;
 
+pub use driver::{CudaError, Stream};
+pub use engine::Engine;
 pub use job::{Codec, Job, Outcome, Refusal, Show};
+pub use planes::{PLANES_MAX, PlaneDecoder, PlaneRequest, Planes};
+pub use probe::{DeviceReport, LibraryReport, probe};
