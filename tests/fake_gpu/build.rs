@@ -53,6 +53,9 @@ fn compile(source: &Path, library: &Path, soname: &str) -> Result<(), String> {
             .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-pthread"])
             // A multiplication and an addition round each by itself, as in the kernels.
             .arg("-ffp-contract=off")
+            // A device faults at a word that is not aligned: so does this.
+            .arg("-fsanitize=alignment,shift,integer-divide-by-zero")
+            .arg("-fsanitize-undefined-trap-on-error")
             .arg(format!("-Wl,-soname,{soname}"))
             .arg("-o")
             .arg(library)
