@@ -8,19 +8,31 @@
 //! | file | what |
 //! |---|---|
 //! | `job.rs` | what the two processes say of a frame |
+//! | `plan.rs` | what a device may be asked for, from headers alone |
 //! | `report.rs` | what is known of a device; which codecs a device may do |
+//! | `pool.rs` | all devices of a mount |
+//! | `remote.rs` | a device's process as the mount's sees it: started, asked, killed, replaced |
 //! | `wire.rs`, `memory.rs` | messages and memory between the two processes |
 //! | `worker.rs`, `confine.rs`, `nodes.rs` | the device's process, what it gives up, the driver's files |
-//! | `remote.rs` | that process as the mount's sees it: started, asked, killed, replaced |
-//! | `pool.rs` | all devices of a mount |
+//! | `engine.rs` | a batch of jobs on a device |
+//! | `planes.rs`, `nvjpeg2k.rs` | what a library that decodes on the device must do; NVIDIA's JPEG 2000 decoder |
+//! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
+//! | `driver.rs`, `probe.rs` | the CUDA driver, found at run time; what a device is, or why there is none |
 //!
 //! Must not know the archive, volumes' order or who reads.
 
 mod confine;
+mod driver;
+mod engine;
 mod job;
+mod kernels;
 mod memory;
 mod nodes;
+pub mod nvjpeg2k;
+mod plan;
+mod planes;
 mod pool;
+mod probe;
 mod remote;
 mod report;
 #[cfg(test)]
@@ -28,8 +40,12 @@ mod testing;
 mod wire;
 pub mod worker;
 
+pub use driver::{CudaError, Stream};
+pub use engine::Engine;
 pub use job::{Codec, Job, Outcome, Refusal, Show};
 pub use nodes::device_count;
+pub use plan::plan;
+pub use planes::{PLANES_MAX, PlaneDecoder, PlaneRequest, Planes};
 pub use pool::{Pool, Wanted};
 pub use remote::{Facts, Fault, Lane, Launch, Limits, Remote, Spent, State, probe};
 pub use report::{DeviceReport, LibraryReport, NVJPEG2K};
