@@ -8,9 +8,14 @@
 //! | file | what |
 //! |---|---|
 //! | `job.rs` | what the two processes say of a frame |
+//! | `plan.rs` | what a device may be asked for, from headers alone |
+//! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //!
 //! Must not know the archive, volumes' order or who reads.
 
 mod job;
+pub mod nvjpeg2k;
+mod plan;
 
 pub use job::{Codec, Job, Outcome, Refusal, Show};
+pub use plan::plan;
