@@ -23,10 +23,10 @@ use std::fmt;
 use std::path::Path;
 
 pub use batch::{Decoded, Decoder, Frame};
-pub use planes::{Planes, Sample};
-pub use safe::Streams;
+pub use planes::{COMPONENTS_MAX, Planes, Sample};
+pub use safe::{Places, Streams};
 
-use crate::decode::cpu::jpeg2k::codestream::without_boxes;
+use crate::decode::cpu::jpeg2k::codestream::{Codestream, without_boxes};
 use sys::Functions;
 
 /// Name of the library's file: its ABI has been 0 since the first release.
@@ -140,6 +140,20 @@ pub fn describe(library: &Nvjpeg2k, encoded: &[u8]) -> Result<Planes, String> {
     let handle = safe::Handle::new(library.functions())?;
     let parsed = safe::Parsed::new(&handle, bytes).map_err(|failure| failure.to_string())??;
     Ok(*parsed.planes())
+}
+
+/// What this crate's own reader of main headers says that the library will leave of a frame.
+///
+/// # Errors
+/// The header is broken, or its samples are none that the library decodes.
+pub fn expected(encoded: &[u8]) -> Result<Planes, String> {
+    let stream = Codestream::parse(codestream(encoded)?)?;
+    if stream.subsampled || !stream.same_precision || !stream.same_sign {
+        return Err("components that differ".into());
+    }
+    let Codestream { rows, columns, .. } = stream;
+    let components = stream.components.into();
+    Planes::new(rows, columns, components, stream.precision, stream.signed)
 }
 
 #[cfg(test)]

@@ -98,9 +98,7 @@ fn check_show(image: &ImagePixel, show: &Show) -> Result<(), Refusal> {
             slope,
             intercept,
             dtype,
-        } => {
-            slope.is_finite() && intercept.is_finite() && matches!(dtype, Dtype::F32 | Dtype::F64)
-        }
+        } => slope.is_finite() && intercept.is_finite() && matches!(dtype, Dtype::F32 | Dtype::F64),
     };
     if known { Ok(()) } else { Err(Refusal::Values) }
 }

@@ -12,9 +12,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::super::{Outcome, Refusal};
-use super::{Nvjpeg2k, codestream};
 use super::result::Failure;
 use super::safe::{DecodeState, Handle, InFlight, Params, Parsed, Streams};
+use super::{Nvjpeg2k, codestream, expected};
 use crate::dicom::ImagePixel;
 
 /// Frames parsed ahead of the device, for each parsing thread: enough that neither waits when
@@ -124,12 +124,18 @@ fn parse_all<'a>(
     }
 }
 
-/// Parses one frame and compares what the library found with the DICOM header.
+/// Parses one frame and compares what the library found with the codestream's header, as this crate
+/// reads it, and with the DICOM header.
 fn parse<'a>(handle: &Handle, frame: &Frame<'a>) -> Result<Parsed<'a>, Outcome> {
     let refused = Outcome::Refused(Refusal::Codestream);
     let bytes = codestream(frame.encoded).map_err(|_| refused.clone())?;
     match Parsed::new(handle, bytes) {
-        Ok(Ok(parsed)) if parsed.planes().are_of(frame.image) => Ok(parsed),
+        Ok(Ok(parsed))
+            if parsed.planes().are_of(frame.image)
+                && expected(bytes).as_ref() == Ok(parsed.planes()) =>
+        {
+            Ok(parsed)
+        }
         Ok(_) => Err(refused),
         // Parsing runs on the CPU: whatever it meets, the device is as well as before.
         Err(failure) => Err(outcome_of(failure)),

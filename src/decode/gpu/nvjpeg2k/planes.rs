@@ -26,8 +26,10 @@ impl Sample {
     }
 }
 
-/// The planes of one frame: `components` planes, each right behind the one before, each of `rows`
-/// rows of `columns` samples without padding.
+/// Most planes of a frame: what the library takes.
+pub const COMPONENTS_MAX: usize = 4;
+
+/// The planes of one frame: `components` planes of `rows` rows of `columns` samples.
 ///
 /// A sample is the component's value as the codestream has it, not scaled: 0 to 2^precision - 1 for
 /// unsigned components, -2^(precision-1) to 2^(precision-1) - 1, sign-extended to the word, for
@@ -87,23 +89,8 @@ impl Planes {
             && self.precision <= image.bits_allocated.into()
     }
 
-    /// Bytes from a row to the next.
-    pub fn pitch_bytes(&self) -> usize {
+    /// Bytes of a row without padding.
+    pub fn row_len_bytes(&self) -> usize {
         self.columns as usize * self.sample.len_bytes()
-    }
-
-    /// Bytes from a plane to the next.
-    pub fn plane_len_bytes(&self) -> u64 {
-        u64::from(self.rows) * self.pitch_bytes() as u64
-    }
-
-    /// Bytes of all planes.
-    pub fn len_bytes(&self) -> u64 {
-        self.plane_len_bytes() * u64::from(self.components)
-    }
-
-    /// Bytes that the planes of an image take at most, known before its codestream is parsed.
-    pub fn len_bytes_max(image: &ImagePixel) -> u64 {
-        u64::from(image.rows) * u64::from(image.columns) * u64::from(image.samples_per_pixel) * 2
     }
 }

@@ -13,13 +13,19 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::planes::{Planes, Sample};
+use super::planes::{COMPONENTS_MAX, Planes, Sample};
 use super::result::{Failure, check};
 use super::sys::{ComponentInfo, FORMAT_PLANAR, Functions, INT16, Image, ImageInfo};
 use super::sys::{Opaque, UINT8, UINT16};
 
-/// Components of a picture at most: what the library takes.
-const COMPONENTS_MAX: usize = 4;
+/// Where the planes of a frame belong in device memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// Device address of each component's plane.
+    pub planes: [u64; COMPONENTS_MAX],
+    /// Bytes from one row of a plane to the next: [`Planes::row_len_bytes`] or more.
+    pub pitch_bytes: usize,
+}
 
 /// What the decoder needs of a device: streams, memory for planes, and to wait.
 ///
@@ -27,9 +33,9 @@ const COMPONENTS_MAX: usize = 4;
 ///
 /// # Safety
 /// - [`Streams::stream`] is a live CUstream of the CUDA context that is current on this thread.
-/// - The memory that [`Streams::planes`] gives is [`Planes::len_bytes`] long, aligned to 256 bytes,
-///   writable by work on that stream, and used by nothing but work on that stream until
-///   [`Streams::wait`] for it has returned.
+/// - Each plane that [`Streams::planes`] gives is a pitch times [`Planes::rows`] long, writable by
+///   work on that stream, and used by nothing but work on that stream until [`Streams::wait`] for it
+///   has returned.
 /// - [`Streams::wait`] is `Ok` only when all work that was queued on the stream is done.
 pub unsafe trait Streams {
     /// How many streams there are: so many pictures are decoded at once, at most.
@@ -42,7 +48,7 @@ pub unsafe trait Streams {
     ///
     /// # Errors
     /// There is no memory for it: this frame has failed, others have not.
-    fn planes(&mut self, index: usize, frame: usize, planes: &Planes) -> Result<u64, String>;
+    fn planes(&mut self, index: usize, frame: usize, planes: &Planes) -> Result<Places, String>;
 
     /// The planes of `frame` have been queued on stream `index`: what is to be made of them is
     /// queued behind.
@@ -270,14 +276,12 @@ impl DecodeState {
             return Err("a decode state was asked for two pictures".into());
         }
         let planes = parsed.planes;
-        let at = streams.planes(index, frame, &planes)?;
-        let mut addresses = [ptr::null_mut::<c_void>(); COMPONENTS_MAX];
-        let mut pitches = [0; COMPONENTS_MAX];
-        for component in 0..planes.components.min(COMPONENTS_MAX as u32) as usize {
-            let address = at + component as u64 * planes.plane_len_bytes();
-            addresses[component] = address as usize as *mut c_void;
-            pitches[component] = planes.pitch_bytes();
+        let places = streams.planes(index, frame, &planes)?;
+        if places.pitch_bytes < planes.row_len_bytes() {
+            return Err(format!("rows of {} bytes", places.pitch_bytes));
         }
+        let mut addresses = places.planes.map(|at| at as usize as *mut c_void);
+        let mut pitches = [places.pitch_bytes; COMPONENTS_MAX];
         let mut image = Image {
             pixel_data: addresses.as_mut_ptr(),
             pitch_in_bytes: pitches.as_mut_ptr(),
