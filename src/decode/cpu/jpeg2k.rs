@@ -152,4 +152,4 @@ impl Jpeg2k {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

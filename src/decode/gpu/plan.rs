@@ -10,6 +10,7 @@
 use super::{Codec, Refusal, Show};
 use crate::decode::FRAME_BYTES_MAX;
 use crate::decode::cpu::jpeg2k::codestream::Codestream;
+use crate::decode::cpu::jpeg2k::codestream::packets::{self, Lost};
 use crate::decode::cpu::jpeg2k::{HTJ2K, JPEG_2000, Jpeg2k};
 use crate::decode::cpu::{native, rle};
 use crate::decode::values::stored_dtype;
@@ -62,8 +63,8 @@ pub fn plan(
     match codec {
         Codec::Native { .. } => check_native(image, encoded)?,
         Codec::Rle => check_rle(image, encoded)?,
-        Codec::Jpeg2000 => check_codestream(&JPEG_2000, image, encoded, exact, facts.lossless)?,
-        Codec::Htj2k => check_codestream(&HTJ2K, image, encoded, exact, facts.lossless)?,
+        Codec::Jpeg2000 => check_codestream(&JPEG_2000, image, encoded, exact)?,
+        Codec::Htj2k => check_codestream(&HTJ2K, image, encoded, exact)?,
     }
     Ok(codec)
 }
@@ -131,23 +132,39 @@ fn check_codestream(
     image: &ImagePixel,
     encoded: &[u8],
     exact: bool,
-    lossless_syntax: bool,
 ) -> Result<(), Refusal> {
     // Planes have one or two bytes a sample, and they become words of the same width.
     if image.bits_allocated > 16 {
         return Err(Refusal::Samples);
     }
-    let (stream, _) = cpu.inspect(image, encoded).map_err(|error| match error {
+    let (stream, bytes) = cpu.inspect(image, encoded).map_err(|error| match error {
         Error::TooLarge { .. } => Refusal::TooLarge,
         _ => Refusal::Codestream,
     })?;
     if !is_decodable(&stream) || stream.coding.all_ht != cpu.is_ht() {
         return Err(Refusal::Codestream);
     }
-    if exact && !is_exact(&stream, lossless_syntax) {
+    if exact && !stream.coding.reversible {
         return Err(Refusal::Lossy);
     }
-    Ok(())
+    let passes = packets::follow(&stream, bytes);
+    let decodable = match passes {
+        // One HT set without refinement: its cleanup pass.
+        Ok(passes) => passes.most <= 1 || !cpu.is_ht(),
+        Err(Lost::Unusual) => !exact && !cpu.is_ht(),
+        Err(Lost::Broken) => false,
+    };
+    if !decodable {
+        return Err(Refusal::Codestream);
+    }
+    // The 5-3 wavelet and its component transform are defined in whole numbers (T.800 F.3.8, G.2):
+    // every right decoder gives the same samples, if every bit of every coefficient is there. Where
+    // coding passes were left out, each may put a coefficient anywhere in the interval that is left
+    // (T.800 E.1.1.2), and they do. Neither the transfer syntax nor a marker tells, packets do.
+    match passes {
+        Ok(passes) if exact && !passes.complete => Err(Refusal::Lossy),
+        _ => Ok(()),
+    }
 }
 
 /// The limits of nvJPEG2000 (its user guide) and of what is known of it: rare features that its
@@ -185,17 +202,6 @@ fn is_one_ht_set(ccap: u16) -> bool {
     const MULTIPLE_SETS: u16 = 0x2000;
     const REGION: u16 = 0x1000;
     ccap & (MIXED_OR_DECLARED | MULTIPLE_SETS | REGION) == 0
-}
-
-/// Whether every right decoder gives the same samples: whole-number arithmetic all the way, and
-/// every bit of every coefficient there.
-///
-/// The 5-3 wavelet and its component transform are defined in whole numbers (T.800 F.3.8, G.2). A
-/// coefficient of which coding passes were left out is not: each decoder may put it anywhere in the
-/// interval that is left (T.800 E.1.1.2). No header says whether passes were left out, but a transfer
-/// syntax that is "lossless only" does.
-fn is_exact(stream: &Codestream, lossless_syntax: bool) -> bool {
-    stream.coding.reversible && lossless_syntax
 }
 
 #[cfg(test)]

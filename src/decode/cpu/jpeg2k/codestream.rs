@@ -3,6 +3,7 @@
 //! nothing of DICOM, nor who asks.
 
 mod coding;
+pub(crate) mod packets;
 
 pub(crate) use coding::Coding;
 
@@ -25,6 +26,8 @@ pub(crate) struct Codestream {
     /// A component has fewer samples than the picture has pixels.
     pub subsampled: bool,
     pub tiles: u64,
+    /// Width and height of a tile.
+    pub tile_size: [u32; 2],
     /// Quality layers, the most that a COD marker segment asks for.
     pub layers: u64,
     /// What the marker segments say of the coding.
@@ -251,6 +254,7 @@ fn parse_siz(siz: &[u8]) -> Result<Codestream, String> {
             .all(|spec| (spec[0] ^ specs[0]) & 0x80 == 0),
         at_origin: [x0, y0, tile_x0, tile_y0] == [0; 4],
         tiles: across * down,
+        tile_size: [tile_w, tile_h],
         layers: 0,
         coding: Coding::of_profile(be16(siz, 0).ok_or_else(short)?),
         tiles_missing: 0,

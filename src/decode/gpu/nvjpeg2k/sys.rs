@@ -80,9 +80,10 @@ macro_rules! functions {
                 })
             }
 
-            /// The names that are looked up.
+            /// The names that are looked up, and the types of their arguments.
             #[cfg(test)]
-            pub const NAMES: &'static [&'static str] = &[$($symbol),*];
+            pub const SIGNATURES: &'static [(&'static str, &'static [&'static str])] =
+                &[$(($symbol, &[$(stringify!($argument)),*])),*];
         }
     };
 }
