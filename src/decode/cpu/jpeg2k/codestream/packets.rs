@@ -65,18 +65,28 @@ pub(crate) fn follow(stream: &Codestream, bytes: &[u8]) -> Result<Passes, Lost> 
         complete: true,
         most: 0,
     };
-    for (number, data) in tile_data(bytes, stream.tile_parts_at)? {
+    for (number, parts) in tile_parts(bytes, stream.tile_parts_at)? {
         let tile = Tile::new(&style, stream, number).ok_or(Lost::Broken)?;
-        let passes = follow_tile(&style, &tile, stream.components, &data)?;
+        let planes = style.with_segments(parts.segments)?;
+        let precincts = tile.precincts(&style, &planes);
+        let passes = follow_tile(&style, &tile, precincts, &parts.data)?;
         all.complete &= passes.complete;
         all.most = all.most.max(passes.most);
     }
     Ok(all)
 }
 
-/// The packets of each tile, from all its tile-parts.
-fn tile_data(bytes: &[u8], start: usize) -> Result<BTreeMap<u16, Cow<'_, [u8]>>, Lost> {
-    let mut tiles: BTreeMap<u16, Cow<'_, [u8]>> = BTreeMap::new();
+/// What all tile-parts of a tile hold.
+#[derive(Default)]
+struct Parts<'a> {
+    /// Marker segments that speak of components.
+    segments: Vec<(u16, &'a [u8])>,
+    /// Packets.
+    data: Cow<'a, [u8]>,
+}
+
+fn tile_parts(bytes: &[u8], start: usize) -> Result<BTreeMap<u16, Parts<'_>>, Lost> {
+    let mut tiles: BTreeMap<u16, Parts<'_>> = BTreeMap::new();
     let mut at = start;
     while be16(bytes, at) == Some(SOT) {
         let number = be16(bytes, at + 4).ok_or(Lost::Broken)?;
@@ -86,13 +96,13 @@ fn tile_data(bytes: &[u8], start: usize) -> Result<BTreeMap<u16, Cow<'_, [u8]>>,
             _ => at.checked_add(length).ok_or(Lost::Broken)?,
         };
         if length != SOT_LEN {
-            let body = body_at(bytes, at + SOT_LEN)?;
+            let parts = tiles.entry(number).or_default();
+            let body = header(bytes, at + SOT_LEN, &mut parts.segments)?;
             let data = bytes.get(body..end).ok_or(Lost::Broken)?;
-            let tile = tiles.entry(number).or_default();
-            if tile.is_empty() {
-                *tile = Cow::Borrowed(data);
+            if parts.data.is_empty() {
+                parts.data = Cow::Borrowed(data);
             } else {
-                tile.to_mut().extend_from_slice(data);
+                parts.data.to_mut().extend_from_slice(data);
             }
         }
         at = end;
@@ -100,24 +110,37 @@ fn tile_data(bytes: &[u8], start: usize) -> Result<BTreeMap<u16, Cow<'_, [u8]>>,
     Ok(tiles)
 }
 
-/// Where the packets of a tile-part start, whose marker segments start at `at`.
-fn body_at(bytes: &[u8], mut at: usize) -> Result<usize, Lost> {
+/// Reads the header of a tile-part, whose marker segments start at `at`: where its packets start.
+fn header<'a>(
+    bytes: &'a [u8],
+    mut at: usize,
+    segments: &mut Vec<(u16, &'a [u8])>,
+) -> Result<usize, Lost> {
+    const COC: u16 = 0xFF53;
     const PLT: u16 = 0xFF58;
+    const QCC: u16 = 0xFF5D;
     const COM: u16 = 0xFF64;
     loop {
-        match be16(bytes, at) {
-            Some(SOD) => return Ok(at + 2),
-            Some(PLT | COM) => {
-                at += 4 + segment(bytes, at + 2).map_err(|_| Lost::Broken)?.len();
-            }
-            Some(_) => return Err(Lost::Unusual),
-            None => return Err(Lost::Broken),
+        let marker = be16(bytes, at).ok_or(Lost::Broken)?;
+        if marker == SOD {
+            return Ok(at + 2);
         }
+        let body = segment(bytes, at + 2).map_err(|_| Lost::Broken)?;
+        match marker {
+            COC | QCC => segments.push((marker, body)),
+            PLT | COM => {}
+            _ => return Err(Lost::Unusual),
+        }
+        at += 4 + body.len();
     }
 }
 
-fn follow_tile(style: &Style, tile: &Tile, components: u16, data: &[u8]) -> Result<Passes, Lost> {
-    let mut precincts = tile.precincts(style, components);
+fn follow_tile(
+    style: &Style,
+    tile: &Tile,
+    mut precincts: Vec<Precinct>,
+    data: &[u8],
+) -> Result<Passes, Lost> {
     let mut reader = Reader { style, data, at: 0 };
     for (place, layer) in tile.order(style, &precincts) {
         reader.packet(&mut precincts[place], layer)?;

@@ -3,7 +3,7 @@
 
 use super::super::Codestream;
 use super::bits::TagTree;
-use super::style::Style;
+use super::style::{Planes, Style};
 
 /// Along x or y: from, to.
 type Span = [u32; 2];
@@ -64,17 +64,23 @@ impl Tile {
     }
 
     /// All precincts: by component, by resolution, row by row.
-    pub fn precincts(&self, style: &Style, components: u16) -> Vec<Precinct> {
+    pub fn precincts(&self, style: &Style, planes: &Planes) -> Vec<Precinct> {
         let mut precincts = Vec::new();
-        for component in 0..u32::from(components) {
+        for (component, planes) in (0..).zip(planes) {
             for resolution in 0..=style.levels {
-                self.resolution(style, component, resolution, &mut precincts);
+                self.resolution(style, (component, planes), resolution, &mut precincts);
             }
         }
         precincts
     }
 
-    fn resolution(&self, style: &Style, component: u32, resolution: u32, to: &mut Vec<Precinct>) {
+    fn resolution(
+        &self,
+        style: &Style,
+        (component, planes): (u32, &[u32]),
+        resolution: u32,
+        to: &mut Vec<Precinct>,
+    ) {
         let halvings = style.levels - resolution;
         let spans = self.spans.map(|span| span.map(|at| halved(at, halvings)));
         if spans.iter().any(|[from, to]| from >= to) {
@@ -97,13 +103,13 @@ impl Tile {
                     component,
                     resolution,
                     at,
-                    bands: self.bands(style, component, resolution, place),
+                    bands: self.bands(style, planes, resolution, place),
                 });
             }
         }
     }
 
-    fn bands(&self, style: &Style, component: u32, resolution: u32, place: [u32; 2]) -> Vec<Band> {
+    fn bands(&self, style: &Style, planes: &[u32], resolution: u32, place: [u32; 2]) -> Vec<Band> {
         // Orientation of a subband: whether it is high-pass along x and y.
         let (orientations, level, first): (&[[u32; 2]], _, _) = match resolution {
             0 => (&[[0, 0]], style.levels, 0),
@@ -141,7 +147,7 @@ impl Tile {
                 inclusion: TagTree::new(width, height),
                 zero_planes: TagTree::new(width, height),
                 blocks: vec![block; width * height],
-                planes: style.planes[component as usize][first + index],
+                planes: planes[first + index],
             });
         }
         bands

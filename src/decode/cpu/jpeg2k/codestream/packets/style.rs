@@ -26,14 +26,19 @@ pub(super) struct Style {
     pub precincts: Vec<[u32; 2]>,
     /// Bit-planes of each subband (T.800 E.1, Mb), by component and band; those that are not known
     /// because coefficients are quantized are 0.
-    pub planes: Vec<Vec<u32>>,
+    pub planes: Planes,
+    /// Scod's bit of precincts, and SPcod: what a COC marker segment has to repeat.
+    of_component: Vec<u8>,
 }
+
+/// Bit-planes by component and band.
+pub(super) type Planes = Vec<Vec<u32>>;
 
 impl Style {
     /// Reads the main header again.
     pub fn read(bytes: &[u8], stream: &Codestream) -> Result<Style, Lost> {
         let (mut style, mut quantization) = (None, None);
-        let mut overrides = Vec::new();
+        let mut of_components = Vec::new();
         let mut at = 2;
         loop {
             let marker = be16(bytes, at).ok_or(Lost::Broken)?;
@@ -43,24 +48,42 @@ impl Style {
             let body = segment(bytes, at + 2).map_err(|_| Lost::Broken)?;
             match marker {
                 COD => style = Some(Style::of_cod(body).ok_or(Lost::Unusual)?),
-                COC => return Err(Lost::Unusual),
                 QCD => quantization = Some(body),
-                QCC if stream.components < 257 => overrides.push(body),
-                QCC => return Err(Lost::Unusual),
+                COC | QCC => of_components.push((marker, body)),
                 _ => {}
             }
             at += 4 + body.len();
         }
         let mut style = style.ok_or(Lost::Broken)?;
         let quantization = quantization.ok_or(Lost::Broken)?;
-        let bands = 3 * style.levels as usize + 1;
-        style.planes = vec![planes(quantization, bands)?; stream.components.into()];
-        for body in overrides {
-            let (component, quantization) = body.split_first().ok_or(Lost::Broken)?;
-            let place = style.planes.get_mut(usize::from(*component));
-            *place.ok_or(Lost::Broken)? = planes(quantization, bands)?;
-        }
+        let planes = planes(quantization, style.bands())?;
+        style.planes = vec![planes; stream.components.into()];
+        style.planes = style.with_segments(of_components)?;
         Ok(style)
+    }
+
+    /// Bit-planes after the COC and QCC marker segments of a header. A COC that says other than the
+    /// COD is a style that is not followed.
+    pub fn with_segments(&self, segments: Vec<(u16, &[u8])>) -> Result<Planes, Lost> {
+        let mut all = self.planes.clone();
+        for (marker, body) in segments {
+            let (&component, body) = body.split_first().ok_or(Lost::Broken)?;
+            let of_component = all.get_mut(usize::from(component));
+            match marker {
+                COC if body == self.of_component => {}
+                // With 257 components and more their numbers have two bytes: these are few.
+                QCC if self.planes.len() < 257 => {
+                    *of_component.ok_or(Lost::Broken)? = planes(body, self.bands())?;
+                }
+                _ => return Err(Lost::Unusual),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Subbands of a component.
+    fn bands(&self) -> usize {
+        3 * self.levels as usize + 1
     }
 
     fn of_cod(body: &[u8]) -> Option<Style> {
@@ -107,6 +130,7 @@ impl Style {
             ht: style & 0x40 != 0,
             precincts,
             planes: Vec::new(),
+            of_component: [&[scod & 1], body.get(5..)?].concat(),
         })
     }
 }
