@@ -258,7 +258,7 @@ fn one_frames_failure_is_its_own() {
         ("alloc:5", None),
         ("decode:12", Some(&refused)),
     ] {
-        let mut host = Host::new(3);
+        let host = Host::new(3);
         let outcomes = setup.run(faults, &host).expect("the device is well");
         let bad: Vec<usize> = (0..outcomes.len())
             .filter(|&index| outcomes[index].is_err())
@@ -285,7 +285,7 @@ fn a_lost_device_ends_the_batch() {
         return;
     };
     for faults in ["exec:1", "arch:5", "internal:12"] {
-        let mut host = Host::new(4);
+        let host = Host::new(4);
         let why = setup.run(faults, &host).unwrap_err();
         assert!(why.contains("DecodeImage"), "{faults}: {why}");
         assert!(host.idle(), "{faults}: something is still at work");
@@ -324,7 +324,7 @@ fn a_device_that_lies_is_believed_here() {
     let Some(setup) = Setup::new("a_device_that_lies_is_believed_here", 4) else {
         return;
     };
-    let mut host = Host::new(1);
+    let host = Host::new(1);
     let outcomes = setup.run("zero:1", &host).expect("the device is well");
     assert!(outcomes.iter().all(Result::is_ok));
     let zeros = (0..4).filter(|&index| host.bytes(index).iter().all(|&byte| byte == 0));
