@@ -278,8 +278,10 @@ pub struct Stream {
     context: Arc<Context>,
 }
 
-// SAFETY: the driver takes a stream from any thread.
+// SAFETY: the driver takes a stream from any thread, and from several at once.
 unsafe impl Send for Stream {}
+// SAFETY: as above.
+unsafe impl Sync for Stream {}
 
 impl Stream {
     /// A stream that does not wait for the default one.
@@ -295,6 +297,14 @@ impl Stream {
     /// The `CUstream`, for a library that decodes on it; this must outlive what is done with it.
     pub fn handle(&self) -> *mut c_void {
         self.handle.cast()
+    }
+
+    /// Makes its context the one that calls of this thread go to.
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn enter(&self) -> Result<(), CudaError> {
+        self.context.make_current()
     }
 
     /// Waits until all its work is done.

@@ -26,7 +26,7 @@ use super::driver::{Context, CudaError, Registered, Stream};
 use super::job::{Codec, Job, Outcome, Refusal};
 use super::kernels::Kernels;
 use super::planes::PlaneDecoder;
-use super::probe::{self, DeviceReport};
+use super::{DeviceReport, LibraryReport, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
@@ -105,26 +105,32 @@ impl Engine {
         &self.report
     }
 
-    /// Gives it a library for J2K and HTJ2K. The device's context is current when this returns, and
-    /// must be when `make` is called: so it is called here.
+    /// Gives it the library of this name for J2K and HTJ2K; `make` is called while the device's
+    /// context is current. What `make` says against it stands in the report, and those codecs are
+    /// refused.
     ///
     /// # Errors
-    /// What `make` says; it then stands in the report, and those codecs are refused.
+    /// The device is lost, in words.
     pub fn set_plane_decoder(
         &mut self,
+        name: &str,
         make: impl FnOnce() -> Result<Box<dyn PlaneDecoder>, String>,
     ) -> Result<(), String> {
         let text = |error: CudaError| error.to_string();
         self.context.make_current().map_err(text)?;
-        let decoder = make()?;
         if self.plane_streams.is_empty() {
             let streams: Result<Vec<Stream>, CudaError> = (0..PLANE_STREAMS)
                 .map(|_| Stream::new(&self.context))
                 .collect();
             self.plane_streams = streams.map_err(text)?;
         }
-        self.report.libraries.push(decoder.report());
-        self.decoder = Some(decoder);
+        let made = make();
+        let version = made.as_ref().map(|decoder| decoder.version());
+        self.report.libraries.push(LibraryReport {
+            name: name.to_string(),
+            version: version.map_err(Clone::clone),
+        });
+        self.decoder = made.ok();
         Ok(())
     }
 

@@ -5,7 +5,6 @@
 
 use super::driver::Stream;
 use super::job::Outcome;
-use super::probe::LibraryReport;
 use crate::dicom::ImagePixel;
 
 /// Most components that a frame for a [`PlaneDecoder`] has.
@@ -35,8 +34,8 @@ pub struct Planes {
 
 /// A library that decodes pictures on the device.
 pub trait PlaneDecoder: Send {
-    /// Its name and version.
-    fn report(&self) -> LibraryReport;
+    /// Its version, for people.
+    fn version(&self) -> String;
 
     /// Has all frames decoded, spread over the streams, and pushes to `done` how each went, in their
     /// order. `Ok` means that the work of a frame is on one of the streams: the engine's kernels wait

@@ -2,8 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use serde::{Deserialize, Serialize};
-
+use super::DeviceReport;
 use super::driver::{self, Device};
 
 /// CUDA version of the oldest driver that reads the kernels (PTX ISA 8.0): R525.
@@ -12,43 +11,11 @@ const DRIVER_VERSION_MIN: u32 = 12000;
 /// Compute capability that the kernels are compiled for, as their PTX says.
 const CAPABILITY_MIN: (u32, u32) = (6, 0);
 
-/// A device and what it can be used with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceReport {
-    /// Number of the device, from 0, in the order of the driver.
-    pub ordinal: u32,
-    /// Name for people: `NVIDIA H200`.
-    pub name: String,
-    /// `GPU-` and a UUID, as nvidia-smi writes it.
-    pub uuid: String,
-    /// All its memory, in bytes.
-    pub memory_bytes: u64,
-    /// CUDA version of the driver: `12.2`.
-    pub driver_version: String,
-    /// Compute capability: `9.0`.
-    pub compute_capability: String,
-    /// Libraries that decode on it.
-    pub libraries: Vec<LibraryReport>,
-}
-
-/// A library that decodes on the device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LibraryReport {
-    /// Name for people: `nvJPEG2000`.
-    pub name: String,
-    /// Its version, or why it is not used.
-    pub version: Result<String, String>,
-}
-
-/// Looks at the device with this ordinal, without taking any of its memory. Never panics.
+/// The device with this ordinal and what is said of it, without taking any of its memory. Never
+/// panics.
 ///
 /// # Errors
 /// Why it cannot be used, in words: no driver, a driver that is too old, no such device.
-pub fn probe(ordinal: u32) -> Result<DeviceReport, String> {
-    find(ordinal).map(|(_, report)| report)
-}
-
-/// The device and what is said of it.
 pub(super) fn find(ordinal: u32) -> Result<(Device, DeviceReport), String> {
     // All that `cudarc` panics at is asked for before; this is for what nobody thought of.
     catch_unwind(|| {
@@ -112,7 +79,7 @@ mod tests {
     #[test]
     fn an_unknown_device_is_a_sentence() {
         // With or without a driver: there are no thousand devices.
-        let why = probe(1000).unwrap_err();
+        let why = find(1000).map(|_| ()).unwrap_err();
         assert!(why.contains(' ') && !why.contains("panic"), "{why}");
     }
 }

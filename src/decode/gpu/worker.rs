@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use memmap2::Mmap;
 
 use super::wire::{self, Answer, Order};
-use super::{DeviceReport, Job, Outcome, confine, memory, nodes};
+use super::{DeviceReport, Engine, Job, NVJPEG2K, Outcome, confine, jpeg2000, memory, nodes};
 use crate::ipc::process::{silence, wait_readable};
 
 /// How long the first word may take. Who starts this has said it before the program runs.
@@ -62,9 +62,21 @@ impl<F: Fn(u32) -> Result<Opened, String> + Send + Sync + 'static> Open for F {}
 /// # Errors
 ///
 /// Why there is none to be used.
-// The lead joins the engine here.
-pub fn open_engine(_ordinal: u32) -> Result<Opened, String> {
-    Err("no device decoder is built in yet".into())
+pub fn open_engine(ordinal: u32) -> Result<Opened, String> {
+    let mut engine = Engine::open(ordinal)?;
+    engine.set_plane_decoder(NVJPEG2K, jpeg2000::open)?;
+    Ok((engine.report().clone(), Box::new(engine)))
+}
+
+impl Run for Engine {
+    fn run(
+        &mut self,
+        jobs: &[Job],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
+        Engine::run(self, jobs, encoded, slab)
+    }
 }
 
 /// Nobody has started this as a device's process.

@@ -1,7 +1,7 @@
 //! Frames described for a device: what it needs to make them, and why some are none for it.
 
 use super::FrameSource;
-use crate::decode::gpu::{Codec, Job, Refusal, Show};
+use crate::decode::gpu::{Job, Refusal, Show, plan};
 use crate::dicom::ImagePixel;
 use crate::fetch::{Prepared, Unfit};
 use crate::volume::{Dtype, Frame, Transform, Variant};
@@ -39,10 +39,10 @@ impl FrameSource {
             return Err(Refusal::Samples.into());
         }
         let uid = opened.syntax.uid;
-        let plan = |exact| plan(uid, image, &show, encoded.bytes, exact);
-        let (codec, is_lossy) = match plan(true) {
-            Err(Refusal::Lossy) if !exact => (plan(false)?, true),
-            planned => (planned?, false),
+        let planned = |exact| plan(uid, image, &show, encoded.bytes, exact);
+        let (codec, is_lossy) = match planned(true) {
+            Err(Refusal::Lossy) if !exact => (planned(false)?, true),
+            plan => (plan?, false),
         };
         let job = Job {
             codec,
@@ -92,22 +92,4 @@ fn samples(image: &ImagePixel) -> Option<u64> {
     u64::from(image.rows)
         .checked_mul(u64::from(image.columns))?
         .checked_mul(u64::from(image.samples_per_pixel))
-}
-
-/// Stands for the plan of `decode::gpu` until that is there: native words of 16 bits and RLE.
-fn plan(
-    transfer_syntax_uid: &str,
-    image: &ImagePixel,
-    _show: &Show,
-    _encoded: &[u8],
-    _exact: bool,
-) -> Result<Codec, Refusal> {
-    let is_plain = image.bits_allocated == 16 && image.samples_per_pixel == 1;
-    let codec = match transfer_syntax_uid {
-        "1.2.840.10008.1.2" | "1.2.840.10008.1.2.1" => Codec::Native { big_endian: false },
-        "1.2.840.10008.1.2.2" => Codec::Native { big_endian: true },
-        "1.2.840.10008.1.2.5" => Codec::Rle,
-        _ => return Err(Refusal::TransferSyntax),
-    };
-    is_plain.then_some(codec).ok_or(Refusal::Samples)
 }
