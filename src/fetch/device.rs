@@ -110,6 +110,9 @@ pub struct Spent {
 /// Why a batch came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// Nothing was asked: the device is being started again, or was ended. No fault of it.
+    #[error("the device is not ready ({0})")]
+    NotReady(String),
     /// The device's process broke or was late, and is gone: nobody writes any more.
     #[error("{0}")]
     Lost(String),

@@ -35,6 +35,8 @@ pub(super) enum Fate {
     Half,
     /// Garbage, and one answer too few.
     Short,
+    /// Nothing is asked.
+    NotReady,
     /// No answer: ended at the deadline, or when the device is stopped.
     Hang,
     /// Garbage in half of it, then it is gone.
@@ -46,7 +48,7 @@ pub(super) enum Fate {
     Deaf,
 }
 
-pub(super) const FATES: [Fate; 15] = [
+pub(super) const FATES: [Fate; 16] = [
     Fate::Right,
     Fate::Slow(500),
     Fate::WrongFirst,
@@ -57,6 +59,7 @@ pub(super) const FATES: [Fate; 15] = [
     Fate::Overflow,
     Fate::Half,
     Fate::Short,
+    Fate::NotReady,
     Fate::Hang,
     Fate::Die,
     Fate::Stuck,
@@ -165,6 +168,7 @@ impl Lane for FakeLane {
         let mut outcomes = vec![Outcome::Done; jobs.len()];
         match fate {
             Fate::Zeros => {}
+            Fate::NotReady => return Err(Fault::NotReady("resting".to_string())),
             Fate::Hang => {
                 garbage(jobs);
                 let stopped = || self.fake.is_stopped.load(Ordering::SeqCst);
