@@ -445,16 +445,21 @@ impl<'s> Crew<'s> {
             // It went to rest meanwhile: nothing was asked.
             Err(Fault::NotReady(_)) => {}
             Err(fault) => {
-                self.faults_in_a_row += 1;
-                known.counters.faults.fetch_add(1, Ordering::Relaxed);
-                known.rates().lost(kind, devices.epoch.elapsed());
-                if !devices.is_stopped() {
-                    tracing::warn!("{}: {fault}; the CPU goes on", known.device.name());
-                }
+                self.note_fault(kind, &fault);
                 if let Fault::Stuck(_) = fault {
                     self.abandon(&mut batch, &stream, claimed);
                 }
             }
+        }
+    }
+
+    fn note_fault(&mut self, kind: Kind, fault: &Fault) {
+        self.faults_in_a_row += 1;
+        let known = self.known;
+        known.counters.faults.fetch_add(1, Ordering::Relaxed);
+        known.rates().lost(kind, self.devices.epoch.elapsed());
+        if !self.devices.is_stopped() {
+            tracing::warn!("{}: {fault}; the CPU goes on", known.device.name());
         }
     }
 

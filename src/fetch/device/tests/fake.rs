@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::decode::cpu::tests::gray;
-use crate::decode::gpu::{Codec, Job, Outcome, Refusal, Show};
-use crate::fetch::device::{Device, Fault, Lane, Prepared, Readiness, Spent, Unfit};
+use crate::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Show, Spent, State};
+use crate::fetch::device::{Device, Lane, Prepared, Readiness, Unfit};
 use crate::fetch::{Error, Produce};
 
 pub(super) const FRAME: usize = 4096;
@@ -35,6 +35,8 @@ pub(super) enum Fate {
     Half,
     /// Garbage, and one answer too few.
     Short,
+    /// Nothing is asked.
+    NotReady,
     /// No answer: ended at the deadline, or when the device is stopped.
     Hang,
     /// Garbage in half of it, then it is gone.
@@ -46,7 +48,7 @@ pub(super) enum Fate {
     Deaf,
 }
 
-pub(super) const FATES: [Fate; 15] = [
+pub(super) const FATES: [Fate; 16] = [
     Fate::Right,
     Fate::Slow(500),
     Fate::WrongFirst,
@@ -57,6 +59,7 @@ pub(super) const FATES: [Fate; 15] = [
     Fate::Overflow,
     Fate::Half,
     Fate::Short,
+    Fate::NotReady,
     Fate::Hang,
     Fate::Die,
     Fate::Stuck,
@@ -165,6 +168,7 @@ impl Lane for FakeLane {
         let mut outcomes = vec![Outcome::Done; jobs.len()];
         match fate {
             Fate::Zeros => {}
+            Fate::NotReady => return Err(Fault::NotReady(State::Resting(Instant::now()))),
             Fate::Hang => {
                 garbage(jobs);
                 let stopped = || self.fake.is_stopped.load(Ordering::SeqCst);
