@@ -6,3 +6,4 @@
 
 pub mod build;
 pub mod libcuda;
+pub mod nvjpeg2k;

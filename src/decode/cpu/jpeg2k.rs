@@ -6,7 +6,7 @@
 //! size that the DICOM header promises, and a codestream that was cut short is an error. OpenJPEG
 //! itself is confined to `openjpeg`.
 
-mod codestream;
+pub(crate) mod codestream;
 mod openjpeg;
 
 use super::{Declared, check_integer_samples, finish_component};
@@ -19,16 +19,20 @@ use codestream::Codestream;
 #[derive(Debug, Clone, Copy)]
 pub struct Jpeg2k {
     name: &'static str,
+    /// Its transfer syntaxes are those of T.814.
+    ht: bool,
 }
 
 /// For the JPEG 2000 transfer syntaxes.
 pub static JPEG_2000: Jpeg2k = Jpeg2k {
     name: "jpeg 2000 (openjpeg)",
+    ht: false,
 };
 
 /// For the High-Throughput JPEG 2000 transfer syntaxes.
 pub static HTJ2K: Jpeg2k = Jpeg2k {
     name: "htj2k (openjpeg)",
+    ht: true,
 };
 
 /// Largest precision taken: OpenJPEG computes in 32 bits, and its wavelets and component
@@ -57,19 +61,8 @@ impl Decoder for Jpeg2k {
         encoded: Encoded<'_>,
         out: &mut [u8],
     ) -> Result<(), Error> {
-        check_integer_samples(self.name, image, 32)?;
         let malformed = |what: String| Error::malformed(self.name, what);
-        let bytes = codestream::without_boxes(encoded.bytes).map_err(malformed)?;
-        let mut stream = Codestream::parse(bytes).map_err(malformed)?;
-        self.check(&stream, image, out.len())?;
-        stream.check_complete(bytes).map_err(malformed)?;
-        if stream.packets() > PACKETS_MAX {
-            let what = format!("a picture of {} packets", stream.packets());
-            return Err(Error::TooLarge {
-                codec: self.name,
-                what,
-            });
-        }
+        let (stream, bytes) = self.inspect(image, encoded.bytes)?;
         let picture = openjpeg::decode(bytes).map_err(malformed)?;
         let components = usize::from(image.samples_per_pixel);
         if picture.component_count() != components {
@@ -88,7 +81,35 @@ impl Decoder for Jpeg2k {
 }
 
 impl Jpeg2k {
-    fn check(&self, stream: &Codestream, image: &ImagePixel, out_len: usize) -> Result<(), Error> {
+    /// True where code-blocks ought to be high-throughput ones.
+    pub(crate) fn is_ht(&self) -> bool {
+        self.ht
+    }
+
+    /// Reads the headers and compares them with the DICOM header: the codestream without boxes, and
+    /// what it says. Whoever decodes it, here or on a device, has this asked first.
+    pub(crate) fn inspect<'a>(
+        &self,
+        image: &ImagePixel,
+        bytes: &'a [u8],
+    ) -> Result<(Codestream, &'a [u8]), Error> {
+        check_integer_samples(self.name, image, 32)?;
+        let malformed = |what: String| Error::malformed(self.name, what);
+        let bytes = codestream::without_boxes(bytes).map_err(malformed)?;
+        let mut stream = Codestream::parse(bytes).map_err(malformed)?;
+        self.check(&stream, image)?;
+        stream.check_complete(bytes).map_err(malformed)?;
+        if stream.packets() > PACKETS_MAX {
+            let what = format!("a picture of {} packets", stream.packets());
+            return Err(Error::TooLarge {
+                codec: self.name,
+                what,
+            });
+        }
+        Ok((stream, bytes))
+    }
+
+    fn check(&self, stream: &Codestream, image: &ImagePixel) -> Result<(), Error> {
         let declared = Declared {
             rows: stream.rows,
             columns: stream.columns,
@@ -111,7 +132,8 @@ impl Jpeg2k {
                 format!("{} bits", stream.precision),
             ));
         }
-        if out_len / image.sample_len_bytes() > SAMPLES_MAX {
+        let frame_len = image.frame_len_bytes().unwrap_or(usize::MAX);
+        if frame_len / image.sample_len_bytes().max(1) > SAMPLES_MAX {
             let what = format!("a picture of {} x {} pixels", stream.columns, stream.rows);
             return Err(Error::TooLarge {
                 codec: self.name,
@@ -130,4 +152,4 @@ impl Jpeg2k {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -109,7 +109,7 @@ pub(crate) fn encoded_frame_len(image: &ImagePixel) -> Option<usize> {
     image.frame_len_bytes()
 }
 
-fn is_422(image: &ImagePixel) -> bool {
+pub(crate) fn is_422(image: &ImagePixel) -> bool {
     image.photometric == Photometric::YbrFull422 && image.samples_per_pixel == 3
 }
 
@@ -168,7 +168,7 @@ fn check_words(codec: &'static str, image: &ImagePixel) -> Result<(), Error> {
 }
 
 /// High Bit and Bits Stored must describe bits that exist (PS3.5 8.1.1).
-fn check_stored_bits(codec: &'static str, image: &ImagePixel) -> Result<(), Error> {
+pub(crate) fn check_stored_bits(codec: &'static str, image: &ImagePixel) -> Result<(), Error> {
     check_bits_stored(codec, image)?;
     if image.high_bit >= image.bits_allocated || image.high_bit + 1 < image.bits_stored {
         let what = format!(

@@ -143,6 +143,16 @@ pub fn decode(encoded: &[u8], expect: Expect, out: &mut [u8]) -> Result<(), Erro
     }
 }
 
+/// Whether the header holds `planes` segments that lie in order inside the frame.
+pub(crate) fn check_header(encoded: &[u8], planes: usize) -> Result<(), Error> {
+    if (1..=SEGMENTS_MAX).contains(&planes) {
+        return segments(encoded, planes).map(drop);
+    }
+    let found = 0;
+    let expected = planes;
+    Err(Error::SegmentCount { found, expected })
+}
+
 /// Reads the header and cuts the frame into its segments. Each ends where the next begins.
 fn segments(encoded: &[u8], planes: usize) -> Result<[Segment<'_>; SEGMENTS_MAX], Error> {
     let header: &[u8; HEADER_LEN_BYTES] = encoded

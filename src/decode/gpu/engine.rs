@@ -24,6 +24,7 @@ use self::frame::Checked;
 use self::slot::{Memory, Slot, Stop, Tools};
 use super::driver::{Context, CudaError, Registered, Stream};
 use super::job::{Codec, Job, Outcome, Refusal};
+use super::jpeg2k::{self, Jpeg2k};
 use super::kernels::Kernels;
 use super::planes::PlaneDecoder;
 use super::probe::{self, DeviceReport};
@@ -77,8 +78,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Takes the device with this ordinal; J2K and HTJ2K are refused until there is a decoder
-    /// ([`Engine::set_plane_decoder`]).
+    /// Takes the device with this ordinal, and nvJPEG2000 if it is there: without it J2K and HTJ2K
+    /// are refused, and the report says why.
     ///
     /// # Errors
     /// Why it cannot be used, in words.
@@ -89,7 +90,7 @@ impl Engine {
         let kernels = Kernels::load(&context).map_err(text)?;
         let slots: Result<Vec<Slot>, CudaError> = (0..SLOTS).map(|_| Slot::new(&context)).collect();
         let free = context.free_bytes().map_err(text)?;
-        Ok(Engine {
+        let mut engine = Engine {
             decoder: None,
             slots: slots.map_err(text)?,
             plane_streams: Vec::new(),
@@ -97,7 +98,14 @@ impl Engine {
             context,
             report,
             device_bytes_max: (free / 2).min(DEVICE_BYTES_MAX),
-        })
+        };
+        // What the probe said of the library came before there was a context.
+        engine.report.libraries.clear();
+        let library = engine.set_plane_decoder(|| Ok(Box::new(Jpeg2k::new(PLANE_STREAMS)?)));
+        if let Err(why) = library {
+            engine.report.libraries.push(jpeg2k::report(Err(why)));
+        }
+        Ok(engine)
     }
 
     /// What the device is.
@@ -123,7 +131,7 @@ impl Engine {
                 .collect();
             self.plane_streams = streams.map_err(text)?;
         }
-        self.report.libraries.push(decoder.report());
+        self.report.libraries = vec![decoder.report()];
         self.decoder = Some(decoder);
         Ok(())
     }

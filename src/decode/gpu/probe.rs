@@ -5,6 +5,8 @@ use std::panic::catch_unwind;
 use serde::{Deserialize, Serialize};
 
 use super::driver::{self, Device};
+use super::jpeg2k;
+use super::nvjpeg2k::Nvjpeg2k;
 
 /// CUDA version of the oldest driver that reads the kernels (PTX ISA 8.0): R525.
 const DRIVER_VERSION_MIN: u32 = 12000;
@@ -83,7 +85,9 @@ fn report(ordinal: u32, device: &Device) -> Result<DeviceReport, String> {
         memory_bytes: device.memory_bytes,
         driver_version,
         compute_capability,
-        libraries: Vec::new(),
+        libraries: vec![jpeg2k::report(
+            Nvjpeg2k::load().map(|library| library.version()),
+        )],
     })
 }
 

@@ -1,20 +1,39 @@
 //! The markers of a JPEG 2000 codestream (ITU-T T.800 Annex A): the picture's size, how finely it
-//! is cut up, and whether the tile-parts are all there. Decodes nothing; knows nothing of DICOM.
+//! is cut up, how it is coded, and whether the tile-parts are all there. Decodes nothing; knows
+//! nothing of DICOM, nor who asks.
+
+mod coding;
+pub(crate) mod packets;
+
+pub(crate) use coding::Coding;
+
+use std::collections::HashSet;
 
 /// What the SIZ marker segment (T.800 A.5.1) says, and where the tile-parts start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Codestream {
+pub(crate) struct Codestream {
     pub rows: u32,
     pub columns: u32,
     pub components: u16,
     /// Bits a sample, of the first component.
     pub precision: u32,
     pub same_precision: bool,
+    /// The samples of the first component are signed.
+    pub signed: bool,
+    pub same_sign: bool,
+    /// Picture and tiles start at the origin of the reference grid.
+    pub at_origin: bool,
     /// A component has fewer samples than the picture has pixels.
     pub subsampled: bool,
     pub tiles: u64,
+    /// Width and height of a tile.
+    pub tile_size: [u32; 2],
     /// Quality layers, the most that a COD marker segment asks for.
-    layers: u64,
+    pub layers: u64,
+    /// What the marker segments say of the coding.
+    pub coding: Coding,
+    /// Tiles that no tile-part belongs to; counted by [`Codestream::check_complete`].
+    pub tiles_missing: u64,
     /// Precincts of a component over all resolutions, the most that a COD or COC marker segment
     /// asks for.
     precincts: u64,
@@ -32,7 +51,7 @@ const SOT_LEN: usize = 12;
 
 /// The codestream inside JP2 boxes (T.800 Annex I), or the bytes themselves when there are none.
 /// PS3.5 A.4.4 forbids the boxes; some writers leave them in.
-pub(super) fn without_boxes(bytes: &[u8]) -> Result<&[u8], String> {
+pub(crate) fn without_boxes(bytes: &[u8]) -> Result<&[u8], String> {
     if bytes.starts_with(&SOC_SIZ) || bytes.get(4..8).is_none_or(|kind| kind != b"jP  ") {
         return Ok(bytes);
     }
@@ -93,6 +112,7 @@ impl Codestream {
 
     /// Takes note of how finely a COD or COC marker segment (T.800 A.6.1, A.6.2) cuts the picture.
     fn note_coding(&mut self, marker: u16, body: &[u8]) -> Result<(), String> {
+        self.coding.note(marker, body, self.components);
         let short = || "a COD or COC marker segment is cut short".to_string();
         let (style, spec) = match marker {
             COD => {
@@ -150,9 +170,15 @@ impl Codestream {
     /// when every announced byte is there, and the number of tile-parts is not looked at.
     pub fn check_complete(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut at = self.tile_parts_at;
+        let mut tiles = HashSet::new();
+        self.tiles_missing = self.tiles;
         while be16(bytes, at) == Some(SOT) {
             let length = be32(bytes, at + 6).filter(|_| bytes.len() - at >= SOT_LEN);
             let length = length.ok_or("a tile-part header is cut short")? as usize;
+            let tile = be16(bytes, at + 4).map(u64::from);
+            if tile.is_some_and(|tile| tile < self.tiles && tiles.insert(tile)) {
+                self.tiles_missing -= 1;
+            }
             if length != SOT_LEN {
                 self.tile_header(bytes, at)?;
             }
@@ -222,8 +248,16 @@ fn parse_siz(siz: &[u8]) -> Result<Codestream, String> {
         subsampled: specs
             .chunks_exact(3)
             .any(|spec| spec[1] != 1 || spec[2] != 1),
+        signed: specs[0] & 0x80 != 0,
+        same_sign: specs
+            .chunks_exact(3)
+            .all(|spec| (spec[0] ^ specs[0]) & 0x80 == 0),
+        at_origin: [x0, y0, tile_x0, tile_y0] == [0; 4],
         tiles: across * down,
+        tile_size: [tile_w, tile_h],
         layers: 0,
+        coding: Coding::of_profile(be16(siz, 0).ok_or_else(short)?),
+        tiles_missing: 0,
         precincts: 0,
         tile_parts_at: 0,
     })
