@@ -7,6 +7,20 @@ use std::process::Command;
 /// Compilers that are tried after `$CXX`.
 const COMPILERS: [&str; 3] = ["c++", "g++", "clang++"];
 
+/// How they are called.
+const FLAGS: [&str; 8] = [
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+    // A multiplication and an addition round each by itself, as in the kernels.
+    "-ffp-contract=off",
+    // A device faults at a word that is not aligned: so does this.
+    "-fsanitize=alignment,shift,integer-divide-by-zero",
+    "-fsanitize-undefined-trap-on-error",
+];
+
 /// 64-bit FNV-1a: names that change with what they name. Not for anything hostile.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
@@ -25,6 +39,7 @@ pub fn build(source: &str, soname: &str) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("tests/fake_gpu").join(source);
     let mut text = fs::read(&path).map_err(|error| format!("{source}: {error}"))?;
+    text.extend(FLAGS.concat().bytes());
     // What the sources include, or may.
     let kernels = root.join("src/decode/gpu/kernels.cu");
     text.extend(fs::read(kernels).map_err(|error| format!("kernels.cu: {error}"))?);
@@ -50,9 +65,7 @@ fn compile(source: &Path, library: &Path, soname: &str) -> Result<(), String> {
     let named = std::env::var("CXX").ok();
     for compiler in named.iter().map(String::as_str).chain(COMPILERS) {
         let output = Command::new(compiler)
-            .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-pthread"])
-            // A multiplication and an addition round each by itself, as in the kernels.
-            .arg("-ffp-contract=off")
+            .args(FLAGS)
             .arg(format!("-Wl,-soname,{soname}"))
             .arg("-o")
             .arg(library)

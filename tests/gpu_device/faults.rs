@@ -85,6 +85,31 @@ fn a_device_is_described() {
 }
 
 #[test]
+fn engines_in_several_threads_do_not_meet() {
+    let test = "faults::engines_in_several_threads_do_not_meet";
+    let ran = child(test, &Setup::default(), || {
+        let cases = frames(12);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut engine = Engine::open(0).unwrap();
+                    for _ in 0..3 {
+                        assert_eq!(check(&mut engine, &cases, DENSE), 12);
+                    }
+                    // Another thread may go on with it, and end it.
+                    std::thread::spawn(move || engine.run(&[], &[], &mut []).unwrap())
+                        .join()
+                        .unwrap();
+                });
+            }
+        });
+    });
+    if let Some(ran) = ran {
+        ran.assert_passed();
+    }
+}
+
+#[test]
 fn no_memory_makes_smaller_chunks_and_then_a_refusal() {
     for (faults, least) in [
         ("alloc:1", 24),

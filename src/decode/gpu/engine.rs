@@ -32,7 +32,7 @@ use super::probe::{self, DeviceReport};
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
 
-/// Most device memory that the engine takes for frames.
+/// Most device memory that an engine takes for frames; a library takes its own beside it.
 const DEVICE_BYTES_MAX: usize = 1 << 30;
 
 /// A batch is cut into at least so many chunks where they are not smaller than
@@ -174,8 +174,8 @@ impl Engine {
         let written = hull(queue.iter().map(|checked| &checked.out));
         let slab_start = slab.as_mut_ptr();
         let pinned = (
-            pin(encoded.as_ptr().cast_mut(), read),
-            pin(slab_start, written),
+            pin(encoded.as_ptr().cast_mut(), read, false),
+            pin(slab_start, written, true),
         );
         let memory = Memory {
             jobs,
@@ -332,11 +332,11 @@ fn hull<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Option<Range<usiz
 }
 
 /// Pins a part of the caller's memory for the batch; where that fails, copies go through ours.
-fn pin<'a>(start: *mut u8, part: Option<Range<usize>>) -> Option<Registered<'a>> {
+fn pin<'a>(start: *mut u8, part: Option<Range<usize>>, written: bool) -> Option<Registered<'a>> {
     let part = part?;
     // SAFETY: a part of a slice that is borrowed for the batch; dropped after all streams have been
     // waited for.
-    let pinned = unsafe { Registered::new(start.add(part.start), part.len()) };
+    let pinned = unsafe { Registered::new(start.add(part.start), part.len(), written) };
     pinned
         .inspect_err(|error| tracing::debug!(%error, "memory was not pinned"))
         .ok()

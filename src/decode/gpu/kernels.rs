@@ -238,6 +238,8 @@ mod tests {
     fn old_drivers_read_the_ptx_and_nothing_is_contracted() {
         assert!(PTX.contains("\n.version 8.0\n.target sm_60\n"));
         assert!(!PTX.contains("fma."), "a multiply-add that rounds once");
+        assert!(!PTX.contains(".ftz"), "small numbers made zero");
+        assert!(!PTX.contains(".approx"), "a result that is not the nearest");
         for kernel in ["show", "rle_walk", "rle_link", "rle_emit"] {
             assert!(PTX.contains(&format!(".entry {kernel}(")), "{kernel}");
         }

@@ -188,14 +188,28 @@ pub struct Registered<'a> {
 }
 
 impl Registered<'_> {
-    /// Pins `len` > 0 bytes.
+    /// Pins `len` > 0 bytes that the device will read, and with `written` write.
     ///
     /// # Safety
     /// They must stay mapped for the lifetime, and this must be dropped only when no stream copies
     /// from or to them.
-    pub unsafe fn new<'a>(start: *mut u8, len: usize) -> Result<Registered<'a>, CudaError> {
-        // SAFETY: memory that is mapped, as the caller says.
-        unsafe { call!(cuMemHostRegister_v2(start.cast(), len, 0)) }?;
+    pub unsafe fn new<'a>(
+        start: *mut u8,
+        len: usize,
+        written: bool,
+    ) -> Result<Registered<'a>, CudaError> {
+        let register = |flags| {
+            // SAFETY: memory that is mapped, as the caller says.
+            unsafe { call!(cuMemHostRegister_v2(start.cast(), len, flags)) }
+        };
+        // A map for reading only is pinned only as such, which not every device can.
+        register(0).or_else(|error| {
+            if written {
+                Err(error)
+            } else {
+                register(sys::CU_MEMHOSTREGISTER_READ_ONLY)
+            }
+        })?;
         let memory = PhantomData;
         Ok(Registered { start, memory })
     }
