@@ -67,7 +67,10 @@ class Mount:
     def is_live(self):
         if self.process.poll() is not None:
             raise RuntimeError(f"mount failed: {self.log.read_text(errors='replace').strip()}")
-        return os.path.ismount(self.root) and len(os.listdir(self.root / "series")) >= self.volumes
+        if not os.path.ismount(self.root) or len(os.listdir(self.root / "series")) < self.volumes:
+            return False
+        # As `mount` without -f returns: the scan would take its share of what is timed.
+        return self.stats()["scan"]["state"] == "done"
 
     def __exit__(self, *_):
         way, lazily = (["umount"], "-l") if os.geteuid() == 0 else (["fusermount3", "-u"], "-z")

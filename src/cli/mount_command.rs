@@ -58,8 +58,10 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     let scanning = (config.archive.clone(), fs.clone(), bar.clone());
     let scan = move || {
         let (config, fs, bar) = scanning;
+        let library = opened.library.clone();
         scan(opened, &config, &bar, &fs);
         drop(ended);
+        library.load_ahead();
     };
     thread::Builder::new()
         .name("scan".into())

@@ -2,6 +2,9 @@
 //!
 //! Pure: samples in, samples out. A cast rounds half to even and saturates, because it was asked
 //! for by name; it never fails on a value. NaN becomes 0 in an integer, stays NaN in a float.
+//!
+//! `unsafe` because a function compiled for AVX2 may run only where the processor has it.
+#![allow(unsafe_code)]
 
 use crate::volume::Dtype;
 
@@ -220,8 +223,26 @@ fn cast_from<S: Source>(
 pub(crate) fn map<S: Element, T: Element>(
     input: &[u8],
     output: &mut [u8],
-    mut rule: impl FnMut(S) -> T,
+    rule: impl FnMut(S) -> T,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: this processor has AVX2.
+        return unsafe { map_avx2(input, output, rule) };
+    }
+    map_any(input, output, rule);
+}
+
+/// The loop of [`map`], compiled for AVX2: the same operations, so the same values, on twice as many
+/// elements at a time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn map_avx2<S: Element, T: Element>(input: &[u8], output: &mut [u8], rule: impl FnMut(S) -> T) {
+    map_any(input, output, rule);
+}
+
+#[inline(always)]
+fn map_any<S: Element, T: Element>(input: &[u8], output: &mut [u8], mut rule: impl FnMut(S) -> T) {
     for (to, from) in output
         .chunks_exact_mut(T::LEN)
         .zip(input.chunks_exact(S::LEN))

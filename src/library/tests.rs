@@ -215,6 +215,28 @@ fn within_the_budget_nothing_is_built_twice() {
 }
 
 #[test]
+fn a_small_library_is_loaded_ahead_and_a_large_one_is_not() {
+    for (nodes_each, expected) in [(7, ALL.len()), (LOADED_AHEAD_NODES_MAX, 0)] {
+        let fake = Fake::holding(&ALL);
+        let show: Show = match nodes_each {
+            7 => show,
+            _ => |loaded| Shown {
+                nodes: LOADED_AHEAD_NODES_MAX,
+                ..show(loaded)
+            },
+        };
+        let source = Arc::new(Source::new(""));
+        let library = Library::new(Box::new(fake.clone()), source, show);
+        library.complete(&[]);
+        let asked = fake.asked();
+        library.load_ahead();
+        assert_eq!(fake.asked() - asked, expected, "{nodes_each}");
+        library.load_ahead();
+        assert_eq!(fake.asked() - asked, expected, "once");
+    }
+}
+
+#[test]
 fn sixteen_who_ask_at_once_have_it_built_once() {
     let fake = Fake::holding(&ALL);
     let library = settled(&fake, u64::MAX);
