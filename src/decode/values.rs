@@ -160,7 +160,9 @@ fn offset(
     }
     // i32 sums hold 16-bit samples and any intercept that leaves one of them in i16 or i32 range
     // distinguishable; a larger intercept takes the i64 loop.
-    let narrow = i32::try_from(wide).ok().filter(|by| by.abs() < 1 << 30);
+    let narrow = i32::try_from(wide)
+        .ok()
+        .filter(|by| by.unsigned_abs() < 1 << 30);
     let fits = match (from, shown, narrow) {
         (Dtype::I16, Dtype::I16, Some(by)) if i16::try_from(by).is_ok() => {
             offset16(0, by as i16, stored, out)

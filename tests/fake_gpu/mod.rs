@@ -5,4 +5,5 @@
 #![allow(dead_code)]
 
 pub mod build;
+pub mod libcuda;
 pub mod nvjpeg2k;

@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 /// Bytes of the header: the number of segments and 15 offsets, 32 bits each (PS3.5 G.5).
 const HEADER_LEN_BYTES: usize = 64;
 
@@ -190,6 +192,23 @@ fn segments(encoded: &[u8], planes: usize) -> Result<[Segment<'_>; SEGMENTS_MAX]
         end = start;
     }
     Ok(segments)
+}
+
+/// Where the segments of a frame of `planes` byte planes lie, by the same rules as for [`decode`]:
+/// for a decoder elsewhere. `planes` is at most 15.
+pub(crate) fn segment_ranges(encoded: &[u8], planes: usize) -> Result<Vec<Range<usize>>, Error> {
+    let segments = segments(encoded, planes.min(SEGMENTS_MAX))?;
+    let mut end = encoded.len();
+    let mut ranges: Vec<_> = segments[..planes.min(SEGMENTS_MAX)]
+        .iter()
+        .rev()
+        .map(|segment| {
+            let start = end - segment.packed.len();
+            start..std::mem::replace(&mut end, start)
+        })
+        .collect();
+    ranges.reverse();
+    Ok(ranges)
 }
 
 /// A PackBits stream that is being unpacked.

@@ -91,6 +91,10 @@ fn offset_is_exact_or_refused() {
     assert_eq!(got, Ok(vec![i32::MIN, 0, i32::MAX]));
     let got = shown::<i32>(long(), (1.0, 0.0), &gray(1, 3, 32), &none, &wide);
     assert_eq!(got, Err(ValueError::Overflow(Dtype::I32)));
+    // The least i32 has no absolute value among them.
+    let least = (1.0, -2147483648.0);
+    let got = shown::<i32>(long(), least, &signed(16), &none, &stored);
+    assert_eq!(got, Err(ValueError::Overflow(Dtype::I32)));
     for frame in [
         (1.0, 0.5),
         (2.0, 0.0),

@@ -345,3 +345,18 @@ fn broken_frames_end_without_panic() {
         }
     }
 }
+
+#[test]
+fn segment_ranges_are_those_that_are_decoded() {
+    let mut frame = vec![0; 64];
+    frame[0] = 3;
+    for (number, offset) in [64u8, 64, 70].into_iter().enumerate() {
+        frame[4 + 4 * number] = offset;
+    }
+    frame.extend([1; 10]);
+    assert_eq!(segment_ranges(&frame, 3), Ok(vec![64..64, 64..70, 70..74]));
+    assert!(segment_ranges(&frame, 2).is_err());
+    assert!(segment_ranges(&frame, 16).is_err());
+    assert!(segment_ranges(&frame[..69], 3).is_err());
+    assert!(segment_ranges(&[], 1).is_err());
+}

@@ -1,0 +1,278 @@
+//! One job, checked against the memory it speaks of: what the kernels are told is safe to do.
+//!
+//! Pure. Whatever the CPU would refuse or has its own words for is refused here, so that the CPU
+//! says it; the rules are those of `decode/cpu` and `decode/values.rs`.
+
+use std::ops::Range;
+
+use crate::decode::FRAME_BYTES_MAX;
+use crate::decode::cpu::rle;
+use crate::decode::gpu::job::{Codec, Job, Outcome, Refusal, Show};
+use crate::decode::gpu::kernels::{self, show, source};
+use crate::decode::gpu::planes::PLANES_MAX;
+use crate::decode::values::stored_dtype;
+use crate::dicom::{ImagePixel, Photometric, PixelElement};
+use crate::volume::Dtype;
+
+/// Largest whole number that f64 tells from its neighbours: the CPU refuses larger intercepts.
+const INTERCEPT_MAX: u64 = 1 << 52;
+
+/// Start of everything in device memory. Samples of 8 bytes need 8; rows of 256 are read best.
+pub(super) const ALIGN: usize = 256;
+
+/// A job that is safe to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Checked {
+    /// Its place in the batch.
+    pub index: usize,
+    pub codec: Codec,
+    /// Its bytes in the encoded memory.
+    pub encoded: Range<usize>,
+    /// Its values in the window of the slab.
+    pub out: Range<usize>,
+    /// RLE segments, relative to the frame's first byte.
+    pub segments: Vec<Range<usize>>,
+    /// Pixels of the frame.
+    pub pixels: usize,
+    /// What `show` is told, but for addresses, precision and the width of planes.
+    pub frame: kernels::Frame,
+}
+
+/// Rounds up to a whole [`ALIGN`].
+pub(super) fn aligned(len: usize) -> usize {
+    len.next_multiple_of(ALIGN)
+}
+
+impl Checked {
+    /// Bytes of one plane that is made on the device: a segment unpacked, or a component.
+    pub fn plane_bytes(&self) -> usize {
+        match self.codec {
+            Codec::Native { .. } => 0,
+            Codec::Rle => aligned(self.pixels),
+            Codec::Jpeg2000 | Codec::Htj2k => {
+                let columns = self.frame.columns as usize;
+                aligned(self.pitch_bytes() * (self.pixels / columns.max(1)))
+            }
+        }
+    }
+
+    /// Bytes from one row of a component to the next.
+    pub fn pitch_bytes(&self) -> usize {
+        aligned(self.frame.columns as usize * 2)
+    }
+
+    /// How many such planes there are.
+    pub fn planes(&self) -> usize {
+        match self.codec {
+            Codec::Native { .. } => 0,
+            Codec::Rle => self.segments.len(),
+            Codec::Jpeg2000 | Codec::Htj2k => self.frame.samples as usize,
+        }
+    }
+
+    /// Whether its encoded bytes are uploaded: a library that parses them does that itself.
+    pub fn is_uploaded(&self) -> bool {
+        matches!(self.codec, Codec::Native { .. } | Codec::Rle)
+    }
+
+    /// Chunks of all its segments together.
+    pub fn chunks(&self) -> usize {
+        let chunks = |segment: &Range<usize>| segment.len().div_ceil(kernels::CHUNK_BYTES);
+        self.segments.iter().map(chunks).sum()
+    }
+
+    /// Bytes of device memory that it takes in a chunk of the batch, at most.
+    pub fn device_bytes(&self) -> usize {
+        let uploaded = if self.is_uploaded() {
+            self.encoded.len() + ALIGN
+        } else {
+            0
+        };
+        let tables = self.chunks() * (kernels::CHUNK_TABLE_BYTES + kernels::CHUNK_START_BYTES)
+            + size_of::<kernels::Frame>()
+            + self.segments.len() * (size_of::<kernels::Segment>() + 2 * ALIGN)
+            + size_of::<u32>();
+        uploaded + tables + self.planes() * self.plane_bytes() + self.out.len() + ALIGN
+    }
+}
+
+/// Checks a job against the encoded bytes and the length of the slab's window.
+pub(super) fn check(
+    index: usize,
+    job: &Job,
+    encoded: &[u8],
+    slab_len: usize,
+) -> Result<Checked, Outcome> {
+    let image = &job.image;
+    let frame_len = image
+        .frame_len_bytes()
+        .filter(|&len| len <= FRAME_BYTES_MAX)
+        .ok_or(Outcome::Refused(Refusal::TooLarge))?;
+    check_samples(job, frame_len)?;
+    let from = stored_dtype(image).ok_or(Outcome::Refused(Refusal::Samples))?;
+    let width = from.itemsize();
+    // No more than FRAME_BYTES_MAX, which leaves `show` room to count in 32 bits.
+    let samples_all = frame_len / width;
+    let (show, to) = rule(job.show, from)?;
+    let out = range(&job.out, slab_len, "slab")?;
+    if samples_all.checked_mul(to.itemsize()) != Some(out.len()) {
+        let what = format!("{} bytes for {samples_all} values", out.len());
+        return Err(Outcome::Failed(what));
+    }
+    let bytes = range(&job.encoded, encoded.len(), "encoded memory")?;
+    let pixels = samples_all / usize::from(image.samples_per_pixel);
+    let (source, segments) = read(job, &encoded[bytes.clone()], frame_len)?;
+    let (by, slope, intercept) = match job.show {
+        Show::Stored => (0, 0.0, 0.0),
+        Show::Offset { intercept, .. } => (intercept, 0.0, 0.0),
+        Show::Linear {
+            slope, intercept, ..
+        } => (0, slope, intercept),
+    };
+    let (up, down) = shifts(job, width);
+    Ok(Checked {
+        index,
+        codec: job.codec,
+        encoded: bytes,
+        out,
+        segments,
+        pixels,
+        frame: kernels::Frame {
+            by,
+            slope,
+            intercept,
+            samples_all: samples_all as u32,
+            samples: image.samples_per_pixel.into(),
+            columns: image.columns,
+            width: width as u32,
+            source,
+            swap: u32::from(job.codec == Codec::Native { big_endian: true }),
+            up,
+            down,
+            is_signed: u32::from(image.signed && image.element == PixelElement::PixelData),
+            show,
+            ..kernels::Frame::default()
+        },
+    })
+}
+
+/// The range in memory of `len` bytes.
+fn range(range: &Range<u64>, len: usize, of: &str) -> Result<Range<usize>, Outcome> {
+    let start = usize::try_from(range.start).ok();
+    let end = usize::try_from(range.end).ok();
+    match (start, end) {
+        (Some(start), Some(end)) if start <= end && end <= len => Ok(start..end),
+        _ => Err(Outcome::Failed(format!(
+            "bytes {} to {} of {len} bytes of {of}",
+            range.start, range.end
+        ))),
+    }
+}
+
+/// What the samples are must be possible, and among what the kernels know.
+fn check_samples(job: &Job, frame_len: usize) -> Result<(), Outcome> {
+    let image = &job.image;
+    let (bits, stored) = (image.bits_allocated, image.bits_stored);
+    let integer = image.element == PixelElement::PixelData;
+    let float = match image.element {
+        PixelElement::PixelData => None,
+        PixelElement::FloatPixelData => Some(32),
+        PixelElement::DoubleFloatPixelData => Some(64),
+    };
+    let possible = frame_len > 0
+        && matches!(bits, 8 | 16 | 32 | 64)
+        && float.is_none_or(|needed| needed == bits)
+        && (!integer || (1..=bits).contains(&stored));
+    let placed = !integer || (image.high_bit < bits && image.high_bit + 1 >= stored);
+    let pairs = image.photometric == Photometric::YbrFull422 && image.samples_per_pixel == 3;
+    let known = match job.codec {
+        Codec::Native { .. } => placed && !pairs,
+        // The header's fields that the CPU's decoder takes are as narrow.
+        Codec::Rle => {
+            let narrow = u16::try_from(image.rows).is_ok() && u16::try_from(image.columns).is_ok();
+            integer && placed && narrow
+        }
+        Codec::Jpeg2000 | Codec::Htj2k => {
+            integer && bits <= 32 && usize::from(image.samples_per_pixel) <= PLANES_MAX
+        }
+    };
+    if possible && known {
+        Ok(())
+    } else {
+        Err(Outcome::Refused(Refusal::Samples))
+    }
+}
+
+/// The kernel's rule and the dtype it gives, as `decode/values.rs` has them.
+fn rule(rule: Show, from: Dtype) -> Result<(u32, Dtype), Outcome> {
+    use Dtype::{F32, F64, I8, I16, I32, U8, U16, U32};
+    let refused = Err(Outcome::Refused(Refusal::Values));
+    match rule {
+        Show::Stored => Ok((show::STORED, from)),
+        Show::Offset { intercept, .. } if intercept.unsigned_abs() > INTERCEPT_MAX => refused,
+        Show::Offset { dtype, .. } => match (from, dtype) {
+            (U8 | I8 | U16 | I16, I16) => Ok((show::OFFSET_I16, I16)),
+            (U8 | I8 | U16 | I16 | U32 | I32, I32) => Ok((show::OFFSET_I32, I32)),
+            _ => refused,
+        },
+        // A NaN among floats has bits that differ between processors.
+        Show::Linear { .. } if matches!(from, F32 | F64) => refused,
+        Show::Linear {
+            slope,
+            intercept,
+            dtype,
+        } => match dtype {
+            _ if !slope.is_finite() || !intercept.is_finite() => refused,
+            F32 => Ok((show::LINEAR_F32, F32)),
+            F64 => Ok((show::LINEAR_F64, F64)),
+            _ => refused,
+        },
+    }
+}
+
+/// Where the kernel finds the samples, and the RLE segments. The encoded bytes must be enough.
+fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<(u32, Vec<Range<usize>>), Outcome> {
+    let short = Outcome::Refused(Refusal::Codestream);
+    // The kernels count bytes in 32 bits.
+    if u32::try_from(bytes.len()).is_err() || bytes.len() > FRAME_BYTES_MAX {
+        return Err(Outcome::Refused(Refusal::TooLarge));
+    }
+    match job.codec {
+        Codec::Native { .. } if bytes.len() < frame_len => Err(short),
+        Codec::Native { .. } => {
+            let by_plane = job.image.planar_configuration == 1 && job.image.samples_per_pixel > 1;
+            let source = if by_plane {
+                source::WORD_PLANES
+            } else {
+                source::WORDS
+            };
+            Ok((source, Vec::new()))
+        }
+        Codec::Rle => {
+            let image = &job.image;
+            let planes = usize::from(image.samples_per_pixel) * image.sample_len_bytes();
+            let segments = rle::segment_ranges(bytes, planes).map_err(|_| short)?;
+            if segments.len() != planes {
+                return Err(Outcome::Refused(Refusal::Samples));
+            }
+            Ok((source::BYTE_PLANES, segments))
+        }
+        Codec::Jpeg2000 | Codec::Htj2k => Ok((source::COMPONENTS, Vec::new())),
+    }
+}
+
+/// Shifts of a 64-bit word that leave the stored bits, at the bottom. Of components the precision is
+/// known when they are decoded.
+fn shifts(job: &Job, width: usize) -> (u32, u32) {
+    let image: &ImagePixel = &job.image;
+    let bits = 8 * width as u32;
+    let (stored, high) = if image.element == PixelElement::PixelData {
+        (u32::from(image.bits_stored), u32::from(image.high_bit))
+    } else {
+        (bits, bits - 1)
+    };
+    (
+        63u32.saturating_sub(high).min(63),
+        64u32.saturating_sub(stored).min(63),
+    )
+}

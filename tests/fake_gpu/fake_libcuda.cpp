@@ -1,0 +1,806 @@
+// A libcuda.so.1 for machines without a GPU: the driver functions that dicomfs uses, with its own
+// kernels (src/decode/gpu/kernels.cu, included below) run on the CPU.
+//
+// What it does as a driver does:
+// - work on a stream is only queued by the call and done in order when somebody waits for it, so a
+//   buffer that is touched too early holds wrong bytes, as it may on a device. Copies from and to
+//   memory that is not pinned are done by the call, as the driver does them;
+// - an error of the device is sticky: every later call fails with it.
+// What it checks and a driver does not: every copy lies inside one live allocation; nothing is freed
+// or unpinned that work on a stream still needs; handles are alive; all is freed at the end. A breach
+// is counted (`misuses`), printed, and sticky. Behind each device allocation lies a page that cannot
+// be touched, and freed memory cannot be either: a kernel that goes astray there dies.
+//
+// FAKE_CUDA_FAULTS, read once, is a list like "alloc:3,launch:5,register:1+"; n counts from 1, and
+// "n+" means the n-th and all after it:
+//   no_device   cuInit says that there is no device
+//   old         the driver is for CUDA 11.8
+//   alloc:n     the n-th allocation of device memory fails for lack of it
+//   pinned:n    the n-th allocation of pinned memory fails for lack of it
+//   register:n  the n-th cuMemHostRegister is not permitted
+//   launch:n    the n-th launch fails by its call (out of resources); the context stays usable
+//   lost:n      the n-th launch faults on the device (sticky CUDA_ERROR_ILLEGAL_ADDRESS)
+//   hang:n      the n-th launch never ends: who waits for it waits for ever
+//   die:n       the process is killed when the n-th launch is made
+//   zeros:n     the n-th download of values (more than FLAGS_MAX bytes) delivers zeros
+//   wrong:n     the same, with one bit flipped in the middle
+// FAKE_CUDA_MEMORY: bytes of device memory (4 GiB).
+// FAKE_CUDA_COUNTERS: a file of 64-bit numbers, kept up to date while the process runs: see Counters.
+
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <fcntl.h>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <vector>
+
+// ---- CUDA C, as much of it as the kernels use ----
+
+struct Dim3 {
+    unsigned x, y, z;
+};
+static Dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+#define __global__ __attribute__((visibility("hidden")))
+#define __device__
+#define __shared__ static
+
+static void barrier();
+#define __syncthreads() barrier()
+
+static inline unsigned atomicOr(unsigned *at, unsigned bits)
+{
+    unsigned before = *at;
+    *at |= bits;
+    return before;
+}
+
+// Compiled with -ffp-contract=off: each operation rounds.
+static inline double __dmul_rn(double a, double b)
+{
+    return a * b;
+}
+static inline double __dadd_rn(double a, double b)
+{
+    return a + b;
+}
+
+#include "../../src/decode/gpu/kernels.cu"
+
+// ---- blocks: one thread after the other, or fibers where the kernel has barriers ----
+
+static const size_t FIBER_STACK_BYTES = 64 << 10;
+
+struct Fibers {
+    ucontext_t scheduler;
+    std::vector<ucontext_t> contexts;
+    std::vector<char> done;
+    std::vector<char> stacks;
+    unsigned current = 0;
+    const std::function<void()> *body = nullptr;
+};
+static Fibers fibers;
+
+static void barrier()
+{
+    swapcontext(&fibers.contexts[fibers.current], &fibers.scheduler);
+}
+
+static void run_fiber()
+{
+    (*fibers.body)();
+    fibers.done[fibers.current] = 1;
+    swapcontext(&fibers.contexts[fibers.current], &fibers.scheduler);
+}
+
+// All threads of a block, each up to its next barrier, until all are done.
+static void run_block_of_fibers(const std::function<void()> &body, unsigned threads)
+{
+    fibers.body = &body;
+    fibers.contexts.assign(threads, ucontext_t());
+    fibers.done.assign(threads, 0);
+    fibers.stacks.resize(threads * FIBER_STACK_BYTES);
+    for (unsigned i = 0; i < threads; i++) {
+        getcontext(&fibers.contexts[i]);
+        fibers.contexts[i].uc_stack.ss_sp = &fibers.stacks[i * FIBER_STACK_BYTES];
+        fibers.contexts[i].uc_stack.ss_size = FIBER_STACK_BYTES;
+        fibers.contexts[i].uc_link = &fibers.scheduler;
+        makecontext(&fibers.contexts[i], run_fiber, 0);
+    }
+    for (bool any = true; any;) {
+        any = false;
+        for (unsigned i = 0; i < threads; i++) {
+            if (fibers.done[i])
+                continue;
+            fibers.current = i;
+            threadIdx = {i, 0, 0};
+            swapcontext(&fibers.scheduler, &fibers.contexts[i]);
+            any |= !fibers.done[i];
+        }
+    }
+}
+
+struct KernelEntry {
+    const char *name;
+    bool has_barriers;
+    std::vector<size_t> argument_sizes;
+    void (*call)(void **);
+};
+
+template <typename T> static T arg(void **args, int i)
+{
+    return *(T *)args[i];
+}
+
+static const KernelEntry KERNEL_TABLE[] = {
+    {"show", false, {8, 4, 8},
+     [](void **a) { show(arg<const Frame *>(a, 0), arg<u32>(a, 1), arg<u32 *>(a, 2)); }},
+    {"rle_walk", true, {8, 4},
+     [](void **a) { rle_walk(arg<const Segment *>(a, 0), arg<u32>(a, 1)); }},
+    {"rle_link", false, {8, 4, 8},
+     [](void **a) { rle_link(arg<const Segment *>(a, 0), arg<u32>(a, 1), arg<u32 *>(a, 2)); }},
+    {"rle_emit", false, {8, 4},
+     [](void **a) { rle_emit(arg<const Segment *>(a, 0), arg<u32>(a, 1)); }},
+};
+
+static void run_grid(const KernelEntry &kernel, Dim3 grid, Dim3 block, void **args)
+{
+    gridDim = grid;
+    blockDim = block;
+    std::function<void()> body = [&] { kernel.call(args); };
+    for (unsigned z = 0; z < grid.z; z++)
+        for (unsigned y = 0; y < grid.y; y++)
+            for (unsigned x = 0; x < grid.x; x++) {
+                blockIdx = {x, y, z};
+                if (kernel.has_barriers) {
+                    run_block_of_fibers(body, block.x);
+                    continue;
+                }
+                for (unsigned t = 0; t < block.x; t++) {
+                    threadIdx = {t, 0, 0};
+                    body();
+                }
+            }
+}
+
+// ---- the driver's state ----
+
+enum : int {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    ILLEGAL_ADDRESS = 700,
+    OUT_OF_RESOURCES = 701,
+    NOT_PERMITTED = 800,
+};
+typedef int Result;
+typedef uint64_t Address;
+
+// The order is that of tests/fake_gpu/mod.rs.
+struct Counters {
+    uint64_t launches, allocations, live_bytes, peak_bytes, pinned_live, registered_live, uploads,
+        downloads, uploaded_bytes, downloaded_bytes, registrations, misuses, streams_live,
+        contexts_live, modules_live, pageable_copies;
+};
+static Counters no_file;
+static Counters *counters = &no_file;
+
+struct Fault {
+    uint64_t from = 0;
+    bool and_after = false;
+};
+
+struct Stream {
+    std::deque<std::function<void()>> work;
+    uint64_t queued = 0, done = 0;
+    // Host memory that queued copies need: start and length, by the number of the copy.
+    std::map<uint64_t, std::pair<const char *, size_t>> needs;
+};
+
+struct Event {
+    Stream *stream = nullptr;
+    uint64_t queued = 0;
+};
+
+static const size_t PAGE = 4096;
+static const size_t FLAGS_MAX = 64;
+
+struct State {
+    std::recursive_mutex lock;
+    std::map<std::string, Fault> faults;
+    std::map<std::string, uint64_t> seen;
+    size_t memory_bytes = size_t(4) << 30;
+    int sticky = SUCCESS;
+    bool started = false;
+    std::map<Address, std::pair<size_t, size_t>> device; // start -> length, pages mapped
+    std::map<const char *, size_t> pinned, registered;
+    std::set<Stream *> streams;
+    std::set<Event *> events;
+
+    State();
+};
+
+State::State()
+{
+    if (const char *bytes = getenv("FAKE_CUDA_MEMORY"))
+        memory_bytes = strtoull(bytes, nullptr, 10);
+    if (const char *path = getenv("FAKE_CUDA_COUNTERS")) {
+        int file = open(path, O_RDWR | O_CREAT, 0600);
+        if (file >= 0 && ftruncate(file, sizeof(Counters)) == 0) {
+            void *map = mmap(nullptr, sizeof(Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+            if (map != MAP_FAILED)
+                counters = (Counters *)map;
+        }
+        close(file);
+    }
+    std::string text = getenv("FAKE_CUDA_FAULTS") ? getenv("FAKE_CUDA_FAULTS") : "";
+    for (size_t at = 0; at < text.size();) {
+        size_t end = std::min(text.find(',', at), text.size());
+        std::string item = text.substr(at, end - at);
+        size_t colon = std::min(item.find(':'), item.size());
+        Fault fault;
+        if (colon < item.size())
+            fault.from = strtoull(item.c_str() + colon + 1, nullptr, 10);
+        fault.and_after = !item.empty() && item.back() == '+';
+        faults[item.substr(0, colon)] = fault;
+        at = end + 1;
+    }
+}
+
+// Never destroyed: libraries may call when the process ends.
+static State &state()
+{
+    static State *the = new State;
+    return *the;
+}
+
+#define LOCK std::lock_guard<std::recursive_mutex> guard(state().lock)
+// Every call but the first few: nothing works after a fault of the device.
+#define ENTER                                                                                      \
+    LOCK;                                                                                          \
+    if (!state().started)                                                                          \
+        return misuse("a call before cuInit");                                                     \
+    if (state().sticky)                                                                            \
+        return state().sticky
+
+static Result misuse(const char *what)
+{
+    fprintf(stderr, "fake libcuda: %s\n", what);
+    counters->misuses++;
+    return state().sticky = ILLEGAL_ADDRESS;
+}
+
+// Counts one more of `kind`, and says whether this is the one that is to go wrong.
+static bool fault(const char *kind)
+{
+    State &s = state();
+    auto found = s.faults.find(kind);
+    uint64_t now = ++s.seen[kind];
+    if (found == s.faults.end())
+        return false;
+    return found->second.and_after ? now >= found->second.from : now == found->second.from;
+}
+
+static void run_until(Stream *stream, uint64_t count)
+{
+    while (stream->done < count && !stream->work.empty()) {
+        std::function<void()> work = std::move(stream->work.front());
+        stream->work.pop_front();
+        if (!state().sticky)
+            work();
+        stream->done++;
+        stream->needs.erase(stream->done);
+    }
+}
+
+static void run_all_streams()
+{
+    for (Stream *stream : state().streams)
+        run_until(stream, stream->queued);
+}
+
+static void queue(Stream *stream, std::function<void()> work)
+{
+    stream->work.push_back(std::move(work));
+    stream->queued++;
+}
+
+static bool inside_device(Address start, size_t len)
+{
+    auto after = state().device.upper_bound(start);
+    if (after == state().device.begin())
+        return false;
+    auto found = std::prev(after);
+    return start - found->first <= found->second.first &&
+           len <= found->second.first - (start - found->first);
+}
+
+static bool inside(const std::map<const char *, size_t> &ranges, const char *start, size_t len)
+{
+    auto after = ranges.upper_bound(start);
+    if (after == ranges.begin())
+        return false;
+    auto found = std::prev(after);
+    size_t skip = start - found->first;
+    return skip <= found->second && len <= found->second - skip;
+}
+
+static bool overlaps(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    return a < b + b_len && b < a + a_len;
+}
+
+static bool is_pinned(const char *start, size_t len)
+{
+    return inside(state().pinned, start, len) || inside(state().registered, start, len);
+}
+
+// A copy that begins in pinned memory and ends outside of it is refused by the driver.
+static bool is_half_pinned(const char *start, size_t len)
+{
+    for (auto *ranges : {&state().pinned, &state().registered})
+        for (auto &range : *ranges)
+            if (overlaps(start, len, range.first, range.second))
+                return !is_pinned(start, len);
+    return false;
+}
+
+static bool is_needed(const char *start, size_t len)
+{
+    for (Stream *stream : state().streams)
+        for (auto &need : stream->needs)
+            if (overlaps(start, len, need.second.first, need.second.second))
+                return true;
+    return false;
+}
+
+// ---- functions of the driver ----
+
+extern "C" {
+
+Result cuInit(unsigned)
+{
+    LOCK;
+    if (state().faults.count("no_device"))
+        return NO_DEVICE;
+    state().started = true;
+    return SUCCESS;
+}
+
+Result cuDriverGetVersion(int *version)
+{
+    LOCK;
+    *version = state().faults.count("old") ? 11080 : 12020;
+    return SUCCESS;
+}
+
+Result cuDeviceGetCount(int *count)
+{
+    ENTER;
+    *count = 1;
+    return SUCCESS;
+}
+
+Result cuDeviceGet(int *device, int ordinal)
+{
+    ENTER;
+    *device = 0;
+    return ordinal == 0 ? SUCCESS : INVALID_DEVICE;
+}
+
+Result cuDeviceGetName(char *name, int len, int)
+{
+    ENTER;
+    snprintf(name, len, "fake device of the tests");
+    return SUCCESS;
+}
+
+Result cuDeviceGetUuid(unsigned char *uuid, int)
+{
+    ENTER;
+    for (int i = 0; i < 16; i++)
+        uuid[i] = (unsigned char)(0xF0 + i);
+    return SUCCESS;
+}
+
+Result cuDeviceTotalMem_v2(size_t *bytes, int)
+{
+    ENTER;
+    *bytes = state().memory_bytes;
+    return SUCCESS;
+}
+
+Result cuDeviceGetAttribute(int *value, int attribute, int)
+{
+    ENTER;
+    // Compute capability 7.5; nothing else is asked for.
+    *value = attribute == 75 ? 7 : attribute == 76 ? 5 : 0;
+    return SUCCESS;
+}
+
+Result cuDevicePrimaryCtxSetFlags_v2(int, unsigned)
+{
+    ENTER;
+    return SUCCESS;
+}
+
+Result cuDevicePrimaryCtxRetain(void **context, int)
+{
+    ENTER;
+    counters->contexts_live++;
+    *context = (void *)&state();
+    return SUCCESS;
+}
+
+Result cuDevicePrimaryCtxRelease_v2(int)
+{
+    LOCK;
+    counters->contexts_live--;
+    return state().sticky;
+}
+
+Result cuCtxSetCurrent(void *context)
+{
+    ENTER;
+    return context == (void *)&state() ? SUCCESS : INVALID_CONTEXT;
+}
+
+Result cuCtxGetCurrent(void **context)
+{
+    ENTER;
+    *context = (void *)&state();
+    return SUCCESS;
+}
+
+Result cuCtxSynchronize()
+{
+    ENTER;
+    run_all_streams();
+    return state().sticky;
+}
+
+Result cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes)
+{
+    ENTER;
+    *total_bytes = state().memory_bytes;
+    *free_bytes = state().memory_bytes - counters->live_bytes;
+    return SUCCESS;
+}
+
+Result cuMemAlloc_v2(Address *address, size_t len)
+{
+    ENTER;
+    if (len == 0)
+        return INVALID_VALUE;
+    if (fault("alloc") || counters->live_bytes + len > state().memory_bytes)
+        return OUT_OF_MEMORY;
+    size_t pages = (len + PAGE - 1) / PAGE * PAGE + PAGE;
+    void *map = mmap(nullptr, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED || mprotect(map, pages - PAGE, PROT_READ | PROT_WRITE) != 0)
+        return OUT_OF_MEMORY;
+    // Not zeros: what nobody wrote must not look like something.
+    memset(map, 0xA5, std::min(pages - PAGE, size_t(1) << 20));
+    *address = (Address)map;
+    state().device[*address] = {len, pages};
+    counters->allocations++;
+    counters->live_bytes += len;
+    counters->peak_bytes = std::max(counters->peak_bytes, counters->live_bytes);
+    return SUCCESS;
+}
+
+Result cuMemFree_v2(Address address)
+{
+    LOCK;
+    run_all_streams();
+    auto found = state().device.find(address);
+    if (found == state().device.end())
+        return misuse("cuMemFree of what is not allocated");
+    // The addresses are never given out again.
+    mprotect((void *)address, found->second.second, PROT_NONE);
+    madvise((void *)address, found->second.second, MADV_DONTNEED);
+    counters->live_bytes -= found->second.first;
+    state().device.erase(found);
+    return state().sticky;
+}
+
+Result cuMemHostAlloc(void **start, size_t len, unsigned)
+{
+    ENTER;
+    if (fault("pinned") || posix_memalign(start, PAGE, len) != 0)
+        return OUT_OF_MEMORY;
+    memset(*start, 0x5A, len);
+    state().pinned[(char *)*start] = len;
+    counters->pinned_live++;
+    return SUCCESS;
+}
+
+Result cuMemFreeHost(void *start)
+{
+    LOCK;
+    auto found = state().pinned.find((char *)start);
+    if (found == state().pinned.end())
+        return misuse("cuMemFreeHost of what is not allocated");
+    if (is_needed(found->first, found->second))
+        return misuse("cuMemFreeHost of what a stream still needs");
+    state().pinned.erase(found);
+    free(start);
+    counters->pinned_live--;
+    return state().sticky;
+}
+
+Result cuMemHostRegister_v2(void *start, size_t len, unsigned)
+{
+    ENTER;
+    if (fault("register"))
+        return NOT_PERMITTED;
+    if (len == 0 || is_half_pinned((char *)start, len) || is_pinned((char *)start, len))
+        return INVALID_VALUE;
+    state().registered[(char *)start] = len;
+    counters->registrations++;
+    counters->registered_live++;
+    return SUCCESS;
+}
+
+Result cuMemHostUnregister(void *start)
+{
+    LOCK;
+    auto found = state().registered.find((char *)start);
+    if (found == state().registered.end())
+        return misuse("cuMemHostUnregister of what is not registered");
+    if (!state().sticky && is_needed(found->first, found->second))
+        return misuse("cuMemHostUnregister of what a stream still needs");
+    state().registered.erase(found);
+    counters->registered_live--;
+    return state().sticky;
+}
+
+Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t len, Stream *stream)
+{
+    ENTER;
+    if (!state().streams.count(stream))
+        return misuse("a copy on a stream that is not alive");
+    if (!inside_device(to, len))
+        return misuse("an upload outside of device memory");
+    const char *bytes = (const char *)from;
+    if (is_half_pinned(bytes, len))
+        return misuse("an upload from memory that is pinned in part");
+    counters->uploads++;
+    counters->uploaded_bytes += len;
+    if (is_pinned(bytes, len)) {
+        queue(stream, [=] { memcpy((void *)to, bytes, len); });
+        stream->needs[stream->queued] = {bytes, len};
+        return SUCCESS;
+    }
+    counters->pageable_copies++;
+    std::string kept(bytes, len);
+    queue(stream, [=] { memcpy((void *)to, kept.data(), kept.size()); });
+    return SUCCESS;
+}
+
+Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t len, Stream *stream)
+{
+    ENTER;
+    if (!state().streams.count(stream))
+        return misuse("a copy on a stream that is not alive");
+    if (!inside_device(from, len))
+        return misuse("a download from outside of device memory");
+    char *bytes = (char *)to;
+    if (is_half_pinned(bytes, len))
+        return misuse("a download to memory that is pinned in part");
+    counters->downloads++;
+    counters->downloaded_bytes += len;
+    bool zeros = len > FLAGS_MAX && fault("zeros");
+    bool wrong = len > FLAGS_MAX && fault("wrong");
+    queue(stream, [=] {
+        memcpy(bytes, (void *)from, len);
+        if (zeros)
+            memset(bytes, 0, len);
+        if (wrong)
+            bytes[len / 2] ^= 1;
+    });
+    if (is_pinned(bytes, len)) {
+        stream->needs[stream->queued] = {bytes, len};
+        return SUCCESS;
+    }
+    counters->pageable_copies++;
+    run_until(stream, stream->queued);
+    return state().sticky;
+}
+
+Result cuStreamCreate(Stream **stream, unsigned)
+{
+    ENTER;
+    *stream = new Stream;
+    state().streams.insert(*stream);
+    counters->streams_live++;
+    return SUCCESS;
+}
+
+Result cuStreamSynchronize(Stream *stream)
+{
+    ENTER;
+    if (!state().streams.count(stream))
+        return misuse("cuStreamSynchronize of a stream that is not alive");
+    run_until(stream, stream->queued);
+    return state().sticky;
+}
+
+Result cuStreamDestroy_v2(Stream *stream)
+{
+    LOCK;
+    if (!state().streams.count(stream))
+        return misuse("cuStreamDestroy of a stream that is not alive");
+    run_until(stream, stream->queued);
+    state().streams.erase(stream);
+    // Events may still name it; it is small.
+    counters->streams_live--;
+    return state().sticky;
+}
+
+Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned)
+{
+    ENTER;
+    if (!state().streams.count(stream) || !state().events.count(event))
+        return misuse("cuStreamWaitEvent of what is not alive");
+    Event now = *event;
+    if (now.stream)
+        queue(stream, [=] { run_until(now.stream, now.queued); });
+    return SUCCESS;
+}
+
+Result cuEventCreate(Event **event, unsigned)
+{
+    ENTER;
+    *event = new Event;
+    state().events.insert(*event);
+    return SUCCESS;
+}
+
+Result cuEventRecord(Event *event, Stream *stream)
+{
+    ENTER;
+    if (!state().streams.count(stream) || !state().events.count(event))
+        return misuse("cuEventRecord of what is not alive");
+    *event = {stream, stream->queued};
+    return SUCCESS;
+}
+
+Result cuEventSynchronize(Event *event)
+{
+    ENTER;
+    if (!state().events.count(event))
+        return misuse("cuEventSynchronize of what is not alive");
+    if (event->stream)
+        run_until(event->stream, event->queued);
+    return state().sticky;
+}
+
+Result cuEventDestroy_v2(Event *event)
+{
+    LOCK;
+    if (!state().events.erase(event))
+        return misuse("cuEventDestroy of what is not alive");
+    delete event;
+    return state().sticky;
+}
+
+Result cuModuleLoadData(void **module, const void *image)
+{
+    ENTER;
+    // What the kernels here are compiled from is what the program was given to load.
+    const char *text = (const char *)image;
+    for (const KernelEntry &kernel : KERNEL_TABLE)
+        if (!strstr(text, (std::string(".entry ") + kernel.name + "(").c_str()))
+            return INVALID_VALUE;
+    *module = (void *)KERNEL_TABLE;
+    counters->modules_live++;
+    return SUCCESS;
+}
+
+Result cuModuleUnload(void *)
+{
+    LOCK;
+    counters->modules_live--;
+    return state().sticky;
+}
+
+Result cuModuleGetFunction(const KernelEntry **function, void *module, const char *name)
+{
+    ENTER;
+    if (module != (void *)KERNEL_TABLE)
+        return INVALID_HANDLE;
+    for (const KernelEntry &kernel : KERNEL_TABLE)
+        if (!strcmp(kernel.name, name)) {
+            *function = &kernel;
+            return SUCCESS;
+        }
+    return NOT_FOUND;
+}
+
+Result cuLaunchKernel(const KernelEntry *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                      unsigned by, unsigned bz, unsigned, Stream *stream, void **args, void **)
+{
+    ENTER;
+    if (!state().streams.count(stream))
+        return misuse("a launch on a stream that is not alive");
+    bool fits = gx && gy && gz && bx && gy <= 65535 && gz <= 65535 && bx <= 1024 && by == 1 && bz == 1;
+    if (!fits)
+        return INVALID_VALUE;
+    if (fault("die")) {
+        kill(getpid(), SIGKILL);
+        for (;;)
+            pause();
+    }
+    counters->launches++;
+    if (fault("launch"))
+        return OUT_OF_RESOURCES;
+    bool lost = fault("lost"), hang = fault("hang");
+    std::vector<std::string> kept;
+    for (size_t i = 0; i < kernel->argument_sizes.size(); i++)
+        kept.emplace_back((const char *)args[i], kernel->argument_sizes[i]);
+    queue(stream, [=]() mutable {
+        while (hang)
+            pause();
+        if (lost) {
+            state().sticky = ILLEGAL_ADDRESS;
+            return;
+        }
+        std::vector<void *> told;
+        for (std::string &value : kept)
+            told.push_back(&value[0]);
+        run_grid(*kernel, {gx, gy, gz}, {bx, by, bz}, told.data());
+    });
+    return SUCCESS;
+}
+
+Result cuGetErrorName(int code, const char **name)
+{
+    switch (code) {
+    case SUCCESS:
+        *name = "CUDA_SUCCESS";
+        break;
+    case INVALID_VALUE:
+        *name = "CUDA_ERROR_INVALID_VALUE";
+        break;
+    case OUT_OF_MEMORY:
+        *name = "CUDA_ERROR_OUT_OF_MEMORY";
+        break;
+    case NO_DEVICE:
+        *name = "CUDA_ERROR_NO_DEVICE";
+        break;
+    case ILLEGAL_ADDRESS:
+        *name = "CUDA_ERROR_ILLEGAL_ADDRESS";
+        break;
+    case OUT_OF_RESOURCES:
+        *name = "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES";
+        break;
+    case NOT_PERMITTED:
+        *name = "CUDA_ERROR_NOT_PERMITTED";
+        break;
+    default:
+        *name = "CUDA_ERROR_UNKNOWN";
+    }
+    return SUCCESS;
+}
+
+Result cuGetErrorString(int code, const char **text)
+{
+    return cuGetErrorName(code, text);
+}
+
+} // extern "C"
