@@ -1,8 +1,11 @@
 //! Streams whose device memory is memory: keeps what was decoded and checks that the order of calls
 //! is the one promised.
 
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::{Mutex, MutexGuard};
+use std::thread::ThreadId;
 
 use dicomfs::decode::gpu::nvjpeg2k::{COMPONENTS_MAX, Places, Planes, Sample, Streams};
 use dicomfs::decode::{Encoded, decode_frame};
@@ -31,41 +34,65 @@ struct Memory {
 
 /// A device of plain memory.
 pub struct Host {
-    lanes: Vec<Lane>,
-    frames: Vec<Option<Memory>>,
-    /// Streams that were at work at the same time.
-    pub most_at_once: usize,
+    streams: usize,
+    state: Mutex<State>,
     /// The frame that there is no memory for.
     pub no_memory_for: Option<usize>,
-    /// The wait, from 1, at which the device is lost.
+    /// The wait, from 1, from which on the device is lost.
     pub wait_fails_at: Option<usize>,
+}
+
+struct State {
+    lanes: Vec<Lane>,
+    frames: Vec<Option<Memory>>,
+    most_at_once: usize,
     waits: usize,
+    threads: HashSet<ThreadId>,
 }
 
 impl Host {
     pub fn new(streams: usize) -> Host {
         Host {
-            lanes: vec![Lane::Idle; streams],
-            frames: Vec::new(),
-            most_at_once: 0,
+            streams,
+            state: Mutex::new(State {
+                lanes: vec![Lane::Idle; streams],
+                frames: Vec::new(),
+                most_at_once: 0,
+                waits: 0,
+                threads: HashSet::new(),
+            }),
             no_memory_for: None,
             wait_fails_at: None,
-            waits: 0,
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test thread panicked")
+    }
+
+    /// Streams that were at work at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.state().most_at_once
+    }
+
+    /// Threads that have made the context theirs.
+    pub fn threads(&self) -> usize {
+        self.state().threads.len()
     }
 
     /// True when no stream has work.
     pub fn idle(&self) -> bool {
-        self.lanes.iter().all(|lane| *lane == Lane::Idle)
+        self.state().lanes.iter().all(|lane| *lane == Lane::Idle)
     }
 
-    fn memory(&self, frame: usize) -> &Memory {
-        self.frames[frame].as_ref().expect("the frame was decoded")
+    fn planes_of(&self, frame: usize) -> Planes {
+        self.state().memory(frame).planes
     }
 
     /// The samples of a frame's planes, without padding, after checking that the padding is whole.
     pub fn bytes(&self, frame: usize) -> Vec<u8> {
-        let Memory { planes, bytes } = self.memory(frame);
+        let state = self.state();
+        let Memory { planes, bytes } = state.memory(frame);
         let row = planes.row_len_bytes();
         let mut samples = Vec::new();
         for line in bytes.chunks_exact(row + PADDING) {
@@ -77,7 +104,7 @@ impl Host {
 
     /// The stored samples of a frame, by the rule that [`Planes`] states.
     pub fn stored(&self, frame: usize, image: &ImagePixel) -> Vec<u8> {
-        let planes = self.memory(frame).planes;
+        let planes = self.planes_of(frame);
         let bytes = self.bytes(frame);
         let width = planes.sample.len_bytes();
         let plane_len = planes.rows as usize * planes.row_len_bytes();
@@ -102,30 +129,44 @@ impl Host {
     }
 }
 
+impl State {
+    fn memory(&self, frame: usize) -> &Memory {
+        self.frames[frame].as_ref().expect("the frame was decoded")
+    }
+}
+
 // SAFETY: the memory given is as long as asked for and is kept in place until the frame is asked for
 // again, which the batch does only after waiting; the fake library writes at once.
 unsafe impl Streams for Host {
     fn count(&self) -> usize {
-        self.lanes.len()
+        self.streams
+    }
+
+    fn enter(&self) -> Result<(), String> {
+        self.state().threads.insert(std::thread::current().id());
+        Ok(())
     }
 
     fn stream(&self, index: usize) -> *mut c_void {
-        assert!(matches!(self.lanes[index], Lane::Given(_)));
+        let state = self.state();
+        assert!(matches!(state.lanes[index], Lane::Given(_)));
+        assert!(state.threads.contains(&std::thread::current().id()));
         ptr::null_mut()
     }
 
-    fn planes(&mut self, index: usize, frame: usize, planes: &Planes) -> Result<Places, String> {
-        assert_eq!(self.lanes[index], Lane::Idle, "not waited for");
+    fn planes(&self, index: usize, frame: usize, planes: &Planes) -> Result<Places, String> {
+        let mut state = self.state();
+        assert_eq!(state.lanes[index], Lane::Idle, "not waited for");
         if self.no_memory_for == Some(frame) {
             return Err("no memory".into());
         }
-        self.lanes[index] = Lane::Given(frame);
+        state.lanes[index] = Lane::Given(frame);
         let pitch_bytes = planes.row_len_bytes() + PADDING;
         let plane_len = pitch_bytes * planes.rows as usize;
-        if self.frames.len() <= frame {
-            self.frames.resize_with(frame + 1, || None);
+        if state.frames.len() <= frame {
+            state.frames.resize_with(frame + 1, || None);
         }
-        let memory = self.frames[frame].insert(Memory {
+        let memory = state.frames[frame].insert(Memory {
             planes: *planes,
             bytes: vec![UNTOUCHED; plane_len * planes.components as usize],
         });
@@ -139,22 +180,24 @@ unsafe impl Streams for Host {
         })
     }
 
-    fn decoded(&mut self, index: usize, frame: usize, planes: &Planes) -> Result<(), String> {
-        assert_eq!(self.lanes[index], Lane::Given(frame));
-        assert_eq!(*planes, self.memory(frame).planes);
-        self.lanes[index] = Lane::Queued;
-        let at_once = self.lanes.iter().filter(|lane| **lane == Lane::Queued);
-        self.most_at_once = self.most_at_once.max(at_once.count());
+    fn decoded(&self, index: usize, frame: usize, planes: &Planes) -> Result<(), String> {
+        let mut state = self.state();
+        assert_eq!(state.lanes[index], Lane::Given(frame));
+        assert_eq!(*planes, state.memory(frame).planes);
+        state.lanes[index] = Lane::Queued;
+        let at_once = state.lanes.iter().filter(|lane| **lane == Lane::Queued);
+        state.most_at_once = state.most_at_once.max(at_once.count());
         Ok(())
     }
 
-    fn wait(&mut self, index: usize) -> Result<(), String> {
-        assert_ne!(self.lanes[index], Lane::Idle, "waited for nothing");
-        self.waits += 1;
-        if self.wait_fails_at.is_some_and(|at| self.waits >= at) {
+    fn wait(&self, index: usize) -> Result<(), String> {
+        let mut state = self.state();
+        assert_ne!(state.lanes[index], Lane::Idle, "waited for nothing");
+        state.waits += 1;
+        if self.wait_fails_at.is_some_and(|at| state.waits >= at) {
             return Err("the stream is lost".into());
         }
-        self.lanes[index] = Lane::Idle;
+        state.lanes[index] = Lane::Idle;
         Ok(())
     }
 }

@@ -280,6 +280,8 @@ pub struct Stream {
 
 // SAFETY: the driver takes a stream from any thread.
 unsafe impl Send for Stream {}
+// SAFETY: as above, and from several at once: the driver locks what it shares.
+unsafe impl Sync for Stream {}
 
 impl Stream {
     /// A stream that does not wait for the default one.
@@ -290,6 +292,14 @@ impl Stream {
         unsafe { call!(cuStreamCreate(&raw mut handle, flags)) }?;
         let context = Arc::clone(context);
         Ok(Stream { handle, context })
+    }
+
+    /// Makes its context the one that calls of this thread go to.
+    ///
+    /// # Errors
+    /// The context is lost.
+    pub fn enter(&self) -> Result<(), CudaError> {
+        self.context.make_current()
     }
 
     /// The `CUstream`, for a library that decodes on it; this must outlive what is done with it.

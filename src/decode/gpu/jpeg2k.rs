@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 use super::driver::Stream;
@@ -13,8 +14,9 @@ use super::nvjpeg2k::{self, Decoder, Frame, Nvjpeg2k, Places, Streams};
 use super::planes::{PlaneDecoder, PlaneRequest, Planes};
 use super::probe::LibraryReport;
 
-/// Threads that parse codestreams, at most: the CPUs have frames of their own to decode.
-const PARSERS_MAX: usize = 4;
+/// Threads that give pictures to the library, at most: it reads packet headers in them, and the CPUs
+/// have frames of their own to decode.
+const THREADS_MAX: usize = 4;
 
 /// The library with what it needs on one device.
 pub(super) struct Jpeg2k {
@@ -32,7 +34,7 @@ impl Jpeg2k {
         let library = Nvjpeg2k::load()?;
         let threads = available_parallelism().map_or(1, |threads| threads.get());
         Ok(Jpeg2k {
-            decoder: Decoder::new(&library, streams, threads.min(PARSERS_MAX))?,
+            decoder: Decoder::new(&library, streams, threads.min(THREADS_MAX))?,
             version: library.version(),
         })
     }
@@ -64,13 +66,14 @@ impl PlaneDecoder for Jpeg2k {
                 image: request.image,
             })
             .collect();
-        let mut lanes = Lanes {
+        let lanes = Lanes {
             frames,
             streams,
-            found: vec![None; frames.len()],
+            found: frames.iter().map(|_| OnceLock::new()).collect(),
         };
-        let decoded = self.decoder.decode(&pictures, &mut lanes)?;
-        done.extend(decoded.into_iter().zip(lanes.found).map(|(went, found)| {
+        let decoded = self.decoder.decode(&pictures, &lanes)?;
+        let found = lanes.found.into_iter().map(OnceLock::into_inner);
+        done.extend(decoded.into_iter().zip(found).map(|(went, found)| {
             let unsaid = || Outcome::Failed("the library said nothing of its planes".to_string());
             went.and_then(|()| found.ok_or_else(unsaid))
         }));
@@ -82,10 +85,10 @@ impl PlaneDecoder for Jpeg2k {
 struct Lanes<'a> {
     frames: &'a [PlaneRequest<'a>],
     streams: &'a [Stream],
-    found: Vec<Option<Planes>>,
+    found: Vec<OnceLock<Planes>>,
 }
 
-// SAFETY: the streams live as long as the engine and are of the context that is current; each frame
+// SAFETY: the streams live as long as the engine and are of the context that they enter; each frame
 // has planes of its own, of Rows (which the decoder compares) rows of its pitch, that nothing else
 // uses before the batch is over; waiting is the driver's.
 unsafe impl Streams for Lanes<'_> {
@@ -93,12 +96,17 @@ unsafe impl Streams for Lanes<'_> {
         self.streams.len()
     }
 
+    fn enter(&self) -> Result<(), String> {
+        let entered = self.streams.iter().take(1).try_for_each(Stream::enter);
+        entered.map_err(|error| error.to_string())
+    }
+
     fn stream(&self, index: usize) -> *mut c_void {
         self.streams[index].handle()
     }
 
     fn planes(
-        &mut self,
+        &self,
         _index: usize,
         frame: usize,
         _planes: &nvjpeg2k::Planes,
@@ -111,19 +119,20 @@ unsafe impl Streams for Lanes<'_> {
     }
 
     fn decoded(
-        &mut self,
+        &self,
         _index: usize,
         frame: usize,
         planes: &nvjpeg2k::Planes,
     ) -> Result<(), String> {
-        self.found[frame] = Some(Planes {
+        let found = Planes {
             sample_bytes: planes.sample.len_bytes() as u8,
             precision: planes.precision as u8,
-        });
-        Ok(())
+        };
+        let again = |_| "a frame was decoded twice".to_string();
+        self.found[frame].set(found).map_err(again)
     }
 
-    fn wait(&mut self, index: usize) -> Result<(), String> {
+    fn wait(&self, index: usize) -> Result<(), String> {
         self.streams[index]
             .wait()
             .map_err(|error| error.to_string())

@@ -1,25 +1,22 @@
-//! Many codestreams at once: parsed by several threads, decoded on several streams.
+//! Many codestreams at once: several threads, each with several streams.
 //!
-//! The library has no call for a batch. What it does on the CPU (reading packet headers) is spread
-//! over threads that run ahead by a bounded number of frames; what it does on the device runs on as
-//! many streams as the caller has, each with a decode state of its own, which is waited for before
-//! it is used again. A frame that cannot be decoded is an [`Outcome`] of that frame; only a device
-//! that is lost ends the batch. Must not know CUDA nor where memory comes from ([`Streams`]).
+//! The library has no call for a batch, and its call for one picture does a good part of the work on
+//! the CPU, in the thread that calls: packet headers, copies, many launches. (Its "parse" reads the
+//! main header only: 2 us for a codestream whose packet headers take 30.) So frames are taken by
+//! threads, and each keeps a few streams busy; a stream has a decode state of its own, which is
+//! waited for before it is used again. A frame that cannot be decoded is an [`Outcome`] of that
+//! frame; only a device that is lost ends the batch. Must not know CUDA nor where memory comes from
+//! ([`Streams`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::super::{Outcome, Refusal};
 use super::result::Failure;
-use super::safe::{DecodeState, Handle, InFlight, Params, Parsed, Streams};
+use super::safe::{DecodeState, Handle, InFlight, Parsed, Streams};
 use super::{Nvjpeg2k, codestream, expected};
 use crate::dicom::ImagePixel;
-
-/// Frames parsed ahead of the device, for each parsing thread: enough that neither waits when
-/// frames differ in size.
-const AHEAD_A_THREAD: usize = 2;
 
 /// One frame to be decoded.
 #[derive(Debug, Clone, Copy)]
@@ -33,33 +30,28 @@ pub struct Frame<'a> {
 /// How a frame went: `Ok` when its planes and all that was queued behind them are done.
 pub type Decoded = Result<(), Outcome>;
 
-/// The decoder of one device. It must be made and used on a thread whose current CUDA context is
-/// that device's.
+/// The decoder of one device. It must be made on a thread whose current CUDA context is that device's.
 pub struct Decoder {
-    // In this order they are dropped: the handle is destroyed after what was made with it.
     states: Vec<DecodeState>,
-    params: Params,
     handle: Arc<Handle>,
-    parsers: usize,
+    threads: usize,
 }
 
 impl Decoder {
-    /// Makes a decoder that has up to `states` pictures in flight and parses on `parsers` threads;
-    /// both are at least 1.
+    /// Makes a decoder that has up to `states` pictures in flight and submits them from up to
+    /// `threads` threads; both are at least 1.
     ///
     /// # Errors
     /// The library refuses, in words: no device, or no memory.
-    pub fn new(library: &Nvjpeg2k, states: usize, parsers: usize) -> Result<Decoder, String> {
+    pub fn new(library: &Nvjpeg2k, states: usize, threads: usize) -> Result<Decoder, String> {
         let handle = Handle::new(library.functions())?;
-        let params = Params::new(&handle)?;
         let states: Result<Vec<_>, String> = (0..states.max(1))
             .map(|_| DecodeState::new(&handle))
             .collect();
         Ok(Decoder {
-            params,
             states: states?,
             handle,
-            parsers: parsers.max(1),
+            threads: threads.max(1),
         })
     }
 
@@ -71,55 +63,144 @@ impl Decoder {
     pub fn decode(
         &mut self,
         frames: &[Frame<'_>],
-        streams: &mut impl Streams,
+        streams: &impl Streams,
     ) -> Result<Vec<Decoded>, String> {
         let lanes = self.states.len().min(streams.count());
         if lanes == 0 {
             return Err("no stream to decode on".into());
         }
-        let parsers = self.parsers.min(frames.len());
+        let threads = self.threads.min(lanes).min(frames.len()).max(1);
+        let a_thread = lanes.div_ceil(threads);
         let next = AtomicUsize::new(0);
-        let handle = self.handle.clone();
-        let mut batch = Batch {
-            decoder: self,
-            streams,
-            in_flight: (0..lanes).map(|_| None).collect(),
-            lane: 0,
-            outcomes: vec![Ok(()); frames.len()],
-        };
+        let (handle, next) = (&self.handle, &next);
+        let mut outcomes = vec![Err(Outcome::Failed("left out".into())); frames.len()];
         thread::scope(|scope| {
-            let (sender, parsed) = sync_channel(parsers * AHEAD_A_THREAD);
-            for _ in 0..parsers {
-                let (sender, handle, next) = (sender.clone(), &*handle, &next);
+            let mut workers = Vec::new();
+            let groups = self.states[..lanes].chunks_mut(a_thread).enumerate();
+            for (group, states) in groups {
                 let spawned = thread::Builder::new()
-                    .name("j2k-parse".into())
-                    .spawn_scoped(scope, move || parse_all(handle, frames, next, &sender));
-                spawned.map_err(|error| format!("no thread to parse on: {error}"))?;
+                    .name("j2k-submit".into())
+                    .spawn_scoped(scope, move || {
+                        Worker::new(handle, states, group * a_thread, streams).run(frames, next)
+                    })
+                    .inspect_err(|_| next.store(frames.len(), Ordering::Relaxed));
+                workers.push(spawned.map_err(|error| format!("no thread: {error}"))?);
             }
-            drop(sender);
-            // On an error the receiver goes, and with it the threads.
-            batch.run(parsed, frames.len())
+            // All are waited for, also after one has lost the device.
+            let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            for end in ends {
+                let end = end.map_err(|_| "a decoding thread panicked".to_string())?;
+                for (frame, outcome) in end? {
+                    outcomes[frame] = outcome;
+                }
+            }
+            Ok::<(), String>(())
         })?;
-        Ok(std::mem::take(&mut batch.outcomes))
+        Ok(outcomes)
     }
 }
 
-type Parse<'a> = (usize, Result<Parsed<'a>, Outcome>);
+/// What one thread has of a batch.
+struct Worker<'d, 'a, S: Streams> {
+    handle: &'d Arc<Handle>,
+    states: &'d mut [DecodeState],
+    /// The stream of the first state; the others follow.
+    first: usize,
+    streams: &'d S,
+    /// What each state is at.
+    in_flight: Vec<Option<InFlight<'a>>>,
+    /// The state that has been at work the longest, and is next.
+    turn: usize,
+    outcomes: Vec<(usize, Decoded)>,
+}
 
-/// Takes one frame after the other until there is none, or nobody listens.
-fn parse_all<'a>(
-    handle: &Handle,
-    frames: &[Frame<'a>],
-    next: &AtomicUsize,
-    sender: &SyncSender<Parse<'a>>,
-) {
-    loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(frame) = frames.get(index) else {
-            return;
+impl<'d, 'a, S: Streams> Worker<'d, 'a, S> {
+    fn new(
+        handle: &'d Arc<Handle>,
+        states: &'d mut [DecodeState],
+        first: usize,
+        streams: &'d S,
+    ) -> Self {
+        Worker {
+            in_flight: states.iter().map(|_| None).collect(),
+            handle,
+            states,
+            first,
+            streams,
+            turn: 0,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Takes one frame after the other until there is none, then waits for all of its own.
+    fn run(
+        mut self,
+        frames: &[Frame<'a>],
+        next: &AtomicUsize,
+    ) -> Result<Vec<(usize, Decoded)>, String> {
+        let done = self.run_all(frames, next);
+        if done.is_err() {
+            // The others stop where they are.
+            next.store(frames.len(), Ordering::Relaxed);
+        }
+        done.map(|()| std::mem::take(&mut self.outcomes))
+    }
+
+    fn run_all(&mut self, frames: &[Frame<'a>], next: &AtomicUsize) -> Result<(), String> {
+        self.streams.enter()?;
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(frame) = frames.get(index) else {
+                break;
+            };
+            let outcome = match parse(self.handle, frame) {
+                Ok(parsed) => self.submit(index, parsed)?,
+                Err(outcome) => Err(outcome),
+            };
+            self.outcomes.push((index, outcome));
+        }
+        (0..self.states.len()).try_for_each(|turn| self.wait(turn))
+    }
+
+    fn submit(&mut self, frame: usize, parsed: Parsed<'a>) -> Result<Decoded, String> {
+        let turn = self.turn;
+        self.wait(turn)?;
+        let lane = self.first + turn;
+        let planes = *parsed.planes();
+        let submitted = self.states[turn].submit(parsed, self.streams, (lane, frame));
+        let (in_flight, result) = match submitted {
+            Ok(submitted) => submitted,
+            Err(no_memory) => return Ok(Err(Outcome::Failed(no_memory))),
         };
-        if sender.send((index, parse(handle, frame))).is_err() {
-            return;
+        self.in_flight[turn] = Some(in_flight);
+        self.turn = (turn + 1) % self.states.len();
+        match result {
+            Ok(()) => self.streams.decoded(lane, frame, &planes).map(Ok),
+            Err(failure) if failure.is_of_the_device() => Err(failure.to_string()),
+            Err(failure) => {
+                // Half of its work may be queued, and the state is in the middle of something.
+                self.wait(turn)?;
+                self.states[turn] = DecodeState::new(self.handle)?;
+                Ok(Err(outcome_of(failure)))
+            }
+        }
+    }
+
+    fn wait(&mut self, turn: usize) -> Result<(), String> {
+        match self.in_flight[turn].take() {
+            Some(in_flight) => self.states[turn].wait(in_flight, self.streams),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<S: Streams> Drop for Worker<'_, '_, S> {
+    /// A batch that ended early leaves nothing at work: the frames' bytes go with it.
+    fn drop(&mut self) {
+        for turn in 0..self.in_flight.len() {
+            if let Err(error) = self.wait(turn) {
+                tracing::debug!("waiting for a lost device: {error}");
+            }
         }
     }
 }
@@ -147,76 +228,5 @@ fn outcome_of(failure: Failure) -> Outcome {
         Outcome::Refused(Refusal::Codestream)
     } else {
         Outcome::Failed(failure.to_string())
-    }
-}
-
-/// A batch under way.
-struct Batch<'d, 'a, S: Streams> {
-    decoder: &'d mut Decoder,
-    streams: &'d mut S,
-    /// What each stream is at.
-    in_flight: Vec<Option<InFlight<'a>>>,
-    /// The stream that has been at work the longest, and is next.
-    lane: usize,
-    outcomes: Vec<Decoded>,
-}
-
-impl<'a, S: Streams> Batch<'_, 'a, S> {
-    fn run(&mut self, parsed: Receiver<Parse<'a>>, count: usize) -> Result<(), String> {
-        for _ in 0..count {
-            match parsed.recv() {
-                Ok((frame, Ok(parsed))) => self.submit(frame, parsed)?,
-                Ok((frame, Err(outcome))) => self.outcomes[frame] = Err(outcome),
-                Err(_) => return Err("a parsing thread ended early".into()),
-            }
-        }
-        (0..self.in_flight.len()).try_for_each(|lane| self.wait(lane))
-    }
-
-    fn submit(&mut self, frame: usize, parsed: Parsed<'a>) -> Result<(), String> {
-        let lane = self.lane;
-        self.wait(lane)?;
-        let planes = *parsed.planes();
-        let (decoder, streams) = (&mut *self.decoder, &mut *self.streams);
-        let state = &mut decoder.states[lane];
-        let submitted = state.submit(parsed, &decoder.params, streams, (lane, frame));
-        let (in_flight, result) = match submitted {
-            Ok(submitted) => submitted,
-            Err(no_memory) => {
-                self.outcomes[frame] = Err(Outcome::Failed(no_memory));
-                return Ok(());
-            }
-        };
-        self.in_flight[lane] = Some(in_flight);
-        self.lane = (lane + 1) % self.in_flight.len();
-        match result {
-            Ok(()) => self.streams.decoded(lane, frame, &planes),
-            Err(failure) if failure.is_of_the_device() => Err(failure.to_string()),
-            Err(failure) => {
-                self.outcomes[frame] = Err(outcome_of(failure));
-                // Half of its work may be queued, and the state is in the middle of something.
-                self.wait(lane)?;
-                self.decoder.states[lane] = DecodeState::new(&self.decoder.handle)?;
-                Ok(())
-            }
-        }
-    }
-
-    fn wait(&mut self, lane: usize) -> Result<(), String> {
-        match self.in_flight[lane].take() {
-            Some(in_flight) => self.decoder.states[lane].wait(in_flight, self.streams),
-            None => Ok(()),
-        }
-    }
-}
-
-impl<S: Streams> Drop for Batch<'_, '_, S> {
-    /// A batch that ended early leaves nothing at work: the frames' bytes go with it.
-    fn drop(&mut self) {
-        for lane in 0..self.in_flight.len() {
-            if let Err(error) = self.wait(lane) {
-                tracing::debug!("waiting for a lost device: {error}");
-            }
-        }
     }
 }

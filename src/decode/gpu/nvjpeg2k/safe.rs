@@ -29,17 +29,23 @@ pub struct Places {
 
 /// What the decoder needs of a device: streams, memory for planes, and to wait.
 ///
-/// Streams are numbered from 0.
+/// Streams are numbered from 0. They are used from several threads, each stream from one of them.
 ///
 /// # Safety
-/// - [`Streams::stream`] is a live CUstream of the CUDA context that is current on this thread.
+/// - [`Streams::stream`] is a live CUstream of the CUDA context that [`Streams::enter`] makes current.
 /// - Each plane that [`Streams::planes`] gives is a pitch times [`Planes::rows`] long, writable by
 ///   work on that stream, and used by nothing but work on that stream until [`Streams::wait`] for it
 ///   has returned.
 /// - [`Streams::wait`] is `Ok` only when all work that was queued on the stream is done.
-pub unsafe trait Streams {
+pub unsafe trait Streams: Sync {
     /// How many streams there are: so many pictures are decoded at once, at most.
     fn count(&self) -> usize;
+
+    /// Makes the device's CUDA context current on the calling thread.
+    ///
+    /// # Errors
+    /// The device is lost.
+    fn enter(&self) -> Result<(), String>;
 
     /// The CUstream.
     fn stream(&self, index: usize) -> *mut c_void;
@@ -48,20 +54,20 @@ pub unsafe trait Streams {
     ///
     /// # Errors
     /// There is no memory for it: this frame has failed, others have not.
-    fn planes(&mut self, index: usize, frame: usize, planes: &Planes) -> Result<Places, String>;
+    fn planes(&self, index: usize, frame: usize, planes: &Planes) -> Result<Places, String>;
 
-    /// The planes of `frame` have been queued on stream `index`: what is to be made of them is
+    /// The planes of `frame` have been queued on stream `index`: what is to be made of them may be
     /// queued behind.
     ///
     /// # Errors
     /// The device is lost.
-    fn decoded(&mut self, index: usize, frame: usize, planes: &Planes) -> Result<(), String>;
+    fn decoded(&self, index: usize, frame: usize, planes: &Planes) -> Result<(), String>;
 
     /// Waits for all work on stream `index`.
     ///
     /// # Errors
     /// The device is lost.
-    fn wait(&mut self, index: usize) -> Result<(), String>;
+    fn wait(&self, index: usize) -> Result<(), String>;
 }
 
 type Destroy = unsafe extern "C" fn(Opaque) -> c_int;
@@ -134,11 +140,10 @@ impl Handle {
 /// How the output is laid out: planes, and no colour conversion but the codestream's own component
 /// transform. The library's "RGB output" would convert what JP2 boxes call sYCC, which no other
 /// decoder of DICOM does.
-pub(super) struct Params(Object);
+struct Params(Object);
 
 impl Params {
-    /// Makes them.
-    pub fn new(handle: &Handle) -> Result<Params, String> {
+    fn new(handle: &Handle) -> Result<Params, String> {
         let functions = handle.functions;
         let mut raw = ptr::null_mut();
         // SAFETY: writes one pointer.
@@ -155,7 +160,7 @@ impl Params {
     }
 }
 
-/// A codestream that the library has parsed, with the bytes it may still point into.
+/// A codestream that the library has read, with the bytes it may still point into.
 pub(super) struct Parsed<'a> {
     object: Object,
     planes: Planes,
@@ -163,8 +168,8 @@ pub(super) struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Parses a codestream without boxes: main header and packet headers, on the CPU alone. The
-    /// inner error says what is wrong with the picture; the outer is the library's.
+    /// Has a codestream without boxes read, on the CPU alone. The inner error says what is wrong with
+    /// the picture; the outer is the library's.
     pub fn new(handle: &Handle, bytes: &'a [u8]) -> Result<Result<Parsed<'a>, String>, Failure> {
         let functions = handle.functions;
         let mut raw = ptr::null_mut();
@@ -238,8 +243,9 @@ fn describe(functions: &Functions, stream: &Object) -> Result<Result<Planes, Str
 
 /// What decoding a picture needs of the device's memory; one picture at a time.
 pub(super) struct DecodeState {
-    handle: Arc<Handle>,
     object: ManuallyDrop<Object>,
+    params: ManuallyDrop<Params>,
+    handle: Arc<Handle>,
     /// Work of it is queued on a stream that has not been waited for.
     busy: bool,
 }
@@ -248,14 +254,16 @@ impl DecodeState {
     /// Makes one; needs a CUDA context on this thread.
     pub fn new(handle: &Arc<Handle>) -> Result<DecodeState, String> {
         let functions = handle.functions;
+        let params = Params::new(handle)?;
         let mut raw = ptr::null_mut();
         // SAFETY: the handle is valid; writes one pointer.
         let status = unsafe { (functions.decode_state_create)(handle.object.raw(), &mut raw) };
         check("DecodeStateCreate", status).map_err(|failure| failure.to_string())?;
         let object = Object::own(raw, "decode state", functions.decode_state_destroy)?;
         Ok(DecodeState {
-            handle: handle.clone(),
             object: ManuallyDrop::new(object),
+            params: ManuallyDrop::new(params),
+            handle: handle.clone(),
             busy: false,
         })
     }
@@ -268,8 +276,7 @@ impl DecodeState {
     pub fn submit<'a>(
         &mut self,
         parsed: Parsed<'a>,
-        params: &Params,
-        streams: &mut impl Streams,
+        streams: &impl Streams,
         (index, frame): (usize, usize),
     ) -> Result<(InFlight<'a>, Result<(), Failure>), String> {
         if self.busy {
@@ -302,7 +309,7 @@ impl DecodeState {
                 handle.object.raw(),
                 self.object.raw(),
                 parsed.object.raw(),
-                params.0.raw(),
+                self.params.0.raw(),
                 &mut image,
                 streams.stream(index),
             )
@@ -318,11 +325,7 @@ impl DecodeState {
     ///
     /// # Errors
     /// The device is lost: the state will not be used again, nor freed.
-    pub fn wait(
-        &mut self,
-        in_flight: InFlight<'_>,
-        streams: &mut impl Streams,
-    ) -> Result<(), String> {
+    pub fn wait(&mut self, in_flight: InFlight<'_>, streams: &impl Streams) -> Result<(), String> {
         streams.wait(in_flight.index)?;
         self.busy = false;
         drop(ManuallyDrop::into_inner(in_flight.parsed));
@@ -333,8 +336,11 @@ impl DecodeState {
 impl Drop for DecodeState {
     fn drop(&mut self) {
         if !self.busy {
-            // SAFETY: dropped once, here; nothing uses it after.
-            unsafe { ManuallyDrop::drop(&mut self.object) }
+            // SAFETY: dropped once, here; nothing uses them after.
+            unsafe {
+                ManuallyDrop::drop(&mut self.object);
+                ManuallyDrop::drop(&mut self.params);
+            }
         }
     }
 }

@@ -247,3 +247,6 @@ impl Reader<'_> {
         Ok(bits.number(count)? as usize)
     }
 }
+
+#[cfg(test)]
+mod tests;
