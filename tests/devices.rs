@@ -15,12 +15,10 @@ use dicom_dictionary_std::uids;
 use dicomfs::archive::{self, Source};
 use dicomfs::cache::{Cache, Layout, SlabKey};
 use dicomfs::cli::demo::synthetic::Series;
-use dicomfs::decode::gpu::{Codec, Job, Outcome, Show};
+use dicomfs::decode::gpu::{Codec, Fault, Job, Outcome, Show, Spent};
 use dicomfs::decode::{self, Encoded, values};
 use dicomfs::dicom::Luts;
-use dicomfs::fetch::{
-    Device, Error, Fault, Fetcher, FrameSource, Interest, Lane, Readiness, Spent, Stream,
-};
+use dicomfs::fetch::{Device, Error, Fetcher, FrameSource, Interest, Lane, Readiness, Stream};
 use dicomfs::volume::{self, Transform, ValueKind, Values, Variant, Volume};
 use tempfile::TempDir;
 
@@ -207,7 +205,7 @@ impl World {
     }
 
     fn refused(&self, why: &str) -> u64 {
-        let reports = self.fetcher.device_reports();
+        let reports = self.fetcher.device_stats();
         reports[0].refusals.get(why).copied().unwrap_or_default()
     }
 }
@@ -235,7 +233,7 @@ fn the_bytes_are_the_same_whoever_made_them() {
                 world.sweep(&stream, || jobs() >= SHAPE[0] / 3);
                 let bytes = world.read(&stream, 4096..stream.slab().len_bytes());
                 assert!(bytes.expect("reads") == expected, "{syntax} {variant:?}");
-                let report = world.fetcher.device_reports().remove(0);
+                let report = world.fetcher.device_stats().remove(0);
                 assert_eq!((report.mismatches, report.faults), (0, 0), "{report:?}");
                 assert!(report.frames_compared > 0);
                 let made = world.fetcher.made_of("2.25.7");

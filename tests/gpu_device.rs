@@ -11,6 +11,10 @@ mod cases;
 mod faults;
 #[path = "gpu_device/files.rs"]
 mod files;
+#[path = "gpu_device/jpeg2k.rs"]
+mod jpeg2k;
+#[path = "gpu_jpeg2k/frames.rs"]
+mod jpeg2k_frames;
 #[path = "gpu_device/kernels.rs"]
 mod kernels;
 #[path = "gpu_device/planes.rs"]

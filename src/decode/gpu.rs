@@ -15,7 +15,7 @@
 //! | `wire.rs`, `memory.rs` | messages and memory between the two processes |
 //! | `worker.rs`, `confine.rs`, `nodes.rs` | the device's process, what it gives up, the driver's files |
 //! | `engine.rs` | a batch of jobs on a device |
-//! | `planes.rs`, `jpeg2000.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
+//! | `planes.rs`, `jpeg2k.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
 //! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
 //! | `driver.rs`, `probe.rs` | the CUDA driver, found at run time; what a device is, or why there is none |
@@ -26,7 +26,7 @@ mod confine;
 mod driver;
 mod engine;
 mod job;
-mod jpeg2000;
+mod jpeg2k;
 mod kernels;
 mod memory;
 mod nodes;

@@ -128,6 +128,8 @@ impl Ran {
 #[derive(Debug, Clone)]
 pub struct Setup<'a> {
     pub faults: &'a str,
+    /// Directories of further libraries.
+    pub libraries: Vec<PathBuf>,
     pub environment: &'a [(&'a str, &'a str)],
     pub deadline: Duration,
 }
@@ -136,10 +138,16 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Setup {
             faults: "",
+            libraries: Vec::new(),
             environment: &[],
             deadline: common::DEADLINE,
         }
     }
+}
+
+/// Whether this process was started by [`child`].
+pub fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
 }
 
 /// Runs `body` in a process that has the fake device: this program again, with nothing but the test
@@ -155,10 +163,13 @@ pub fn child(test: &str, setup: &Setup<'_>, body: impl FnOnce()) -> Option<Ran> 
     let counters = dir.path().join("counters");
     let output = dir.path().join("output");
     let file = std::fs::File::create(&output).expect("a file for its output");
+    let dirs = std::iter::once(&library).chain(&setup.libraries);
+    let dirs = std::env::join_paths(dirs).expect("directories without colons");
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
         .envs(environment(&library, setup.faults, &counters))
+        .env("LD_LIBRARY_PATH", dirs)
         .envs(setup.environment.iter().copied())
         .stdout(file.try_clone().expect("a second handle"))
         .stderr(Stdio::from(file))

@@ -88,12 +88,17 @@ impl Case {
 
     /// Decodes and shows it as `fetch` does.
     pub fn truth(&self) -> Truth {
+        self.truth_of(syntax(self.codec))
+    }
+
+    /// The same, of one of the transfer syntaxes that the codec has.
+    pub fn truth_of(&self, uid: &str) -> Truth {
         let mut stored = vec![0; self.image.frame_len_bytes().unwrap()];
         let encoded = Encoded {
             bytes: &self.encoded,
             first_bit: 0,
         };
-        if decode_frame(syntax(self.codec), &self.image, encoded, &mut stored).is_err() {
+        if decode_frame(uid, &self.image, encoded, &mut stored).is_err() {
             return Truth::Undecodable;
         }
         let (transform, dtype, frame) = match self.show {

@@ -5,7 +5,8 @@
 #![allow(unsafe_code)]
 
 use dicomfs::decode::gpu::{
-    Codec, Engine, Outcome, PlaneDecoder, PlaneRequest, Planes, Refusal, Show, Stream,
+    Codec, Engine, LibraryReport, Outcome, PlaneDecoder, PlaneRequest, Planes, Refusal, Show,
+    Stream,
 };
 use dicomfs::decode::values::{apply, stored_dtype};
 use dicomfs::dicom::{ImagePixel, Luts};
@@ -18,8 +19,11 @@ use crate::fake_gpu::libcuda::{Setup, child};
 struct Decoder;
 
 impl PlaneDecoder for Decoder {
-    fn version(&self) -> String {
-        "1".into()
+    fn report(&self) -> LibraryReport {
+        LibraryReport {
+            name: "planes of the tests".into(),
+            version: Ok("1".into()),
+        }
     }
 
     fn decode(
@@ -59,10 +63,7 @@ impl PlaneDecoder for Decoder {
 
 fn engine() -> Engine {
     let mut engine = Engine::open(0).unwrap();
-    let make = || Ok(Box::new(Decoder) as Box<dyn PlaneDecoder>);
-    engine
-        .set_plane_decoder("planes of the tests", make)
-        .unwrap();
+    engine.set_plane_decoder(|| Ok(Box::new(Decoder))).unwrap();
     assert_eq!(engine.report().libraries.len(), 1);
     engine
 }

@@ -278,9 +278,9 @@ pub struct Stream {
     context: Arc<Context>,
 }
 
-// SAFETY: the driver takes a stream from any thread, and from several at once.
+// SAFETY: the driver takes a stream from any thread.
 unsafe impl Send for Stream {}
-// SAFETY: as above.
+// SAFETY: as above, and from several at once: the driver locks what it shares.
 unsafe impl Sync for Stream {}
 
 impl Stream {
@@ -294,17 +294,17 @@ impl Stream {
         Ok(Stream { handle, context })
     }
 
-    /// The `CUstream`, for a library that decodes on it; this must outlive what is done with it.
-    pub fn handle(&self) -> *mut c_void {
-        self.handle.cast()
-    }
-
     /// Makes its context the one that calls of this thread go to.
     ///
     /// # Errors
-    /// The device is lost.
+    /// The context is lost.
     pub fn enter(&self) -> Result<(), CudaError> {
         self.context.make_current()
+    }
+
+    /// The `CUstream`, for a library that decodes on it; this must outlive what is done with it.
+    pub fn handle(&self) -> *mut c_void {
+        self.handle.cast()
     }
 
     /// Waits until all its work is done.

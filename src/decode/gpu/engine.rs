@@ -24,9 +24,10 @@ use self::frame::Checked;
 use self::slot::{Memory, Slot, Stop, Tools};
 use super::driver::{Context, CudaError, Registered, Stream};
 use super::job::{Codec, Job, Outcome, Refusal};
+use super::jpeg2k::{self, Jpeg2k};
 use super::kernels::Kernels;
 use super::planes::PlaneDecoder;
-use super::{DeviceReport, LibraryReport, probe};
+use super::{DeviceReport, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
@@ -77,8 +78,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Takes the device with this ordinal; J2K and HTJ2K are refused until there is a decoder
-    /// ([`Engine::set_plane_decoder`]).
+    /// Takes the device with this ordinal, and nvJPEG2000 if it is there: without it J2K and HTJ2K
+    /// are refused, and the report says why.
     ///
     /// # Errors
     /// Why it cannot be used, in words.
@@ -89,7 +90,7 @@ impl Engine {
         let kernels = Kernels::load(&context).map_err(text)?;
         let slots: Result<Vec<Slot>, CudaError> = (0..SLOTS).map(|_| Slot::new(&context)).collect();
         let free = context.free_bytes().map_err(text)?;
-        Ok(Engine {
+        let mut engine = Engine {
             decoder: None,
             slots: slots.map_err(text)?,
             plane_streams: Vec::new(),
@@ -97,7 +98,12 @@ impl Engine {
             context,
             report,
             device_bytes_max: (free / 2).min(DEVICE_BYTES_MAX),
-        })
+        };
+        let library = engine.set_plane_decoder(|| Ok(Box::new(Jpeg2k::new(PLANE_STREAMS)?)));
+        if let Err(why) = library {
+            engine.report.libraries.push(jpeg2k::report(Err(why)));
+        }
+        Ok(engine)
     }
 
     /// What the device is.
@@ -105,32 +111,26 @@ impl Engine {
         &self.report
     }
 
-    /// Gives it the library of this name for J2K and HTJ2K; `make` is called while the device's
-    /// context is current. What `make` says against it stands in the report, and those codecs are
-    /// refused.
+    /// Gives it a library for J2K and HTJ2K. The device's context is current when this returns, and
+    /// must be when `make` is called: so it is called here.
     ///
     /// # Errors
-    /// The device is lost, in words.
+    /// What `make` says; it then stands in the report, and those codecs are refused.
     pub fn set_plane_decoder(
         &mut self,
-        name: &str,
         make: impl FnOnce() -> Result<Box<dyn PlaneDecoder>, String>,
     ) -> Result<(), String> {
         let text = |error: CudaError| error.to_string();
         self.context.make_current().map_err(text)?;
+        let decoder = make()?;
         if self.plane_streams.is_empty() {
             let streams: Result<Vec<Stream>, CudaError> = (0..PLANE_STREAMS)
                 .map(|_| Stream::new(&self.context))
                 .collect();
             self.plane_streams = streams.map_err(text)?;
         }
-        let made = make();
-        let version = made.as_ref().map(|decoder| decoder.version());
-        self.report.libraries.push(LibraryReport {
-            name: name.to_string(),
-            version: version.map_err(Clone::clone),
-        });
-        self.decoder = made.ok();
+        self.report.libraries = vec![decoder.report()];
+        self.decoder = Some(decoder);
         Ok(())
     }
 

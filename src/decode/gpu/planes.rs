@@ -3,6 +3,7 @@
 //! The engine owns the memory, makes values of the planes and copies them out; a [`PlaneDecoder`]
 //! parses a codestream and has the device decode it.
 
+use super::LibraryReport;
 use super::driver::Stream;
 use super::job::Outcome;
 use crate::dicom::ImagePixel;
@@ -34,8 +35,8 @@ pub struct Planes {
 
 /// A library that decodes pictures on the device.
 pub trait PlaneDecoder: Send {
-    /// Its version, for people.
-    fn version(&self) -> String;
+    /// Its name and version.
+    fn report(&self) -> LibraryReport;
 
     /// Has all frames decoded, spread over the streams, and pushes to `done` how each went, in their
     /// order. `Ok` means that the work of a frame is on one of the streams: the engine's kernels wait

@@ -12,7 +12,7 @@ const DRIVER_VERSION_MIN: u32 = 12000;
 const CAPABILITY_MIN: (u32, u32) = (6, 0);
 
 /// The device with this ordinal and what is said of it, without taking any of its memory. Never
-/// panics.
+/// panics. Libraries are for who uses the device to add.
 ///
 /// # Errors
 /// Why it cannot be used, in words: no driver, a driver that is too old, no such device.

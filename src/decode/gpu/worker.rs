@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use memmap2::Mmap;
 
 use super::wire::{self, Answer, Order};
-use super::{DeviceReport, Engine, Job, NVJPEG2K, Outcome, confine, jpeg2000, memory, nodes};
+use super::{DeviceReport, Engine, Job, Outcome, confine, memory, nodes};
 use crate::ipc::process::{silence, wait_readable};
 
 /// How long the first word may take. Who starts this has said it before the program runs.
@@ -63,8 +63,7 @@ impl<F: Fn(u32) -> Result<Opened, String> + Send + Sync + 'static> Open for F {}
 ///
 /// Why there is none to be used.
 pub fn open_engine(ordinal: u32) -> Result<Opened, String> {
-    let mut engine = Engine::open(ordinal)?;
-    engine.set_plane_decoder(NVJPEG2K, jpeg2000::open)?;
+    let engine = Engine::open(ordinal)?;
     Ok((engine.report().clone(), Box::new(engine)))
 }
 
