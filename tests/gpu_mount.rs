@@ -1,14 +1,25 @@
-//! A mount that is to use a GPU, on a machine that has none, or none that can be used: everything is
-//! decoded on the CPU, and that is said once.
+//! A mount that is to use a GPU: on a machine that has none, everything is decoded on the CPU, and that
+//! is said once; with the libcuda and the nvJPEG2000 of the tests, the device decodes, and whatever
+//! goes wrong with it, every byte is right and the mount goes on.
 
 mod common;
+#[path = "fake_gpu/mod.rs"]
+mod fake_gpu;
 
+#[path = "gpu_jpeg2k/frames.rs"]
+mod frames;
+
+use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use common::{Mount, can_mount, expected_slab, skip};
 use dicom_dictionary_std::uids;
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::decode::gpu;
+use fake_gpu::libcuda::{self, Counters};
+use fake_gpu::nvjpeg2k::Fake;
+use serde_json::Value;
 use tempfile::TempDir;
 
 fn archive() -> (TempDir, Series) {
@@ -77,5 +88,177 @@ fn no_word_of_devices_that_nobody_asked_for() {
         check(&mount, &series);
         mount.umount(&[]);
         common::wait_until("its end", || mount.pids().is_empty());
+    }
+}
+
+/// Series that keep one CPU busy for long enough that a device gets its share.
+fn long_series(dir: &Path) -> Vec<Series> {
+    let shape = [160, 256, 256];
+    let all = vec![
+        Series::mr("2.25.72.1", uids::RLE_LOSSLESS, shape),
+        Series::ct("2.25.72.2", uids::EXPLICIT_VR_LITTLE_ENDIAN, shape),
+        Series::ct("2.25.72.3", uids::RLE_LOSSLESS, shape),
+    ];
+    for series in &all {
+        let dir = dir.join(&series.uid);
+        fs::create_dir(&dir).expect("a directory");
+        series.write(&dir).expect("files written");
+    }
+    all
+}
+
+/// What `.dicomfs/stats.json` says of the only device.
+fn device(mount: &Mount) -> Value {
+    let text = fs::read(mount.root.join(".dicomfs/stats.json")).expect("stats.json");
+    let stats: Value = serde_json::from_slice(&text).expect("JSON");
+    stats["devices"][0].clone()
+}
+
+/// Waits until the device is ready or will never be.
+fn wait_settled(mount: &Mount) -> String {
+    let mut state = String::new();
+    common::wait_until("the device's start", || {
+        state = device(mount)["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_string();
+        !state.starts_with("starting") && !state.starts_with("resting")
+    });
+    state
+}
+
+fn count(device: &Value, what: &str) -> u64 {
+    device[what]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {what}: {device}"))
+}
+
+const ON_DEVICE: [&str; 3] = ["--device=cuda", "--decode-threads=1", "--cache-size=1GiB"];
+
+/// The environment of a mount with the fake device.
+fn environment(library: &Path, faults: &str, counters: &Path) -> Vec<(&'static str, OsString)> {
+    libcuda::environment(library, faults, counters)
+}
+
+#[test]
+fn a_device_shares_the_work_and_whatever_it_does_every_byte_is_right() {
+    let test = "a_device_shares_the_work_and_whatever_it_does_every_byte_is_right";
+    if !can_mount(test) {
+        return;
+    }
+    let Some(library) = libcuda::library(test) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let all = long_series(dir.path());
+    let cases = [
+        "",
+        "alloc:1+",
+        "alloc:7",
+        "pinned:1+",
+        "register:1+",
+        "launch:1",
+        "launch:3+",
+        "lost:1",
+        "lost:4",
+        "die:2",
+        "hang:3",
+        "zeros:1",
+        "zeros:1+",
+        "wrong:1+",
+        "no_device",
+        "old",
+    ];
+    let (mut on_device, mut faults) = (0, 0);
+    for case in cases {
+        let counters = dir
+            .path()
+            .join(format!("counters-{}", case.replace([':', '+'], "-")));
+        let mount = Mount::with(
+            dir.path(),
+            &ON_DEVICE,
+            environment(&library, case, &counters),
+        );
+        let state = wait_settled(&mount);
+        for series in &all {
+            check(&mount, series);
+        }
+        let device = device(&mount);
+        assert!(mount.is_mounted() && mount.worker().is_some(), "{case}");
+        let is_there = !matches!(case, "no_device" | "old");
+        assert_eq!(is_there, state.starts_with("ready"), "{case}: {state}");
+        // Without a fault the comparisons find nothing.
+        if case.is_empty() {
+            assert_eq!(count(&device, "mismatches"), 0, "{device}");
+            assert!(count(&device, "frames") > 0, "{device}");
+        }
+        if is_there {
+            let counted = Counters::read(&counters);
+            assert!(
+                counted.launches + counted.registrations > 0,
+                "{case}: {counted:?}"
+            );
+        }
+        on_device += count(&device, "frames");
+        faults += count(&device, "faults")
+            + count(&device, "mismatches")
+            + count(&device, "frames_failed");
+        println!("{case:>12}: {device}");
+    }
+    println!(
+        "{} mounts: {on_device} frames by the device, {faults} faults noticed",
+        cases.len()
+    );
+    assert!(on_device > 0 && faults > 0);
+}
+
+#[test]
+fn jpeg_2000_of_a_real_series_is_decoded_by_the_device() {
+    let test = "jpeg_2000_of_a_real_series_is_decoded_by_the_device";
+    let (true, Some(data)) = (can_mount(test), common::data_dir(test)) else {
+        return;
+    };
+    let (Some(library), Some(frames)) = (libcuda::library(test), frames::all(test)) else {
+        return;
+    };
+    let fake = match Fake::new() {
+        Ok(fake) => fake,
+        Err(why) => return skip(test, &why, "DICOMFS_REQUIRE_CLIENTS"),
+    };
+    for frame in &frames {
+        // What the CPU does not decode stays without an answer.
+        let _ = fake.answer(&frame.uid, &frame.image, &frame.encoded);
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let volumes = |mount: &Mount| {
+        let series = fs::read_dir(mount.root.join("series")).expect("series");
+        let mut volumes: Vec<(String, Vec<u8>)> = series
+            .map(|entry| entry.expect("an entry"))
+            .filter_map(|entry| {
+                let bytes = fs::read(entry.path().join("volume.npy")).ok()?;
+                Some((entry.file_name().to_string_lossy().into_owned(), bytes))
+            })
+            .collect();
+        volumes.sort();
+        volumes
+    };
+    let plain = volumes(&Mount::of(&data, &["--device=cpu"]));
+    // A device that is wrong is so from the start: what it does once in a thousand frames nobody sees.
+    for faults in ["", "wrong:0", "decode:9,internal:60"] {
+        fake.faults(faults);
+        let both = std::env::join_paths([&library, fake.dir()]).expect("paths");
+        let mut variables = environment(&library, "", &dir.path().join("counters"));
+        variables.retain(|(name, _)| *name != "LD_LIBRARY_PATH");
+        variables.push(("LD_LIBRARY_PATH", both));
+        let mount = Mount::with(&data, &ON_DEVICE, variables);
+        wait_settled(&mount);
+        let with_device = volumes(&mount);
+        assert_eq!(plain.len(), with_device.len(), "{faults}");
+        for ((name, expected), (also, found)) in plain.iter().zip(&with_device) {
+            assert!(name == also && expected == found, "{faults}: {name}");
+        }
+        let device = device(&mount);
+        assert!(count(&device, "frames") > 0, "{faults}: {device}");
+        println!("{faults:>24}: {device}");
     }
 }

@@ -144,7 +144,7 @@ impl From<Error> for Unfit {
 /// What devices know of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Acquaintance {
-    /// The codecs whose first frame was compared, by device.
+    /// The codecs whose first batch was compared, by device.
     verified: Mutex<HashSet<(usize, Codec)>>,
     refusals_in_a_row: AtomicU32,
     is_out: AtomicBool,
@@ -171,8 +171,11 @@ impl Acquaintance {
         self.refusals_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    fn is_verified(&self, device: usize, codec: Codec) -> bool {
-        self.verified().contains(&(device, codec))
+    /// The codecs that a device has shown to be right.
+    fn verified_on(&self, device: usize) -> HashSet<Codec> {
+        let verified = self.verified();
+        let mine = verified.iter().filter(|(index, _)| *index == device);
+        mine.map(|(_, codec)| *codec).collect()
     }
 
     fn set_verified(&self, device: usize, codec: Codec) {

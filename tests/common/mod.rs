@@ -3,6 +3,7 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -69,11 +70,18 @@ pub struct Mount {
     pub dir: TempDir,
     pub root: PathBuf,
     pub archive: PathBuf,
+    /// Variables of its processes beside those of this one.
+    pub variables: Vec<(&'static str, OsString)>,
 }
 
 impl Mount {
     /// Mounts `archive` with further arguments.
     pub fn of(archive: &Path, args: &[&str]) -> Mount {
+        Mount::with(archive, args, Vec::new())
+    }
+
+    /// The same with variables for its processes.
+    pub fn with(archive: &Path, args: &[&str], variables: Vec<(&'static str, OsString)>) -> Mount {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let root = dir.path().join("mnt");
         std::fs::create_dir(&root).expect("a mount point");
@@ -81,6 +89,7 @@ impl Mount {
             dir,
             root,
             archive: archive.to_path_buf(),
+            variables,
         };
         mount.mount(args);
         mount
@@ -96,6 +105,7 @@ impl Mount {
     /// Runs `dicomfs mount` and returns what came of it.
     pub fn try_mount(&self, args: &[&str]) -> Output {
         program()
+            .envs(self.variables.iter().cloned())
             .args([
                 "mount".as_ref(),
                 self.archive.as_os_str(),

@@ -1,5 +1,8 @@
 //! The JPEG 2000 frames of the data set, as a mount reads them.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use std::fs::File;
 use std::path::Path;
 

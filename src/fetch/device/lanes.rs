@@ -30,6 +30,9 @@ const FAULTS_MAX: u32 = 3;
 /// How long the end waits for lanes. What they do after that changes nothing that anybody sees.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
+/// Frames of a stream's first batch, at most: what is wrong in every frame, or in one of a few, shows.
+const FIRST_BATCH_FRAMES: usize = 8;
+
 /// One frame of so many is compared though nothing is suspicious about it.
 const SPOT_CHECK_ONE_IN: u64 = 256;
 
@@ -375,7 +378,11 @@ impl<'s> Crew<'s> {
         let crowd = self.crowd();
         let share_bytes = self.shared.cache.budget_bytes() / BATCH_OF_BUDGET / crowd.lanes as u64;
         let bytes_max = share_bytes.min(BATCH_BYTES_MAX);
-        let most = (bytes_max / slab.frame_len_bytes() as u64) as usize;
+        let mut most = (bytes_max / slab.frame_len_bytes() as u64) as usize;
+        if acquaintance.verified_on(self.index).is_empty() {
+            // All of it is made by the CPU too.
+            most = most.min(FIRST_BATCH_FRAMES);
+        }
         let tuning = &self.devices.tuning;
         let reserved = match tuning.frames {
             Some(frames) => stream.reserve_tail(|left| frames.min(left))?,

@@ -95,8 +95,8 @@ impl Crew<'_> {
         false
     }
 
-    /// Makes some frames on the CPU too: the first of each codec that this device has not shown to
-    /// be right for this stream, those that look like memory nobody wrote to, and a few more.
+    /// Makes some frames on the CPU too: all of the first batch of each codec that this device has not
+    /// shown to be right for this stream, those that look like memory nobody wrote to, and a few more.
     fn compare(
         &mut self,
         stream: &Stream,
@@ -104,16 +104,16 @@ impl Crew<'_> {
         is_done: &HashSet<usize>,
     ) -> Result<(), Doubt> {
         let mut scratch = Vec::new();
+        let known = stream.acquaintance().verified_on(self.index);
         for claimed in claimed.iter_mut().filter(|c| is_done.contains(&c.frame)) {
             let job = &claimed.prepared.job;
             let codec = job.codec;
             if self.known.is_retired(codec) {
                 return Err(Doubt::Retired);
             }
-            let is_known = stream.acquaintance().is_verified(self.index, codec);
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
-            if is_known && !self.is_due() && !check::is_uniform(device, itemsize) {
+            if known.contains(&codec) && !self.is_due() && !check::is_uniform(device, itemsize) {
                 continue;
             }
             scratch.resize(device.len(), 0);

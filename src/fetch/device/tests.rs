@@ -33,6 +33,18 @@ fn fetcher(budget_frames: usize, threads: usize, fake: &Arc<Fake>, tuning: Tunin
     Fetcher::tuned(cache, threads, usize::MAX, devices, tuning).unwrap()
 }
 
+/// Keeps the worker of a fetcher that has one from its frames until it is dropped, so that a device
+/// has its part however slow this machine is.
+struct Hold(#[allow(dead_code)] mpsc::Sender<()>);
+
+impl Hold {
+    fn new(fetcher: &Fetcher) -> Hold {
+        let (send, receive) = mpsc::channel();
+        fetcher.run_soon(move || receive.recv().unwrap_or_default());
+        Hold(send)
+    }
+}
+
 fn open(fetcher: &Fetcher, frames: usize, pattern: &Arc<Pattern>) -> Arc<Stream> {
     let key = SlabKey {
         volume: format!("v{}", pattern.seed),
@@ -146,11 +158,7 @@ fn a_demanded_frame_does_not_wait_for_a_batch_that_is_not_sent() {
     let fetcher = fetcher(1000, 1, &fake, tuning(10));
     let pattern = Arc::new(Pattern::default());
     pattern.prepare_gate.close();
-    // The worker has something else to do, so that the device gets the sweep.
-    let hold = Arc::new(fake::Gate::default());
-    hold.close();
-    let held = hold.clone();
-    fetcher.run_soon(move || held.pass());
+    let hold = Hold::new(&fetcher);
     let stream = open(&fetcher, 20, &pattern);
     let interest = Interest::default();
     fetcher.sweep(&stream, &interest, 10, 10);
@@ -158,7 +166,7 @@ fn a_demanded_frame_does_not_wait_for_a_batch_that_is_not_sent() {
         pattern.prepare_gate.waiting.load(Ordering::SeqCst) == 1
     });
     let reads = [15, 19].map(|frame| ask(&fetcher, &stream, frame_range(frame)));
-    hold.open();
+    drop(hold);
     for (read, frame) in reads.iter().zip([15, 19]) {
         check(&pattern, &frame_range(frame), &answer(read).unwrap());
     }
@@ -181,11 +189,12 @@ fn a_frame_that_is_demanded_while_it_is_in_a_batch_comes_with_it() {
         ..Pattern::default()
     });
     let stream = open(&fetcher, 30, &pattern);
-    let interest = Interest::default();
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
     fetcher.sweep(&stream, &interest, 0, 30);
     wait_for("it is sent", || {
         fake.gate.waiting.load(Ordering::SeqCst) == 1
     });
+    drop(hold);
     wait_for("the CPU has made the others", || {
         let sent = fake.sent.lock().unwrap().concat();
         stream.slab().present_frames() + sent.len() == 30
@@ -235,7 +244,10 @@ fn nothing_is_sent_for_readers_that_went_away() {
 fn the_budget_holds() {
     let fake = Fake::new(2, |_| Fate::Right);
     let fetcher = fetcher(60, 2, &fake, tuning(10));
-    let pattern = Arc::new(Pattern::default());
+    let pattern = Arc::new(Pattern {
+        delay_us: 200,
+        ..Pattern::default()
+    });
     let stream = open(&fetcher, 400, &pattern);
     let interest = Interest::default();
     for frame in 0..400 {
@@ -272,9 +284,10 @@ fn shutdown_ends_a_batch_under_way() {
             ..Pattern::default()
         });
         let stream = open(&fetcher, 100, &pattern);
-        let interest = Interest::default();
+        let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
         fetcher.sweep(&stream, &interest, 0, usize::MAX);
         wait_for("both lanes", || fake.batches.load(Ordering::SeqCst) >= 2);
+        drop(hold);
         let frame = fake.sent.lock().unwrap()[0][0];
         let read = ask(&fetcher, &stream, frame_range(frame));
         let start = Instant::now();
@@ -341,8 +354,10 @@ fn a_device_that_loses_is_left_alone() {
         ..Pattern::default()
     });
     let stream = open(&fetcher, 3000, &pattern);
-    let interest = Interest::default();
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
     fetcher.sweep(&stream, &interest, 0, usize::MAX);
+    wait_for("it is tried", || fake.batches.load(Ordering::SeqCst) > 0);
+    drop(hold);
     wait_for("all is made", || stream.slab().is_complete());
     let batches = fake.batches.load(Ordering::SeqCst);
     // One, or as many as there are seconds.

@@ -15,11 +15,12 @@ fn sweep_with(fate: Fate, tuning: Tuning) -> (Fetcher, Arc<Stream>, Arc<Fake>, A
         ..Pattern::default()
     });
     let stream = open(&fetcher, 60, &pattern);
-    let interest = Interest::default();
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
     fetcher.sweep(&stream, &interest, 0, usize::MAX);
     wait_for("a batch is sent", || {
         fake.batches.load(Ordering::SeqCst) > 0
     });
+    drop(hold);
     let all = 0..stream.slab().len_bytes();
     check(
         &pattern,
@@ -96,8 +97,12 @@ fn frames_of_one_value_are_compared() {
         ..Pattern::default()
     });
     let stream = open(&fetcher, 60, &pattern);
-    let interest = Interest::default();
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
     fetcher.sweep(&stream, &interest, 0, usize::MAX);
+    wait_for("a batch is sent", || {
+        fake.batches.load(Ordering::SeqCst) > 0
+    });
+    drop(hold);
     wait_for("all is made", || stream.slab().is_complete());
     let sent = fake.sent.lock().unwrap().concat();
     let uniform = sent.iter().filter(|frame| **frame >= 30).count() as u64;
@@ -145,8 +150,12 @@ fn a_stream_that_is_refused_is_offered_no_more() {
         ..Pattern::default()
     });
     let stream = open(&fetcher, 100, &pattern);
-    let interest = Interest::default();
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
     fetcher.sweep(&stream, &interest, 0, usize::MAX);
+    wait_for("it is offered", || {
+        report(&fetcher).refusals.get("values") == Some(&8)
+    });
+    drop(hold);
     wait_for("all is made", || stream.slab().is_complete());
     let report = report(&fetcher);
     assert_eq!(report.refusals.get("values"), Some(&8), "{report:?}");
@@ -163,11 +172,12 @@ fn a_stuck_device_costs_a_slab_and_no_read() {
         ..Pattern::default()
     });
     let stream = open(&fetcher, 40, &pattern);
-    let interest = Interest::default();
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
     fetcher.sweep(&stream, &interest, 0, usize::MAX);
     wait_for("it is sent", || {
         fake.gate.waiting.load(Ordering::SeqCst) == 1
     });
+    drop(hold);
     let stuck = fake.sent.lock().unwrap().concat();
     // These wait for a frame of the batch: alone, with others, and with one of the CPU's.
     let last = *stuck.iter().max().unwrap();
