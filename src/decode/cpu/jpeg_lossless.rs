@@ -10,11 +10,12 @@
 //! stream that ends early is an error, never a frame with missing lines.
 //!
 //! Start with [`decode`]; `jpeg_lossless/header.rs` reads markers, `scan.rs` drives the lines,
-//! `pairs.rs`, `predict.rs`, `huffman.rs` and `bits.rs` are the loop that takes the time.
+//! `outline.rs` tells a device's decoder what the markers say, `pairs.rs`, `predict.rs`, `huffman.rs` and `bits.rs` are the loop that takes the time.
 
 mod bits;
 mod header;
 mod huffman;
+mod outline;
 mod pairs;
 mod predict;
 mod scan;
@@ -22,6 +23,8 @@ mod scan;
 mod tests;
 
 pub use header::{Header, read_header};
+pub use huffman::Table;
+pub use outline::Outline;
 
 /// What the stream must hold, from the data set around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -74,6 +74,20 @@ impl Segment {
     }
 }
 
+/// Where [`Segment::fill`] ends, without a copy.
+pub(super) fn end_of_segment(stream: &[u8], start: usize) -> usize {
+    let mut rest = stream.get(start..).unwrap_or_default();
+    loop {
+        let clean = find_ff(rest);
+        match rest[clean..] {
+            [_, 0, ..] => rest = &rest[clean + 2..],
+            [_, 0xFF, ..] => rest = &rest[clean + 1..],
+            [_] | [] => return stream.len(),
+            _ => return stream.len() - rest.len() + clean,
+        }
+    }
+}
+
 /// The index of the first FF, or the length.
 fn find_ff(bytes: &[u8]) -> usize {
     let mut base = 0;
@@ -161,6 +175,7 @@ mod tests {
     fn unstuffed(stream: &[u8]) -> (Vec<u8>, usize) {
         let mut segment = Segment::default();
         let end = segment.fill(stream, 0);
+        assert_eq!(end_of_segment(stream, 0), end);
         (segment.bytes[..segment.data_len_bytes].to_vec(), end)
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Definition {
 
 /// A table for decoding.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     /// By the next bits: total length (bits 0..8), code length (8..16), 63 minus the number of
     /// extra bits (16..24). Zero: the code is longer, absent, or category 16.
     fast: Box<[u32; 1 << LOOKUP_BITS]>,
@@ -79,6 +79,29 @@ impl Table {
         })
     }
 
+    /// Length and category of the code at the top of the 16 bits `next`, if there is one.
+    pub fn find(&self, next: u32) -> Option<(u32, u8)> {
+        let n = self.limits.iter().position(|&limit| next < limit)?;
+        let index = (next >> (15 - n)) as i32 + self.offsets[n];
+        let &category = self.values.get(usize::try_from(index).ok()?)?;
+        Some((n as u32 + 1, category))
+    }
+
+    /// For codes of n + 1 bits: one past the last code, left-aligned to 16 bits.
+    pub fn limits(&self) -> &[u32; 16] {
+        &self.limits
+    }
+
+    /// For codes of n + 1 bits: what to add to the code to get its index among the categories.
+    pub fn offsets(&self) -> &[i32; 16] {
+        &self.offsets
+    }
+
+    /// The categories, 0 to 16, in the order of their codes.
+    pub fn categories(&self) -> &[u8] {
+        &self.values
+    }
+
     /// What the look-up gives for a code at the top of `window`; see `fast`.
     pub(super) fn entry(&self, window: u32) -> u32 {
         self.fast[(window >> (32 - LOOKUP_BITS)) as usize]
@@ -107,16 +130,7 @@ impl Table {
     fn difference_by_search<'a>(&self, mut bits: Bits<'a>) -> (Bits<'a>, i32) {
         bits.refill();
         let next = (bits.peek() >> 48) as u32;
-        let found = self
-            .limits
-            .iter()
-            .position(|&limit| next < limit)
-            .and_then(|n| {
-                let index = (next >> (15 - n)) as i32 + self.offsets[n];
-                let &category = self.values.get(usize::try_from(index).ok()?)?;
-                Some((n as u32 + 1, category))
-            });
-        let Some((length, category)) = found else {
+        let Some((length, category)) = self.find(next) else {
             bits.bad_code = true;
             return (bits, 0);
         };

@@ -148,7 +148,7 @@ impl Decoder {
     }
 
     /// The lines of a restart interval (at least one).
-    fn interval_lines(&self, restart_interval: u16) -> Result<usize, Error> {
+    pub(super) fn interval_lines(&self, restart_interval: u16) -> Result<usize, Error> {
         let interval = usize::from(restart_interval);
         if interval == 0 || interval >= self.rows * self.columns {
             return Ok(self.rows);
@@ -182,7 +182,7 @@ impl Decoder {
 }
 
 /// The tables of a scan's components.
-fn build_tables(scan: &Scan, tables: &Tables) -> Result<Vec<Table>, Error> {
+pub(super) fn build_tables(scan: &Scan, tables: &Tables) -> Result<Vec<Table>, Error> {
     let numbers = &scan.tables[..scan.count];
     numbers
         .iter()
