@@ -17,6 +17,11 @@ mod jpeg2k;
 mod jpeg2k_frames;
 #[path = "gpu_device/kernels.rs"]
 mod kernels;
+#[path = "gpu_device/ljpeg.rs"]
+mod ljpeg;
+#[allow(dead_code)]
+#[path = "../src/decode/cpu/jpeg_lossless/tests/encoder.rs"]
+mod ljpeg_encoder;
 #[path = "gpu_device/planes.rs"]
 mod planes;
 #[path = "gpu_device/ptx.rs"]

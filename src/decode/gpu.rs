@@ -18,6 +18,7 @@
 //! | `planes.rs`, `jpeg2k.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
 //! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
+//! | `lossless.cu`, `.ptx`, `.rs` | the same for JPEG Lossless |
 //! | `driver.rs`, `probe.rs` | the CUDA driver, found at run time; what a device is, or why there is none |
 //!
 //! Must not know the archive, volumes' order or who reads.
@@ -28,6 +29,7 @@ mod engine;
 mod job;
 mod jpeg2k;
 mod kernels;
+mod lossless;
 mod memory;
 mod nodes;
 pub mod nvjpeg2k;

@@ -18,12 +18,13 @@ const VOLUMES_MAX: usize = 10_000;
 const FROM_CACHE_DIR: &str = "cache_dir";
 
 /// The codecs that a device may have, in the order of [`codec_index`].
-pub(super) const CODECS: [Codec; 5] = [
+pub(super) const CODECS: [Codec; 6] = [
     Codec::Native { big_endian: false },
     Codec::Native { big_endian: true },
     Codec::Rle,
     Codec::Jpeg2000,
     Codec::Htj2k,
+    Codec::JpegLossless,
 ];
 
 /// Place of a codec in [`CODECS`].
@@ -34,6 +35,7 @@ pub(super) fn codec_index(codec: Codec) -> usize {
         Codec::Rle => 2,
         Codec::Jpeg2000 => 3,
         Codec::Htj2k => 4,
+        Codec::JpegLossless => 5,
     }
 }
 

@@ -41,8 +41,10 @@ pub fn build(source: &str, soname: &str) -> Result<PathBuf, String> {
     let mut text = fs::read(&path).map_err(|error| format!("{source}: {error}"))?;
     text.extend(FLAGS.concat().bytes());
     // What the sources include, or may.
-    let kernels = root.join("src/decode/gpu/kernels.cu");
-    text.extend(fs::read(kernels).map_err(|error| format!("kernels.cu: {error}"))?);
+    for kernels in ["kernels.cu", "lossless.cu"] {
+        let path = root.join("src/decode/gpu").join(kernels);
+        text.extend(fs::read(path).map_err(|error| format!("{kernels}: {error}"))?);
+    }
     let all = root.join("target/fake_gpu");
     let home = all.join(format!("{source}-{:016x}", fnv1a(&text)));
     let library = home.join(soname);

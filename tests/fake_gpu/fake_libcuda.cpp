@@ -76,6 +76,7 @@ static inline double __dadd_rn(double a, double b)
 }
 
 #include "../../src/decode/gpu/kernels.cu"
+#include "../../src/decode/gpu/lossless.cu"
 
 // ---- blocks: one thread after the other, or fibers where the kernel has barriers ----
 
@@ -151,6 +152,24 @@ static const KernelEntry KERNEL_TABLE[] = {
      [](void **a) { rle_link(arg<const Segment *>(a, 0), arg<u32>(a, 1), arg<u32 *>(a, 2)); }},
     {"rle_emit", false, {8, 4},
      [](void **a) { rle_emit(arg<const Segment *>(a, 0), arg<u32>(a, 1)); }},
+#define OF_INTERVALS arg<const Interval *>(a, 0), arg<u32>(a, 1)
+    {"lossless_count", false, {8, 4}, [](void **a) { lossless_count(OF_INTERVALS); }},
+    {"lossless_place", true, {8, 4}, [](void **a) { lossless_place(OF_INTERVALS); }},
+    {"lossless_unstuff", false, {8, 4}, [](void **a) { lossless_unstuff(OF_INTERVALS); }},
+    {"lossless_sync", false, {8, 4, 4},
+     [](void **a) { lossless_sync(OF_INTERVALS, arg<u32>(a, 2)); }},
+    {"lossless_link", true, {8, 4, 4, 8},
+     [](void **a) { lossless_link(OF_INTERVALS, arg<u32>(a, 2), arg<u32 *>(a, 3)); }},
+    {"lossless_emit", false, {8, 4, 8},
+     [](void **a) { lossless_emit(OF_INTERVALS, arg<u32 *>(a, 2)); }},
+    {"lossless_start", true, {8, 4, 8},
+     [](void **a) { lossless_start(OF_INTERVALS, arg<const u32 *>(a, 2)); }},
+    {"lossless_rows", true, {8, 4, 8},
+     [](void **a) { lossless_rows(OF_INTERVALS, arg<const u32 *>(a, 2)); }},
+    {"lossless_down", false, {8, 4, 8},
+     [](void **a) { lossless_down(OF_INTERVALS, arg<const u32 *>(a, 2)); }},
+    {"lossless_wave", true, {8, 4, 8},
+     [](void **a) { lossless_wave(OF_INTERVALS, arg<const u32 *>(a, 2)); }},
 };
 
 static void run_grid(const KernelEntry &kernel, Dim3 grid, Dim3 block, void **args)
@@ -702,11 +721,15 @@ Result cuEventDestroy_v2(Event *event)
 Result cuModuleLoadData(void **module, const void *image)
 {
     ENTER;
-    // What the kernels here are compiled from is what the program was given to load.
+    // What the kernels here are compiled from is what the program was given to load: one of the two
+    // sources, whole.
     const char *text = (const char *)image;
-    for (const KernelEntry &kernel : KERNEL_TABLE)
-        if (!strstr(text, (std::string(".entry ") + kernel.name + "(").c_str()))
+    bool is_lossless = strstr(text, ".entry lossless_");
+    for (const KernelEntry &kernel : KERNEL_TABLE) {
+        bool expected = !strncmp(kernel.name, "lossless_", 9) == is_lossless;
+        if (expected != !!strstr(text, (std::string(".entry ") + kernel.name + "(").c_str()))
             return INVALID_VALUE;
+    }
     *module = (void *)KERNEL_TABLE;
     counters->modules_live++;
     return SUCCESS;

@@ -1,4 +1,4 @@
-//! The JPEG 2000 frames of the data set, as a mount reads them.
+//! The compressed frames of the data set, as a mount reads them.
 
 // Each test program uses a part of this.
 #![allow(dead_code)]
@@ -22,6 +22,11 @@ pub struct Frame {
 
 /// All frames in JPEG 2000 and HTJ2K syntaxes; `None` after saying that there is no data set.
 pub fn all(test: &str) -> Option<Vec<Frame>> {
+    of(test, &[CodecFamily::Jpeg2000, CodecFamily::HtJ2k])
+}
+
+/// All frames in the syntaxes of these families; `None` after saying that there is no data set.
+pub fn of(test: &str, ours: &[CodecFamily]) -> Option<Vec<Frame>> {
     let dir = common::data_dir(test)?;
     let manifest = std::fs::read_to_string(dir.join("MANIFEST.json")).expect("MANIFEST.json");
     let manifest: Vec<serde_json::Value> = serde_json::from_str(&manifest).expect("a list");
@@ -29,13 +34,12 @@ pub fn all(test: &str) -> Option<Vec<Frame>> {
     for entry in &manifest {
         let uid = entry["expected"]["transfer_syntax"].as_str();
         let facts = uid.and_then(syntax::by_uid);
-        let ours = [CodecFamily::Jpeg2000, CodecFamily::HtJ2k];
         if facts.is_some_and(|facts| ours.contains(&facts.codec)) {
             let name = entry["file"].as_str().expect("a path");
             frames.extend(of_file(&dir, name).unwrap_or_default());
         }
     }
-    assert!(!frames.is_empty(), "no JPEG 2000 in the data set");
+    assert!(!frames.is_empty(), "none of them in the data set");
     Some(frames)
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles kernels.cu to kernels.ptx with NVRTC 12.0.140, or checks that this gives the same file.
+"""Compiles *.cu here to *.ptx with NVRTC 12.0.140, or checks that this gives the same files.
 
     pip install nvidia-cuda-nvrtc-cu12==12.0.140
     python3 src/decode/gpu/build_ptx.py [--check] [--nvrtc DIR]
@@ -16,8 +16,7 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.join(HERE, "kernels.cu")
-TARGET = os.path.join(HERE, "kernels.ptx")
+NAMES = ["kernels", "lossless"]
 VERSION = "12.0.140"
 # Multiplication and addition are rounded one by one: the bytes must be those of the CPU.
 OPTIONS = ["--gpu-architecture=compute_60", "--fmad=false", "--std=c++14"]
@@ -39,7 +38,7 @@ def find_nvrtc(given):
     return None
 
 
-def compile_ptx(library, source):
+def compile_ptx(library, name, source):
     nvrtc = ctypes.CDLL(library)
     program = ctypes.c_void_p()
 
@@ -52,7 +51,7 @@ def compile_ptx(library, source):
             nvrtc.nvrtcGetProgramLog(program, log)
             sys.exit(f"{name}: {status}\n{log.value.decode()}")
 
-    call("nvrtcCreateProgram", ctypes.byref(program), source, b"kernels.cu", 0, None, None)
+    call("nvrtcCreateProgram", ctypes.byref(program), source, f"{name}.cu".encode(), 0, None, None)
     options = (ctypes.c_char_p * len(OPTIONS))(*(o.encode() for o in OPTIONS))
     call("nvrtcCompileProgram", program, len(OPTIONS), options)
     size = ctypes.c_size_t()
@@ -62,6 +61,23 @@ def compile_ptx(library, source):
     return ptx.value.decode()
 
 
+def make(library, name, only_check):
+    target = os.path.join(HERE, f"{name}.ptx")
+    with open(os.path.join(HERE, f"{name}.cu"), "rb") as file:
+        source = file.read()
+    digest = hashlib.sha256(source).hexdigest()
+    head = f"// {name}.cu sha256 {digest}\n// nvrtc {VERSION} {' '.join(OPTIONS)}\n"
+    text = head + compile_ptx(library, name, source)
+    if only_check:
+        with open(target) as file:
+            same = file.read() == text
+        print(f"{name}: the same" if same else f"{name}.ptx is another file than NVRTC makes")
+        return 0 if same else 1
+    with open(target, "w") as file:
+        file.write(text)
+    return 0
+
+
 def main():
     args = sys.argv[1:]
     given = args[args.index("--nvrtc") + 1] if "--nvrtc" in args else None
@@ -69,19 +85,10 @@ def main():
     if library is None:
         print(f"no NVRTC {VERSION}: pip install nvidia-cuda-nvrtc-cu12=={VERSION}", file=sys.stderr)
         return 3
-    with open(SOURCE, "rb") as file:
-        source = file.read()
-    digest = hashlib.sha256(source).hexdigest()
-    head = f"// kernels.cu sha256 {digest}\n// nvrtc {VERSION} {' '.join(OPTIONS)}\n"
-    text = head + compile_ptx(library, source)
-    if "--check" in args:
-        with open(TARGET) as file:
-            same = file.read() == text
-        print("the same" if same else "kernels.ptx is another file than NVRTC makes of kernels.cu")
-        return 0 if same else 1
-    with open(TARGET, "w") as file:
-        file.write(text)
-    return 0
+    status = 0
+    for name in NAMES:
+        status |= make(library, name, "--check" in args)
+    return status
 
 
 sys.exit(main())

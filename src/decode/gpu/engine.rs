@@ -14,6 +14,7 @@
 
 mod frame;
 mod layout;
+mod lossless;
 mod slot;
 
 use std::collections::VecDeque;

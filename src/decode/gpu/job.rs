@@ -34,6 +34,8 @@ pub enum Codec {
     },
     /// RLE Lossless (PS3.5 Annex G).
     Rle,
+    /// JPEG Lossless, process 14 (ITU-T T.81 Annex H).
+    JpegLossless,
     /// A JPEG 2000 codestream or JP2 file, reversible or not (ITU-T T.800).
     Jpeg2000,
     /// The same with high-throughput block coding (ITU-T T.814).
@@ -46,6 +48,7 @@ impl fmt::Display for Codec {
             Codec::Native { big_endian: false } => "native",
             Codec::Native { big_endian: true } => "native, big endian",
             Codec::Rle => "rle",
+            Codec::JpegLossless => "jpeg lossless",
             Codec::Jpeg2000 => "jpeg 2000",
             Codec::Htj2k => "htj2k",
         })
@@ -104,6 +107,8 @@ pub enum Refusal {
     Values,
     /// The codestream uses what the library cannot do, or breaks its rules.
     Codestream,
+    /// Its codes did not fall into step where they were decoded in parallel.
+    Unsettled,
     /// The frame is a tile of another, or not stored.
     Layout,
     /// The frame is larger than the memory set aside for it.
@@ -119,6 +124,7 @@ impl fmt::Display for Refusal {
             Refusal::Samples => "samples",
             Refusal::Values => "values",
             Refusal::Codestream => "codestream",
+            Refusal::Unsettled => "unsettled",
             Refusal::Layout => "layout",
             Refusal::TooLarge => "too_large",
         })

@@ -21,6 +21,7 @@ typedef long long i64;
 #define WORD_PLANES 1u // the same, one plane a sample
 #define BYTE_PLANES 2u // one plane a byte of the pixel, most significant byte of a sample first (RLE)
 #define COMPONENTS 3u  // one plane a sample with a pitch, 1 or 2 bytes a sample (JPEG 2000)
+#define HALVES 4u      // interleaved samples of 16 bits, whatever the width (JPEG Lossless)
 
 // Frame.show
 #define STORED 0u
@@ -32,6 +33,8 @@ typedef long long i64;
 // What goes wrong with a frame, in its word of `flags`.
 #define OVERFLOWED 1u
 #define ENDS_EARLY 2u
+#define UNSETTLED 4u // its codes did not fall into step (lossless.cu)
+#define BEYOND 8u    // a sample does not fit its width
 
 struct Frame {
     u64 planes[4];    // addresses of the source; WORDS, WORD_PLANES and BYTE_PLANES have one
@@ -51,7 +54,7 @@ struct Frame {
     u32 down;         // right shift that brings them to the bottom
     u32 is_signed;    // the right shift extends the sign
     u32 show;         // STORED and so on
-    u32 reserved;
+    u32 left;         // HALVES: bits that the samples were shifted right by
 };
 
 struct Segment {
@@ -96,6 +99,8 @@ static __device__ u64 stored_bits(const Frame &frame, u32 at)
         u64 word = load(frame.planes[0] + (u64)at * frame.width, frame.width);
         return frame.swap ? swapped(word, frame.width) : word;
     }
+    if (frame.source == HALVES)
+        return ((const u16 *)frame.planes[0])[at];
     u32 pixel = at, sample = 0;
     if (frame.samples > 1) {
         pixel = at / frame.samples;
@@ -153,12 +158,14 @@ extern "C" __global__ void show(const Frame *frames, u32 count, u32 *flags)
 {
     for (u32 f = blockIdx.y; f < count; f += gridDim.y) {
         const Frame frame = frames[f];
-        if (flags[f] & ENDS_EARLY)
+        if (flags[f] & (ENDS_EARLY | UNSETTLED))
             continue;
-        u32 overflowed = 0;
+        u32 overflowed = 0, beyond = 0;
         u32 step = gridDim.x * blockDim.x;
         for (u32 at = blockIdx.x * blockDim.x + threadIdx.x; at < frame.samples_all; at += step) {
-            u64 top = stored_bits(frame, at) << frame.up;
+            u64 bits = stored_bits(frame, at);
+            beyond |= frame.source == HALVES && frame.width == 1 && bits > 255;
+            u64 top = bits << frame.left << frame.up;
             u64 value = frame.is_signed ? (u64)((i64)top >> frame.down) : top >> frame.down;
             i64 sum = (i64)value + frame.by;
             switch (frame.show) {
@@ -182,6 +189,8 @@ extern "C" __global__ void show(const Frame *frames, u32 count, u32 *flags)
         }
         if (overflowed)
             atomicOr(&flags[f], OVERFLOWED);
+        if (beyond)
+            atomicOr(&flags[f], BEYOND);
     }
 }
 

@@ -10,6 +10,7 @@ use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
 use super::driver::{Context, CudaError, Kernel, Module, Stream};
+use super::lossless::{Intervals, Lossless};
 
 /// The kernels, as the driver takes them.
 const PTX: &str = include_str!("kernels.ptx");
@@ -50,6 +51,7 @@ pub(super) mod source {
     pub const WORD_PLANES: u32 = 1;
     pub const BYTE_PLANES: u32 = 2;
     pub const COMPONENTS: u32 = 3;
+    pub const HALVES: u32 = 4;
 }
 
 /// `Frame.show`.
@@ -65,6 +67,8 @@ pub(super) mod show {
 pub(super) mod flag {
     pub const OVERFLOWED: u32 = 1;
     pub const ENDS_EARLY: u32 = 2;
+    pub const UNSETTLED: u32 = 4;
+    pub const BEYOND: u32 = 8;
 }
 
 /// A frame to be shown: `struct Frame` of kernels.cu, which says what the fields are.
@@ -88,7 +92,7 @@ pub(super) struct Frame {
     pub down: u32,
     pub is_signed: u32,
     pub show: u32,
-    pub reserved: u32,
+    pub left: u32,
 }
 
 /// A segment to be unpacked: `struct Segment` of kernels.cu.
@@ -140,6 +144,8 @@ pub(super) struct Tables {
     pub segment_count: u32,
     /// The most chunks that one of them has.
     pub chunks_max: u32,
+    /// Restart intervals of JPEG Lossless.
+    pub intervals: Intervals,
     /// Of one u32 a frame.
     pub flags: u64,
 }
@@ -151,6 +157,7 @@ pub(super) struct Kernels {
     rle_walk: Kernel,
     rle_link: Kernel,
     rle_emit: Kernel,
+    lossless: Lossless,
     // Owns the kernels.
     _module: Module,
 }
@@ -165,11 +172,12 @@ impl Kernels {
             rle_walk: module.kernel(c"rle_walk")?,
             rle_link: module.kernel(c"rle_link")?,
             rle_emit: module.kernel(c"rle_emit")?,
+            lossless: Lossless::load(context)?,
             _module: module,
         })
     }
 
-    /// Unpacks the segments, then makes of every frame what it shows.
+    /// Unpacks the segments, decodes the intervals, then makes of every frame what it shows.
     ///
     /// # Safety
     /// All addresses in the tables must be of device memory that is long enough for what the
@@ -198,6 +206,8 @@ impl Kernels {
                 self.rle_emit.launch(grid, EMIT_BLOCK, stream, &mut two)?;
             }
         }
+        // SAFETY: the caller's word.
+        unsafe { self.lossless.launch(&tables.intervals, flags, stream)? };
         if frame_count == 0 {
             return Ok(());
         }
@@ -212,22 +222,26 @@ impl Kernels {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use sha2::{Digest, Sha256};
 
     #[test]
     fn the_ptx_is_made_of_this_source() {
-        let digest: String = Sha256::digest(include_bytes!("kernels.cu"))
+        assert_ptx_is_of(PTX, "kernels.cu", include_bytes!("kernels.cu"));
+    }
+
+    pub fn assert_ptx_is_of(ptx: &str, name: &str, source: &[u8]) {
+        let digest: String = Sha256::digest(source)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let mut lines = PTX.lines();
+        let mut lines = ptx.lines();
         let first = lines.next().unwrap();
         assert_eq!(
             first,
-            format!("// kernels.cu sha256 {digest}"),
-            "kernels.cu was edited: run src/decode/gpu/build_ptx.py"
+            format!("// {name} sha256 {digest}"),
+            "{name} was edited: run src/decode/gpu/build_ptx.py"
         );
         let second = lines.next().unwrap();
         assert!(second.starts_with("// nvrtc 12.0.140 "), "{second}");
@@ -236,12 +250,17 @@ mod tests {
 
     #[test]
     fn old_drivers_read_the_ptx_and_nothing_is_contracted() {
-        assert!(PTX.contains("\n.version 8.0\n.target sm_60\n"));
-        assert!(!PTX.contains("fma."), "a multiply-add that rounds once");
-        assert!(!PTX.contains(".ftz"), "small numbers made zero");
-        assert!(!PTX.contains(".approx"), "a result that is not the nearest");
-        for kernel in ["show", "rle_walk", "rle_link", "rle_emit"] {
-            assert!(PTX.contains(&format!(".entry {kernel}(")), "{kernel}");
+        let kernels = ["show", "rle_walk", "rle_link", "rle_emit"];
+        assert_old_drivers_read(PTX, &kernels.map(String::from));
+    }
+
+    pub fn assert_old_drivers_read(ptx: &str, kernels: &[String]) {
+        assert!(ptx.contains("\n.version 8.0\n.target sm_60\n"));
+        assert!(!ptx.contains("fma."), "a multiply-add that rounds once");
+        assert!(!ptx.contains(".ftz"), "small numbers made zero");
+        assert!(!ptx.contains(".approx"), "a result that is not the nearest");
+        for kernel in kernels {
+            assert!(ptx.contains(&format!(".entry {kernel}(")), "{kernel}");
         }
     }
 
@@ -253,6 +272,7 @@ mod tests {
             ("WORD_PLANES", source::WORD_PLANES),
             ("BYTE_PLANES", source::BYTE_PLANES),
             ("COMPONENTS", source::COMPONENTS),
+            ("HALVES", source::HALVES),
             ("STORED", show::STORED),
             ("OFFSET_I16", show::OFFSET_I16),
             ("OFFSET_I32", show::OFFSET_I32),
@@ -260,6 +280,8 @@ mod tests {
             ("LINEAR_F64", show::LINEAR_F64),
             ("OVERFLOWED", flag::OVERFLOWED),
             ("ENDS_EARLY", flag::ENDS_EARLY),
+            ("UNSETTLED", flag::UNSETTLED),
+            ("BEYOND", flag::BEYOND),
             ("CHUNK", CHUNK_BYTES as u32),
             ("ENTRIES", CHUNK_TABLE_BYTES as u32 / 4),
         ] {

@@ -12,7 +12,7 @@ use crate::decode::FRAME_BYTES_MAX;
 use crate::decode::cpu::jpeg2k::codestream::Codestream;
 use crate::decode::cpu::jpeg2k::codestream::packets::{self, Lost};
 use crate::decode::cpu::jpeg2k::{HTJ2K, JPEG_2000, Jpeg2k};
-use crate::decode::cpu::{native, rle};
+use crate::decode::cpu::{jpeg_lossless, native, rle};
 use crate::decode::values::stored_dtype;
 use crate::decode::{Error, cpu};
 use crate::dicom::syntax::{self, CodecFamily};
@@ -54,6 +54,7 @@ pub fn plan(
     let codec = match facts.codec {
         CodecFamily::Native | CodecFamily::EncapsulatedNative => Codec::Native { big_endian },
         CodecFamily::Rle => Codec::Rle,
+        CodecFamily::JpegLossless => Codec::JpegLossless,
         CodecFamily::Jpeg2000 => Codec::Jpeg2000,
         CodecFamily::HtJ2k => Codec::Htj2k,
         _ => return Err(Refusal::TransferSyntax),
@@ -63,6 +64,7 @@ pub fn plan(
     match codec {
         Codec::Native { .. } => check_native(image, encoded)?,
         Codec::Rle => check_rle(image, encoded)?,
+        Codec::JpegLossless => check_lossless(image, encoded)?,
         Codec::Jpeg2000 => check_codestream(&JPEG_2000, image, encoded, exact)?,
         Codec::Htj2k => check_codestream(&HTJ2K, image, encoded, exact)?,
     }
@@ -124,6 +126,24 @@ fn check_rle(image: &ImagePixel, encoded: &[u8]) -> Result<(), Refusal> {
     }
     let planes = usize::from(image.samples_per_pixel) * image.sample_len_bytes();
     rle::check_header(encoded, planes).map_err(|_| Refusal::Codestream)
+}
+
+/// One scan with Huffman tables that can be; its entropy-coded data is for whoever decodes it.
+fn check_lossless(image: &ImagePixel, encoded: &[u8]) -> Result<(), Refusal> {
+    let (Ok(rows), Ok(columns)) = (u16::try_from(image.rows), u16::try_from(image.columns)) else {
+        return Err(Refusal::Samples);
+    };
+    if image.bits_allocated > 16 {
+        return Err(Refusal::Samples);
+    }
+    let expect = jpeg_lossless::Expect {
+        rows,
+        columns,
+        components: image.samples_per_pixel as u8,
+        max_bits: image.bits_allocated as u8,
+    };
+    jpeg_lossless::Outline::read(encoded, expect).map_err(|_| Refusal::Codestream)?;
+    Ok(())
 }
 
 /// What nvJPEG2000 decodes, and decodes as the CPU does.

@@ -51,6 +51,7 @@ impl Codec {
                 Some(Codec::Native { big_endian })
             }
             CodecFamily::Rle => Some(Codec::Rle),
+            CodecFamily::JpegLossless => Some(Codec::JpegLossless),
             CodecFamily::Jpeg2000 => Some(Codec::Jpeg2000),
             CodecFamily::HtJ2k => Some(Codec::Htj2k),
             _ => None,
@@ -61,7 +62,7 @@ impl Codec {
     /// kernels of our own do it.
     pub fn library(self) -> Option<&'static str> {
         match self {
-            Codec::Native { .. } | Codec::Rle => None,
+            Codec::Native { .. } | Codec::Rle | Codec::JpegLossless => None,
             Codec::Jpeg2000 | Codec::Htj2k => Some(NVJPEG2K),
         }
     }
@@ -104,7 +105,8 @@ mod tests {
                 Some(Codec::Native { big_endian: true }),
             ),
             ("1.2.840.10008.1.2.5", Some(Codec::Rle)),
-            ("1.2.840.10008.1.2.4.70", None),
+            ("1.2.840.10008.1.2.4.57", Some(Codec::JpegLossless)),
+            ("1.2.840.10008.1.2.4.70", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.80", None),
             ("1.2.840.10008.1.2.4.90", Some(Codec::Jpeg2000)),
             ("1.2.840.10008.1.2.4.91", Some(Codec::Jpeg2000)),

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::lossless::{self, Picture};
 use crate::decode::FRAME_BYTES_MAX;
 use crate::decode::cpu::rle;
 use crate::decode::gpu::job::{Codec, Job, Outcome, Refusal, Show};
@@ -30,8 +31,10 @@ pub(super) struct Checked {
     pub encoded: Range<usize>,
     /// Its values in the window of the slab.
     pub out: Range<usize>,
-    /// RLE segments, relative to the frame's first byte.
+    /// RLE segments, or restart intervals of JPEG Lossless, relative to the frame's first byte.
     pub segments: Vec<Range<usize>>,
+    /// JPEG Lossless.
+    pub picture: Option<Box<Picture>>,
     /// Pixels of the frame.
     pub pixels: usize,
     /// What `show` is told, but for addresses, precision and the width of planes.
@@ -49,6 +52,7 @@ impl Checked {
         match self.codec {
             Codec::Native { .. } => 0,
             Codec::Rle => aligned(self.pixels),
+            Codec::JpegLossless => lossless::plane_bytes(self.frame.samples_all),
             Codec::Jpeg2000 | Codec::Htj2k => {
                 let columns = self.frame.columns as usize;
                 aligned(self.pitch_bytes() * (self.pixels / columns.max(1)))
@@ -66,19 +70,28 @@ impl Checked {
         match self.codec {
             Codec::Native { .. } => 0,
             Codec::Rle => self.segments.len(),
+            Codec::JpegLossless => 1,
             Codec::Jpeg2000 | Codec::Htj2k => self.frame.samples as usize,
         }
     }
 
     /// Whether its encoded bytes are uploaded: a library that parses them does that itself.
     pub fn is_uploaded(&self) -> bool {
-        matches!(self.codec, Codec::Native { .. } | Codec::Rle)
+        !matches!(self.codec, Codec::Jpeg2000 | Codec::Htj2k)
     }
 
-    /// Chunks of all its segments together.
+    /// Its RLE segments.
+    pub fn rle_segments(&self) -> &[Range<usize>] {
+        match self.codec {
+            Codec::Rle => &self.segments,
+            _ => &[],
+        }
+    }
+
+    /// Chunks of all RLE segments together.
     pub fn chunks(&self) -> usize {
         let chunks = |segment: &Range<usize>| segment.len().div_ceil(kernels::CHUNK_BYTES);
-        self.segments.iter().map(chunks).sum()
+        self.rle_segments().iter().map(chunks).sum()
     }
 
     /// Bytes of device memory that it takes in a chunk of the batch, at most.
@@ -90,9 +103,11 @@ impl Checked {
         };
         let tables = self.chunks() * (kernels::CHUNK_TABLE_BYTES + kernels::CHUNK_START_BYTES)
             + size_of::<kernels::Frame>()
-            + self.segments.len() * (size_of::<kernels::Segment>() + 2 * ALIGN)
+            + self.rle_segments().len() * (size_of::<kernels::Segment>() + 2 * ALIGN)
             + size_of::<u32>();
-        uploaded + tables + self.planes() * self.plane_bytes() + self.out.len() + ALIGN
+        let picture = self.picture.as_ref();
+        let between = picture.map_or(0, |picture| picture.device_bytes(&self.segments));
+        uploaded + tables + between + self.planes() * self.plane_bytes() + self.out.len() + ALIGN
     }
 }
 
@@ -121,7 +136,7 @@ pub(super) fn check(
     }
     let bytes = range(&job.encoded, encoded.len(), "encoded memory")?;
     let pixels = samples_all / usize::from(image.samples_per_pixel);
-    let (source, segments) = read(job, &encoded[bytes.clone()], frame_len)?;
+    let (source, segments, picture) = read(job, &encoded[bytes.clone()], frame_len)?;
     let (by, slope, intercept) = match job.show {
         Show::Stored => (0, 0.0, 0.0),
         Show::Offset { intercept, .. } => (intercept, 0.0, 0.0),
@@ -136,6 +151,7 @@ pub(super) fn check(
         encoded: bytes,
         out,
         segments,
+        picture,
         pixels,
         frame: kernels::Frame {
             by,
@@ -192,6 +208,7 @@ fn check_samples(job: &Job, frame_len: usize) -> Result<(), Outcome> {
             let narrow = u16::try_from(image.rows).is_ok() && u16::try_from(image.columns).is_ok();
             integer && placed && narrow
         }
+        Codec::JpegLossless => integer && bits <= 16 && matches!(image.samples_per_pixel, 1 | 3),
         Codec::Jpeg2000 | Codec::Htj2k => {
             integer && bits <= 32 && usize::from(image.samples_per_pixel) <= PLANES_MAX
         }
@@ -230,8 +247,11 @@ fn rule(rule: Show, from: Dtype) -> Result<(u32, Dtype), Outcome> {
     }
 }
 
-/// Where the kernel finds the samples, and the RLE segments. The encoded bytes must be enough.
-fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<(u32, Vec<Range<usize>>), Outcome> {
+/// `Frame.source`, the parts of the encoded bytes, and what JPEG Lossless says beside.
+type Read = (u32, Vec<Range<usize>>, Option<Box<Picture>>);
+
+/// Where the kernel finds the samples, and what they are made of. The encoded bytes must be enough.
+fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<Read, Outcome> {
     let short = Outcome::Refused(Refusal::Codestream);
     // The kernels count bytes in 32 bits.
     if u32::try_from(bytes.len()).is_err() || bytes.len() > FRAME_BYTES_MAX {
@@ -246,7 +266,7 @@ fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<(u32, Vec<Range<usi
             } else {
                 source::WORDS
             };
-            Ok((source, Vec::new()))
+            Ok((source, Vec::new(), None))
         }
         Codec::Rle => {
             let image = &job.image;
@@ -255,9 +275,14 @@ fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<(u32, Vec<Range<usi
             if segments.len() != planes {
                 return Err(Outcome::Refused(Refusal::Samples));
             }
-            Ok((source::BYTE_PLANES, segments))
+            Ok((source::BYTE_PLANES, segments, None))
         }
-        Codec::Jpeg2000 | Codec::Htj2k => Ok((source::COMPONENTS, Vec::new())),
+        Codec::JpegLossless => {
+            let (picture, intervals) =
+                lossless::read(&job.image, bytes).map_err(Outcome::Refused)?;
+            Ok((source::HALVES, intervals, Some(Box::new(picture))))
+        }
+        Codec::Jpeg2000 | Codec::Htj2k => Ok((source::COMPONENTS, Vec::new(), None)),
     }
 }
 
@@ -267,7 +292,12 @@ fn shifts(job: &Job, width: usize) -> (u32, u32) {
     let image: &ImagePixel = &job.image;
     let bits = 8 * width as u32;
     let (stored, high) = if image.element == PixelElement::PixelData {
-        (u32::from(image.bits_stored), u32::from(image.high_bit))
+        let stored = u32::from(image.bits_stored);
+        match job.codec {
+            // A picture codec codes samples, not words: they are at the bottom.
+            Codec::JpegLossless => (stored, stored.saturating_sub(1)),
+            _ => (stored, u32::from(image.high_bit)),
+        }
     } else {
         (bits, bits - 1)
     };

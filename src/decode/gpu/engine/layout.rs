@@ -6,9 +6,11 @@
 use std::ops::Range;
 
 use super::frame::{ALIGN, Checked, aligned};
+use super::lossless;
 use crate::decode::gpu::kernels::{
     self, CHUNK_BYTES, CHUNK_START_BYTES, CHUNK_TABLE_BYTES, Plain, Tables, source,
 };
+use crate::decode::gpu::lossless::{Codes, Interval, Intervals};
 
 /// Bytes between two frames that are uploaded with them, so that it is one copy. The slack that
 /// [`Checked::device_bytes`] has for each frame.
@@ -30,6 +32,10 @@ pub(super) struct Layout {
     pub frames: Vec<kernels::Frame>,
     /// What the RLE kernels are told.
     pub segments: Vec<kernels::Segment>,
+    /// What the kernels for JPEG Lossless are told.
+    pub intervals: Vec<Interval>,
+    /// Their Huffman tables.
+    pub codes: Vec<Codes>,
     /// Uploads of encoded bytes.
     pub uploads: Vec<Run>,
     /// The device memory they fill.
@@ -45,23 +51,49 @@ pub(super) struct Layout {
 impl Layout {
     /// Lays out frames.
     pub fn new(chunk: &[Checked]) -> Layout {
-        let segment_count = chunk.iter().map(|frame| frame.segments.len()).sum();
+        let segment_count = chunk.iter().map(|frame| frame.rle_segments().len()).sum();
+        let pictures = || chunk.iter().filter(|frame| frame.picture.is_some());
+        let interval_count = pictures().map(|frame| frame.segments.len()).sum();
         let mut layout = Layout {
             frames: chunk.iter().map(|checked| checked.frame).collect(),
             segments: Vec::with_capacity(segment_count),
             ..Layout::default()
         };
-        layout.len = tables_len(chunk.len(), segment_count);
+        // The tables of one series are often the same.
+        let mut codes_of = vec![0; chunk.len()];
+        for (place, checked) in codes_of.iter_mut().zip(chunk) {
+            if let Some(picture) = &checked.picture {
+                if !layout.codes.ends_with(&picture.codes) {
+                    layout.codes.extend(&picture.codes);
+                }
+                *place = layout.codes.len() - picture.codes.len();
+            }
+        }
+        layout.intervals.reserve_exact(interval_count);
+        let tables = tables_len(
+            chunk.len(),
+            segment_count,
+            interval_count,
+            layout.codes.len(),
+        );
+        layout.len = tables;
         layout.place_encoded(chunk);
         layout.place_values(chunk);
         for (index, checked) in chunk.iter().enumerate() {
-            layout.place_planes(index, checked);
+            let Some(picture) = &checked.picture else {
+                layout.place_planes(index, checked);
+                continue;
+            };
+            let codes_start = tables - size_of_val(&layout.codes[..]) - 4 * chunk.len();
+            let codes = (codes_start + codes_of[index] * size_of::<Codes>()) as u64;
+            lossless::place(&mut layout, index, checked, picture, codes);
         }
         layout.len = aligned(layout.len);
         layout
     }
 
-    fn take(&mut self, len: usize) -> usize {
+    /// Takes so many bytes of the memory.
+    pub fn take(&mut self, len: usize) -> usize {
         let at = aligned(self.len);
         self.len = at + len;
         at
@@ -155,9 +187,10 @@ impl Layout {
         self.frames[index].pitch_bytes = len as u64;
     }
 
-    /// Bytes of frames, segments and flags, which stand at the start of the memory.
+    /// Bytes of frames, segments, intervals, Huffman tables and flags, which stand at the start of the memory.
     pub fn tables_len(&self) -> usize {
-        tables_len(self.frames.len(), self.segments.len())
+        let (intervals, codes) = (self.intervals.len(), self.codes.len());
+        tables_len(self.frames.len(), self.segments.len(), intervals, codes)
     }
 
     /// Where the flags stand among them, one u32 a frame.
@@ -178,21 +211,37 @@ impl Layout {
             segment.table += base;
             segment.starts += base;
         }
+        for interval in &mut self.intervals {
+            interval.packed += base;
+            interval.bits += base;
+            interval.marks += base;
+            interval.parts += base;
+            interval.samples += base;
+            interval.codes.iter_mut().for_each(|codes| *codes += base);
+        }
     }
 
     /// Writes what the kernels are told, with no flag set, as it belongs at the start of the memory.
     pub fn write_tables(&self, to: &mut [u8]) {
-        let (frames, segments) = (Plain::bytes(&self.frames), Plain::bytes(&self.segments));
-        let (to_frames, rest) = to.split_at_mut(frames.len());
-        let (to_segments, flags) = rest.split_at_mut(segments.len());
-        to_frames.copy_from_slice(frames);
-        to_segments.copy_from_slice(segments);
-        flags.fill(0);
+        let mut rest = to;
+        for table in [
+            Plain::bytes(&self.frames),
+            Plain::bytes(&self.segments),
+            Plain::bytes(&self.intervals),
+            Plain::bytes(&self.codes),
+        ] {
+            let (place, behind) = rest.split_at_mut(table.len());
+            place.copy_from_slice(table);
+            rest = behind;
+        }
+        rest.fill(0);
     }
 
     /// What the launches are told, for memory at `base`.
     pub fn tables(&self, base: u64) -> Tables {
         let frames_len = self.frames.len() * size_of::<kernels::Frame>();
+        let segments_len = self.segments.len() * size_of::<kernels::Segment>();
+        let intervals = base + (frames_len + segments_len) as u64;
         Tables {
             frames: base,
             frame_count: self.frames.len() as u32,
@@ -200,13 +249,16 @@ impl Layout {
             segments: base + frames_len as u64,
             segment_count: self.segments.len() as u32,
             chunks_max: self.segments.iter().map(|s| s.chunks).max().unwrap_or(0),
+            intervals: Intervals::new(intervals, &self.intervals),
             flags: base + self.flags().start as u64,
         }
     }
 }
 
-/// Frames and segments are multiples of 8 bytes: all of it lies as it must.
-fn tables_len(frames: usize, segments: usize) -> usize {
+/// All but the flags, which come last, are multiples of 8 bytes: all of it lies as it must.
+fn tables_len(frames: usize, segments: usize, intervals: usize, codes: usize) -> usize {
     frames * (size_of::<kernels::Frame>() + size_of::<u32>())
         + segments * size_of::<kernels::Segment>()
+        + intervals * size_of::<Interval>()
+        + codes * size_of::<Codes>()
 }

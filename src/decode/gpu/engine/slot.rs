@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::frame::{Checked, aligned};
 use super::layout::{Layout, Run};
 use crate::decode::gpu::driver::{Context, CudaError, DeviceMemory, HostMemory, Stream};
-use crate::decode::gpu::job::{Job, Outcome};
+use crate::decode::gpu::job::{Job, Outcome, Refusal};
 use crate::decode::gpu::kernels::{Kernels, flag};
 use crate::decode::gpu::planes::{PlaneDecoder, PlaneRequest, Planes};
 
@@ -387,8 +387,12 @@ fn decode_planes(
 }
 
 fn outcome(flags: u32) -> Outcome {
-    if flags & flag::ENDS_EARLY != 0 {
-        return Outcome::Refused(crate::decode::gpu::job::Refusal::Codestream);
+    // Whatever else it is: nothing is known of codes that are out of step.
+    if flags & flag::UNSETTLED != 0 {
+        return Outcome::Refused(Refusal::Unsettled);
+    }
+    if flags & (flag::ENDS_EARLY | flag::BEYOND) != 0 {
+        return Outcome::Refused(Refusal::Codestream);
     }
     if flags & flag::OVERFLOWED != 0 {
         return Outcome::Overflow;

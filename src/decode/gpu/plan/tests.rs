@@ -62,7 +62,7 @@ fn each_syntax_has_its_codec() {
     assert_eq!(j2k(&J2K_SIGNED_12), Ok(Codec::Jpeg2000));
     assert_eq!(stored(J2K, &rgb(2, 2), &J2K_COLOUR), Ok(Codec::Jpeg2000));
     assert_eq!(stored(HT, &image, &HT_UNSIGNED_12), Ok(Codec::Htj2k));
-    for other in ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70", "1.2.3"] {
+    for other in ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.80", "1.2.3"] {
         assert_eq!(
             stored(other, &image, &words),
             Err(Refusal::TransferSyntax),
