@@ -119,7 +119,7 @@ fn samples(job: &Job, random: &mut Random) -> Vec<u16> {
     let value = random.next() as u16;
     let sample = |i: usize| match kind {
         0 => random.next() as u16 & mask,
-        1 | 2 => (i / job.components * 3) as u16 + random.below(4) as u16 & mask,
+        1 | 2 => ((i / job.components * 3) as u16 + random.below(4) as u16) & mask,
         3 => value & mask,
         _ if random.below(9) == 0 => mask,
         _ => (i % 2 * 0x8000) as u16 & mask,
@@ -194,8 +194,7 @@ fn every_predictor_precision_and_table() {
             let jobs = jobs(&mut random, (40, 30));
             let cases: Vec<Case> = jobs.iter().map(|job| case(job, &mut random)).collect();
             for case in &cases {
-                let planned = plan(UID, &case.image, &Show::Stored, &case.encoded, true);
-                assert_eq!(planned, Ok(Codec::JpegLossless));
+                assert_eq!(planned(&case.image, &case.encoded), Ok(Codec::JpegLossless));
             }
             let spread = Spread {
                 encoded_gap: turn,
@@ -219,6 +218,77 @@ fn every_predictor_precision_and_table() {
     });
     if let Some(ran) = ran {
         println!("{}", ran.assert_passed().output);
+    }
+}
+
+/// What [`plan`] says of a stream in an image.
+fn planned(image: &ImagePixel, encoded: &[u8]) -> Result<Codec, Refusal> {
+    plan(UID, image, &Show::Stored, encoded, true)
+}
+
+#[test]
+fn what_the_markers_rule_out_is_not_asked_for() {
+    let mut job = Job::new(9, 5, 3, 8);
+    let whole = job.encode(&vec![7; job.len()]);
+    let rgb = image(&job);
+    assert_eq!(planned(&rgb, &whole), Ok(Codec::JpegLossless));
+    let broken = Err(Refusal::Codestream);
+    for len in [0, 1, 20, 60] {
+        assert_eq!(planned(&rgb, &whole[..len]), broken, "{len} bytes");
+    }
+    job.scans = vec![vec![0], vec![1], vec![2]];
+    let encoded = job.encode(&vec![7; job.len()]);
+    assert_eq!(planned(&rgb, &encoded), broken, "several scans");
+    job.scans = vec![vec![2, 0, 1]];
+    let encoded = job.encode(&vec![7; job.len()]);
+    assert_eq!(
+        planned(&rgb, &encoded),
+        broken,
+        "components in another order"
+    );
+    for other in [gray(5, 9, 8), gray(9, 5, 8)] {
+        assert_eq!(planned(&other, &whole), broken, "another image");
+    }
+    let wide = ImagePixel {
+        bits_allocated: 32,
+        ..rgb.clone()
+    };
+    assert_eq!(planned(&wide, &whole), Err(Refusal::Samples));
+    let mut baseline = whole.clone();
+    let at = whole
+        .windows(2)
+        .position(|two| two == [0xFF, 0xC3])
+        .unwrap();
+    baseline[at + 1] = 0xC0;
+    assert_eq!(planned(&rgb, &baseline), broken, "baseline");
+}
+
+/// A sample of more bits than its word: what then stands there is the CPU's own affair.
+#[test]
+fn samples_beyond_their_width_are_left_to_the_cpu() {
+    let name = "ljpeg::samples_beyond_their_width_are_left_to_the_cpu";
+    let ran = child(name, &Setup::default(), || {
+        let mut engine = Engine::open(0).unwrap();
+        for selection in 1..=7 {
+            let mut job = Job::new(30, 20, 1, 16);
+            job.selection = selection;
+            let ramp: Vec<u16> = (0..600).map(|i| 32768 - 128 + i).collect();
+            let mut encoded = job.encode(&ramp);
+            let at = encoded.windows(2).position(|two| two == [0xFF, 0xC3]);
+            encoded[at.unwrap() + 4] = 8;
+            let case = Case {
+                codec: Codec::JpegLossless,
+                image: gray(20, 30, 8),
+                show: Show::Stored,
+                encoded,
+            };
+            assert!(matches!(case.truth(), Truth::Values(_)));
+            let outcomes = Batch::new(&[case], DENSE).run(&mut engine);
+            assert_eq!(outcomes, [Outcome::Refused(Refusal::Codestream)]);
+        }
+    });
+    if let Some(ran) = ran {
+        ran.assert_passed();
     }
 }
 
