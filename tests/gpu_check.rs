@@ -4,7 +4,10 @@
 mod common;
 #[path = "fake_gpu/mod.rs"]
 mod fake_gpu;
+#[path = "gpu_jpeg2k/frames.rs"]
+mod frames;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,7 +15,9 @@ use std::process::{Command, Output};
 use common::skip;
 use dicom_dictionary_std::uids;
 use dicomfs::cli::demo::synthetic::Series;
+use dicomfs::decode::gpu::{Show, plan};
 use fake_gpu::libcuda;
+use fake_gpu::nvjpeg2k::Fake;
 
 /// The example that cargo builds with the tests; else the skip has been printed.
 fn example(test: &str) -> Option<PathBuf> {
@@ -49,21 +54,30 @@ fn run(test: &str, faults: &str) -> Option<(Output, String)> {
     let (example, library) = (example(test)?, libcuda::library(test)?);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (pictures, data) = pictures(dir.path());
+    let variables = libcuda::environment(&library, faults, &dir.path().join("counters"));
+    Some(run_on(&example, &[&pictures, &data], variables))
+}
+
+fn run_on(
+    example: &Path,
+    roots: &[&Path],
+    variables: Vec<(&'static str, OsString)>,
+) -> (Output, String) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let document = dir.path().join("results.md");
-    let counters = dir.path().join("counters");
     let output = Command::new(example)
-        .args([&pictures, &data])
+        .args(roots)
         .arg("--quick")
         .arg("--program")
         .arg(env!("CARGO_BIN_EXE_dicomfs"))
         .arg("--out")
         .arg(&document)
-        .envs(libcuda::environment(&library, faults, &counters))
+        .envs(variables)
         .output()
         .expect("it runs");
     let text = fs::read_to_string(document).unwrap_or_default();
     println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    Some((output, text))
+    (output, text)
 }
 
 #[test]
@@ -101,7 +115,8 @@ fn a_device_that_is_wrong_is_named() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text.contains("frames differ**"), "{text}");
     let is_named = |line: &str| {
-        line.starts_with("- different: IM00001 frame 1, 1.2.840.10008.1.2.5, stored: 1 of 6144")
+        line.starts_with("- different: IM000")
+            && line.contains(" frame 1, 1.2.840.10008.1.2.5, stored: 1 of 6144 bytes differ")
     };
     assert!(text.lines().any(is_named), "{text}");
     assert!(text.contains("Nothing was measured"), "{text}");
@@ -116,4 +131,58 @@ fn a_machine_without_a_device_is_told_why() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("gpu_check: ") && text.is_empty(), "{said}");
+}
+
+/// Decoded bytes of a frame that is small enough to be measured quickly.
+const SMALL_BYTES: usize = 150_000;
+
+#[test]
+fn jpeg_2000_is_compared_and_measured() {
+    let test = "jpeg_2000_is_compared_and_measured";
+    let (Some(data), Some(example)) = (common::data_dir(test), example(test)) else {
+        return;
+    };
+    let (Some(library), Some(frames)) = (libcuda::library(test), frames::all(test)) else {
+        return;
+    };
+    let fake = match Fake::new() {
+        Ok(fake) => fake,
+        Err(why) => return skip(test, &why, "DICOMFS_REQUIRE_CLIENTS"),
+    };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut count = 0;
+    for (number, frame) in frames.iter().enumerate() {
+        let is_small = frame.image.frame_len_bytes() <= Some(SMALL_BYTES);
+        let planned = |exact| {
+            plan(
+                &frame.uid,
+                &frame.image,
+                &Show::Stored,
+                &frame.encoded,
+                exact,
+            )
+        };
+        let name = frame.name.strip_suffix(" 1").unwrap_or_default();
+        let is_wanted = frame.image.number_of_frames == 1 && is_small && planned(false).is_ok();
+        if is_wanted
+            && fake
+                .answer(&frame.uid, &frame.image, &frame.encoded)
+                .is_ok()
+        {
+            fs::copy(data.join(name), dir.path().join(format!("{number}.dcm"))).expect("copied");
+            count += 1;
+        }
+    }
+    let mut variables = libcuda::environment(&library, "", &fake.dir().join("counters"));
+    let both = std::env::join_paths([&library, fake.dir()]).expect("paths");
+    variables.retain(|(name, _)| *name != "LD_LIBRARY_PATH");
+    variables.push(("LD_LIBRARY_PATH", both));
+    let (output, text) = run_on(&example, &[dir.path()], variables);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let words = format!("All {count} frames that were compared are equal.");
+    assert!(count > 2 && text.contains(&words), "{words}: {text}");
+    assert!(
+        text.contains("| jpeg 2000 | ") || text.contains("| htj2k | "),
+        "{text}"
+    );
 }

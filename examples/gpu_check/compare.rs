@@ -295,7 +295,9 @@ fn flush(device: &mut Device, cases: &mut Vec<Case>, to: &mut Compared) -> Resul
         let answer = lane.run(&jobs, slab.as_fd(), len, Instant::now() + BATCH_TIME);
         judge(mine, &jobs, &answer, &slab, to)?;
         if let Err(fault) = answer {
-            to.faults.push(fault.to_string());
+            if to.faults.len() < NAMED_MAX {
+                to.faults.push(fault.to_string());
+            }
             device.wait_ready();
         }
     }

@@ -92,11 +92,10 @@ pub fn lines(device: &DeviceReport, given_commit: Option<&str>) -> Vec<String> {
             device.compute_capability,
             device.uuid
         ),
-        format!(
-            "- Driver: {}, CUDA {}",
-            field("/proc/driver/nvidia/version", "NVRM version").unwrap_or("unnamed".into()),
-            device.driver_version
-        ),
+        match field("/proc/driver/nvidia/version", "NVRM version") {
+            Some(driver) => format!("- Driver: CUDA {}; {driver}", device.driver_version),
+            None => format!("- Driver: CUDA {}", device.driver_version),
+        },
     ];
     for library in &device.libraries {
         lines.push(match &library.version {

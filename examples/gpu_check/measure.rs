@@ -32,6 +32,10 @@ const VOLUME_TIME: Duration = Duration::from_secs(300);
 /// How long a device may take to be ready.
 const READY_TIME: Duration = Duration::from_secs(90);
 
+/// What all cores need less time for than this is done several times a round, but not more often.
+const SHORT: Duration = Duration::from_millis(20);
+const REPEATS_MAX: f64 = 20.0;
+
 /// How often it is looked whether a volume is complete.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
@@ -46,8 +50,8 @@ pub struct Row {
     /// Empty where the device does not decode it, and then `why` says why.
     pub device: Vec<f64>,
     pub why: Option<String>,
-    /// CPU time of the device's process a frame, s.
-    pub device_cpu: Vec<f64>,
+    /// CPU time of the device's process a frame, s, when it is alone.
+    pub device_cpu: f64,
     /// The first volume of a fetcher that has seen none.
     pub first: f64,
     pub together: Vec<f64>,
@@ -92,33 +96,43 @@ pub fn row(
         with.sweep(subject)?;
     }
     without.sweep(subject)?;
-    let slab = slabs.new_slab()?;
-    all_cores(setting.pool, subject, &slab)?;
-    drop(slab);
-    if row.why.is_none() {
+    let cores = || -> Result<f64> {
         let slab = slabs.new_slab()?;
-        alone(device, subject, &slab)?;
+        let took = all_cores(setting.pool, subject, &slab)?;
+        check(&slab, subject)?;
+        Ok(took)
+    };
+    let mut spent = Duration::ZERO;
+    let mut device = || -> Result<f64> {
+        let slab = slabs.new_slab()?;
+        let (took, cpu) = alone(device, subject, &slab)?;
+        check(&slab, subject)?;
+        spent += cpu;
+        Ok(took)
+    };
+    let times = (SHORT.as_secs_f64() / cores()?).clamp(1.0, REPEATS_MAX) as usize;
+    if row.why.is_none() {
+        device()?;
     }
-
     let before = with.device_frames();
     for _ in 0..setting.rounds {
-        let slab = slabs.new_slab()?;
-        row.cpu.push(all_cores(setting.pool, subject, &slab)?);
-        check(&slab, subject)?;
-        drop(slab);
+        row.cpu.push(mean(times, cores)?);
         if row.why.is_none() {
-            let slab = slabs.new_slab()?;
-            let (took, cpu) = alone(device, subject, &slab)?;
-            check(&slab, subject)?;
-            row.device.push(took);
-            row.device_cpu.push(cpu.as_secs_f64() / frames as f64);
+            row.device.push(mean(times, &mut device)?);
         }
-        row.without.push(without.sweep(subject)?);
-        row.together.push(with.sweep(subject)?);
+        row.without.push(mean(times, || without.sweep(subject))?);
+        row.together.push(mean(times, || with.sweep(subject))?);
     }
-    let made = with.device_frames() - before;
-    row.share = made as f64 / (frames * setting.rounds) as f64;
+    let all = (frames * times * setting.rounds) as f64;
+    row.share = (with.device_frames() - before) as f64 / all;
+    row.device_cpu = spent.as_secs_f64() / (all + frames as f64);
     Ok(row)
+}
+
+/// What is over quickly is done several times in each round, for a mean.
+fn mean(times: usize, mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let all = (0..times).map(|_| once()).sum::<Result<f64>>()?;
+    Ok(all / times as f64)
 }
 
 /// New slabs, one after the other.

@@ -84,7 +84,9 @@ impl Row {
     }
 
     fn name(&self) -> String {
-        format!("{}, {}, {} frames", self.codec, self.size, self.frames)
+        let plural = if self.frames == 1 { "" } else { "s" };
+        let (codec, size, frames) = (&self.codec, &self.size, self.frames);
+        format!("{codec}, {size}, {frames} frame{plural}")
     }
 }
 
@@ -169,7 +171,7 @@ pub fn measured(rows: &[Row], rounds: usize) -> Vec<String> {
             row.rate(median(&row.without)),
             times(row.with_over_without()),
             100.0 * row.share,
-            figure(1e3 * median(&row.device_cpu))
+            figure(1e3 * row.device_cpu)
         ));
     }
     lines.push(String::new());
