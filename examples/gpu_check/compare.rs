@@ -307,7 +307,9 @@ fn flush(device: &mut Device, cases: &mut Vec<Case>, to: &mut Compared) -> Resul
 
 /// A file in memory that is full of what no frame holds throughout.
 fn slab(len: u64) -> Result<File> {
-    let file = tempfile::tempfile_in("/dev/shm").or_else(|_| tempfile::tempfile())?;
+    let file = rustix::fs::memfd_create("gpu_check", rustix::fs::MemfdFlags::CLOEXEC);
+    let file = File::from(file.context("no memory for a slab")?);
+    file.set_len(len)?;
     let piece = vec![UNTOUCHED; 1 << 20];
     for at in (0..len).step_by(piece.len()) {
         let end = (len - at).min(piece.len() as u64) as usize;

@@ -12,7 +12,9 @@ const CT_GOAL: f64 = 6.0;
 const MG_GOAL: f64 = 8.0;
 const GOAL_CORES: usize = 16;
 
-/// Frames from which batches count as such, and bytes of a frame from which it is a mammogram's.
+/// The pictures of the first goal, frames from which batches count as such, and bytes of a frame from
+/// which it is a mammogram's.
+const CT_SIZE: &str = "512 x 512 x 16";
 const BATCHED_FRAMES: usize = 64;
 const LARGE_BYTES: usize = 8 << 20;
 
@@ -197,8 +199,10 @@ pub fn goals(rows: &[Row]) -> Vec<String> {
     let of = |is_large: bool| {
         let fits = move |row: &&Row| {
             row.codec == Codec::Jpeg2000.to_string()
-                && (row.frame_len >= LARGE_BYTES) == is_large
-                && (is_large || row.frames >= BATCHED_FRAMES)
+                && match is_large {
+                    true => row.frame_len >= LARGE_BYTES,
+                    false => row.size == CT_SIZE && row.frames >= BATCHED_FRAMES,
+                }
         };
         rows.iter().filter(fits).max_by_key(|row| row.frames)
     };
