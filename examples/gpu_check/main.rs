@@ -170,7 +170,10 @@ fn program(args: &Args) -> Result<PathBuf> {
         "no {}: put the dicomfs program beside this one",
         program.display()
     );
-    Ok(program)
+    // It is started from another directory.
+    program
+        .canonicalize()
+        .context("cannot find the dicomfs program")
 }
 
 /// Shown on a terminal only.
