@@ -109,6 +109,10 @@ fn run(args: &Args) -> Result<bool> {
     if is_right {
         let work = tempfile::tempdir().context("no directory for volumes")?;
         let subjects = volumes::subjects(&args.pictures)?;
+        ensure!(
+            !subjects.is_empty(),
+            "no pictures that a device may decode: see prepare.py"
+        );
         let setting = Setting {
             launch: &launch,
             ordinal: args.device,
