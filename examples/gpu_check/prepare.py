@@ -17,7 +17,7 @@ import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless, JPEGLossless, RLELossless
 
 MULTI_FRAME_GRAYSCALE_WORD_SC = "1.2.840.10008.5.1.4.1.1.7.3"
 UID_ROOT = "2.25.7300"
@@ -47,6 +47,10 @@ def jpeg2000(frame):
 def htj2k(frame):
     # The encoder takes no precision: all 16 bits are coded, the upper ones zero.
     return imagecodecs.htj2k_encode(frame, reversible=True)
+
+
+def jpeg_lossless(frame):
+    return imagecodecs.ljpeg_encode(frame, bitspersample=BITS_STORED)
 
 
 def described(name, frames, number):
@@ -82,6 +86,7 @@ def main():
         for syntax, uid, encode in [
             ("j2k", JPEG2000Lossless, jpeg2000),
             ("htj2k", HTJ2KLossless, htj2k),
+            ("ljpeg", JPEGLossless, jpeg_lossless),
             ("rle", RLELossless, None),
         ]:
             number += 1
