@@ -7,7 +7,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::FromSqlError;
@@ -88,12 +88,34 @@ pub(super) fn is_ours_or_new(path: &Path) -> std::io::Result<bool> {
     Ok(header.is_empty() || (header.starts_with(b"SQLite format 3\0") && ours))
 }
 
+/// What a file beside the index is called that says that it is damaged.
+const DAMAGED: &str = "-damaged";
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Notes that the index is damaged, for who opens it next: only reading one of its pages may tell,
+/// and the rest of it is of use as long as it is open.
+pub(super) fn mark_damaged(path: &Path) -> std::io::Result<()> {
+    let marker = beside(path, DAMAGED);
+    private()
+        .create(true)
+        .truncate(false)
+        .open(marker)
+        .map(drop)
+}
+
+pub(super) fn is_marked_damaged(path: &Path) -> bool {
+    beside(path, DAMAGED).exists()
+}
+
 /// Removes the index's files.
 pub(super) fn remove(path: &Path) -> std::io::Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match std::fs::remove_file(&name) {
+    for suffix in ["", "-wal", "-shm", DAMAGED] {
+        match std::fs::remove_file(beside(path, suffix)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -135,9 +157,8 @@ pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
 /// The file beside the index that the one process holds locked which changes it: what a scan has
 /// read of the index stays true until it is done.
 pub(super) fn lock_file(path: &Path) -> std::io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-scan");
-    private().create(true).truncate(false).open(name)
+    let lock = beside(path, "-scan");
+    private().create(true).truncate(false).open(lock)
 }
 
 fn private() -> OpenOptions {

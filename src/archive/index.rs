@@ -233,10 +233,14 @@ impl Shared {
 
     pub(super) fn named<T>(&self, result: Result<T, Failure>) -> Result<T, Error> {
         result.map_err(|failure| {
+            let path = self.place().path.clone();
             if failure.is_damage() {
                 self.is_damaged.store(true, Ordering::Relaxed);
+                if let Err(error) = database::mark_damaged(&path) {
+                    tracing::warn!("the index is damaged, which cannot be noted: {error}");
+                }
             }
-            failed(&self.place().path, failure)
+            failed(&path, failure)
         })
     }
 
@@ -330,6 +334,10 @@ fn open(path: &Path) -> Result<Connection, String> {
     database::make_private(path).map_err(|error| error.to_string())?;
     if !database::is_ours_or_new(path).map_err(|error| error.to_string())? {
         return Err("the file is something else and is left alone".to_owned());
+    }
+    if database::is_marked_damaged(path) {
+        tracing::warn!("the index was found to be damaged; making it anew");
+        database::remove(path).map_err(|error| error.to_string())?;
     }
     match database::connect(path) {
         Ok(connection) => Ok(connection),
