@@ -4,8 +4,10 @@
 //! positioned read handed in by the caller ([`ReadAt`]).
 
 mod attributes;
+pub mod calendar;
 mod csa;
 pub mod deflate;
+pub mod deid;
 mod dictionary;
 pub mod encapsulation;
 mod error;

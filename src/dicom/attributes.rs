@@ -56,6 +56,20 @@ impl Attributes {
         })
     }
 
+    /// These values, of which the last counts where a keyword is repeated; keywords that are not shown
+    /// are left out.
+    pub(crate) fn of<'a>(values: impl Iterator<Item = (&'a str, Value)>) -> Attributes {
+        let mut writer = Writer::default();
+        for (keyword, value) in values {
+            if let Some(place) = dictionary::place_of(keyword)
+                && ATTRIBUTES[usize::from(place)].shown
+            {
+                writer.value(place, &value);
+            }
+        }
+        writer.finish()
+    }
+
     /// Sets the value of an attribute.
     ///
     /// # Errors
@@ -69,14 +83,7 @@ impl Attributes {
             last: Some(u8::MAX),
             is_sorted: false,
         };
-        match value {
-            Value::Text(text) => writer.text(place, text),
-            Value::Texts(texts) => writer.texts(place, texts.iter().map(String::as_str)),
-            Value::Int(number) => writer.int(place, *number),
-            Value::Ints(numbers) => writer.ints(place, numbers.iter().copied()),
-            Value::Float(number) => writer.float(place, *number),
-            Value::Floats(numbers) => writer.floats(place, numbers),
-        }
+        writer.value(place, value);
         *self = writer.finish();
         Ok(())
     }
@@ -311,6 +318,17 @@ impl Writer {
             number >>= 7;
         }
         self.bytes.push(number as u8);
+    }
+
+    fn value(&mut self, place: u8, value: &Value) {
+        match value {
+            Value::Text(text) => self.text(place, text),
+            Value::Texts(texts) => self.texts(place, texts.iter().map(String::as_str)),
+            Value::Int(number) => self.int(place, *number),
+            Value::Ints(numbers) => self.ints(place, numbers.iter().copied()),
+            Value::Float(number) => self.float(place, *number),
+            Value::Floats(numbers) => self.floats(place, numbers),
+        }
     }
 
     pub(crate) fn text(&mut self, place: u8, text: &str) {

@@ -25,7 +25,9 @@ use super::deflate::InflateStream;
 use super::limits::INFLATED_HEADER_BYTES_MAX;
 use super::{Error, HeaderIssue, Instance, PixelDataLocation, ReadAt, syntax, tags};
 use collect::Collector;
-pub(crate) use element::{ElementHeader, Encoding, NO_VR, Vr};
+pub(crate) use element::{
+    ElementHeader, Encoding, NO_VR, Vr, has_short_length, parse as parse_element,
+};
 pub(crate) use walk::{End, Sink, Walk, Want};
 pub(crate) use window::{FileStream, Stream, Window};
 

@@ -83,8 +83,9 @@ const SHORT_LENGTH_BITS: [u32; 26] = {
     bits
 };
 
+/// Has the length of an element with this representation 16 bits?
 #[inline(always)]
-fn has_short_length([first, second]: Vr) -> bool {
+pub(crate) fn has_short_length([first, second]: Vr) -> bool {
     let word = SHORT_LENGTH_BITS.get(usize::from(first.wrapping_sub(b'A')));
     let bit = u32::from(second.wrapping_sub(b'A'));
     word.is_some_and(|word| bit < 26 && word >> bit & 1 == 1)

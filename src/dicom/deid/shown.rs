@@ -1,0 +1,93 @@
+//! What is known of an instance, as it may be shown: the same rules for values that are read already.
+
+use super::rules::{self, Fate, Mode};
+use super::{Deid, Subject};
+use crate::dicom::attributes::Attributes;
+use crate::dicom::dictionary::{self, Attribute};
+use crate::dicom::{Instance, Value};
+
+/// Modalities whose pictures often have the patient's name in them: ultrasound, endoscopy,
+/// photographs, documents, and what is none of the others.
+const RISKY_MODALITIES: [&str; 9] = ["US", "IVUS", "ES", "XC", "GM", "OP", "DOC", "SC", "OT"];
+
+/// Secondary Capture and its multi-frame forms (PS3.4 B.5): pictures of screens.
+const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
+
+impl Deid {
+    /// What may be shown of an instance. What decides about pixels and geometry is as it was. A value
+    /// that the profile replaces by a dummy is left out: nothing is required here.
+    pub fn instance(&self, original: &Instance) -> Instance {
+        let subject = self.subject(original);
+        let mut shown = original.clone();
+        for uid in [
+            &mut shown.sop_instance_uid,
+            &mut shown.study_instance_uid,
+            &mut shown.series_instance_uid,
+            &mut shown.frame_of_reference_uid,
+        ] {
+            *uid = self.uid(uid);
+        }
+        shown.attributes = self.attributes(&original.attributes, &subject);
+        shown
+    }
+
+    fn attributes(&self, original: &Attributes, subject: &Subject) -> Attributes {
+        let changed = original.iter().filter_map(|(keyword, value)| {
+            let attribute = dictionary::attribute(keyword)?;
+            Some((keyword, self.value(attribute, value, subject)?))
+        });
+        let removed = ("PatientIdentityRemoved", Value::Text("YES".to_owned()));
+        Attributes::of(changed.chain([removed]))
+    }
+
+    fn value(&self, attribute: &Attribute, value: Value, subject: &Subject) -> Option<Value> {
+        if !attribute.creator.is_empty() {
+            return None;
+        }
+        let vr = attribute.vr;
+        match rules::fate(attribute.tag, vr, Mode::Top) {
+            Fate::Keep => Some(value),
+            Fate::Pseudonym => Some(Value::Text(subject.pseudonym.clone())),
+            Fate::Uid => texts(value, |text| Some(rules::mapped(text, self))),
+            Fate::Moved(_) => texts(value, |text| rules::moved(text, vr, subject)),
+            Fate::Remove | Fate::Empty | Fate::Dummy | Fate::Items(_) => None,
+        }
+    }
+}
+
+/// A value of text, each of its parts changed.
+fn texts(value: Value, change: impl Fn(&str) -> Option<String>) -> Option<Value> {
+    match value {
+        Value::Text(text) => change(&text).map(Value::Text),
+        Value::Texts(texts) => {
+            let texts: Option<Vec<String>> = texts.iter().map(|text| change(text)).collect();
+            texts.map(Value::Texts)
+        }
+        _ => None,
+    }
+}
+
+/// Why the pixels of an instance may name the patient, which is for somebody to look at; `None` where
+/// nothing says so.
+pub fn burned_in(instance: &Instance) -> Option<&'static str> {
+    let said = match instance.attributes.get("BurnedInAnnotation") {
+        Some(Value::Text(said)) => said,
+        _ => String::new(),
+    };
+    let is_capture = instance.sop_class_uid.starts_with(SECONDARY_CAPTURE);
+    match said.trim() {
+        "YES" => Some(
+            "BurnedInAnnotation is YES: the pixels, which are as they were, may name the patient",
+        ),
+        "NO" => None,
+        _ if is_capture => Some(
+            "a secondary capture that does not say that nothing is burned in: the pixels, which are as \
+             they were, may name the patient",
+        ),
+        _ if RISKY_MODALITIES.contains(&instance.modality.as_str()) => Some(
+            "of a modality that often burns in names, and does not say that nothing is burned in: the \
+             pixels are as they were",
+        ),
+        _ => None,
+    }
+}
