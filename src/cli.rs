@@ -4,6 +4,7 @@
 //! The same program is mount(8)'s helper when it is called `mount.dicomfs`: `helper.rs` translates
 //! that grammar into the one here, so there is one parser and one set of rules.
 
+mod deid_key;
 pub mod demo;
 pub mod doctor;
 mod exit;
@@ -61,8 +62,7 @@ pub enum Command {
     /// Decode on a GPU; started by `worker`
     #[command(hide = true)]
     GpuWorker(gpu_worker::GpuWorkerArgs),
-    /// Write the manual page or shell completions to standard output
-    #[command(hide = true)]
+    /// Write a key to de-identify with, the manual page, or shell completions
     Generate(generate::GenerateArgs),
 }
 

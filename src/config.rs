@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use flags::{ArchiveFlags, Device, Flags, LogLevel, Switch};
+pub use flags::{ArchiveFlags, DeidProfile, Device, Flags, LogLevel, Switch};
 pub use machine::Machine;
 pub use size::Size;
 
@@ -106,6 +106,24 @@ pub struct ArchiveConfig {
     pub decode_threads: usize,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// What is shown is de-identified.
+    pub deid: Option<Deid>,
+}
+
+/// De-identification by the Basic Profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deid {
+    /// The file with the key, absolute.
+    #[serde(with = "stored::path")]
+    pub key_file: PathBuf,
+}
+
+/// Where it is written down who opens what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The file, absolute.
+    #[serde(with = "stored::path")]
+    pub path: PathBuf,
 }
 
 /// Where decoded volumes are kept beyond the mount, and how much of them.
@@ -144,6 +162,8 @@ pub struct Config {
     pub gid: u32,
     /// Permission bits that no file has.
     pub umask: u16,
+    /// Where it is written down who opens what, if anywhere.
+    pub audit: Option<Audit>,
     /// Other users may read it.
     pub allow_other: bool,
     /// Nothing may be executed from it.
@@ -163,9 +183,6 @@ impl ArchiveConfig {
         flags: &ArchiveFlags,
         machine: &Machine,
     ) -> Result<ArchiveConfig, Error> {
-        if flags.deid {
-            return Err(not_available("deid"));
-        }
         let archive = absolute(archive)?;
         let index = match &flags.index {
             Some(index) if index.as_os_str().is_empty() => {
@@ -195,6 +212,7 @@ impl ArchiveConfig {
             index,
             decode_threads,
             log_level: flags.log_level.unwrap_or_default(),
+            deid: deid(flags)?,
         })
     }
 }
@@ -243,6 +261,7 @@ impl Config {
             uid: flags.uid.unwrap_or(machine.uid),
             gid: flags.gid.unwrap_or(machine.gid),
             umask: flags.umask.unwrap_or(UMASK_DEFAULT),
+            audit: audit(flags)?,
             allow_other: flags.allow_other,
             noexec: flags.noexec,
             foreground: flags.foreground,
@@ -254,14 +273,52 @@ impl Config {
         let cache_dir = self.cache_dir.iter();
         let cache_dir = cache_dir.map(|dir| ("cache directory", dir.path.clone()));
         let index = ("index", self.archive.index.clone());
+        let audit = self.audit.iter();
+        let audit = audit.map(|audit| ("audit file", audit.path.clone()));
         mount::Options {
             source: self.archive.archive.clone(),
             mountpoint: self.mountpoint.clone(),
-            own_files: cache_dir.chain([index]).collect(),
+            own_files: cache_dir.chain(audit).chain([index]).collect(),
             allow_other: self.allow_other,
             noexec: self.noexec,
             foreground: self.foreground,
         }
+    }
+}
+
+fn deid(flags: &ArchiveFlags) -> Result<Option<Deid>, Error> {
+    let bad = |name, value: &str, why| {
+        Err(Error::BadValue {
+            name,
+            value: value.into(),
+            why,
+        })
+    };
+    match (flags.deid, &flags.deid_key) {
+        (Some(DeidProfile::Basic), Some(key)) if !key.as_os_str().is_empty() => Ok(Some(Deid {
+            key_file: absolute(key)?,
+        })),
+        (Some(DeidProfile::Basic), _) => {
+            let why = "it takes a key: make one with `dicomfs generate deid-key FILE` and say \
+                       deid_key=FILE";
+            bad("deid", "basic", why)
+        }
+        (_, Some(_)) => bad("deid_key", "...", "it takes deid=basic"),
+        (_, None) => Ok(None),
+    }
+}
+
+fn audit(flags: &Flags) -> Result<Option<Audit>, Error> {
+    match &flags.audit {
+        Some(path) if path.as_os_str().is_empty() => Err(Error::BadValue {
+            name: "audit",
+            value: String::new(),
+            why: "write the name of a file",
+        }),
+        Some(path) => Ok(Some(Audit {
+            path: absolute(path)?,
+        })),
+        None => Ok(None),
     }
 }
 

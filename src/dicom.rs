@@ -23,6 +23,7 @@ pub(crate) mod testing;
 
 pub use attributes::{Attributes, UnknownKeyword};
 pub use deflate::read_deflated;
+pub use deid::Deid;
 pub use encapsulation::{EncodedFrame, Fragment, FrameState, FrameTable};
 pub use error::Error;
 pub use header::{Header, is_dicom, read_header};

@@ -4,6 +4,7 @@
 //! (page cache or passthrough), what a read returns and which errno stands for which failure.
 //! Knows nothing of fuser, so that tests drive it without a mount.
 
+mod audit;
 mod content;
 mod control;
 mod error;
@@ -14,21 +15,27 @@ mod pages;
 mod preview;
 mod reading;
 mod types;
+mod veiled;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use audit::Audit;
 pub use content::Cached;
 pub use error::Error;
 pub use pages::PageCache;
-pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs};
+pub use types::{
+    Attr, Backing, Caller, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs,
+};
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
+use crate::library::Veil;
 use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::Volume;
+use audit::Target;
 use content::{Content, VolumeText};
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
@@ -65,6 +72,8 @@ pub struct Parts {
     pub umask: u16,
     /// `.dicomfs/config.json`.
     pub config_json: Vec<u8>,
+    /// Where it is written down who opens what.
+    pub audit: Option<Audit>,
 }
 
 /// The file system.
@@ -78,6 +87,7 @@ pub struct Fs {
     gid: u32,
     umask: u16,
     config_json: Vec<u8>,
+    audit: Option<Audit>,
     handles: Handles,
     modes: Modes,
     pages: Arc<Pages>,
@@ -96,6 +106,7 @@ impl Fs {
             gid: parts.gid,
             umask: parts.umask,
             config_json: parts.config_json,
+            audit: parts.audit,
             handles: Handles::default(),
             modes: Modes::default(),
             pages: Arc::default(),
@@ -263,6 +274,12 @@ impl Fs {
             self.modes.close(ino, mode, content.slab());
             return Err(Error::TooManyOpen);
         }
+        if let (Some(audit), Some(caller)) = (&self.audit, opening.caller()) {
+            // It is open by now, and stays so.
+            if let Err(why) = note_open(audit, caller, &tree, node) {
+                tracing::error!("an open is not in the audit file: {why}");
+            }
+        }
         Ok(Opened {
             fh,
             mode: open_mode,
@@ -396,6 +413,9 @@ impl Fs {
     /// Answers every waiting read with an error and stops background work.
     pub fn shutdown(&self) {
         self.fetcher.shutdown();
+        if let Some(audit) = &self.audit {
+            audit.finish();
+        }
     }
 
     fn attr(&self, tree: &Tree, node: Node) -> Result<Attr, Error> {
@@ -438,7 +458,7 @@ impl Fs {
             Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
             Node::Part(position, part) => {
                 let volume = tree.volume(position)?.ok_or(Error::Absent)?;
-                self.part_content(&volume, part, tree.len_bytes(node)?)
+                self.part_content(&volume, part, tree.len_bytes(node)?, tree.library().veil())
             }
             // Links are read by readlink; directories were refused before.
             _ => Err(Error::Invalid),
@@ -451,6 +471,7 @@ impl Fs {
         volume: &Arc<Volume>,
         part: Part,
         len_bytes: u64,
+        veil: Option<&Arc<Veil>>,
     ) -> Result<Content, Error> {
         match part {
             Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
@@ -465,14 +486,41 @@ impl Fs {
             }
             Part::DicomFile(n) => {
                 let record = volume.records.get(n as usize).ok_or(Error::Absent)?;
-                Ok(Content::Source {
-                    source: self.source.clone(),
-                    record: record.clone(),
+                let (source, record) = (self.source.clone(), record.clone());
+                Ok(match veil {
+                    // Empty it would look as if it had been read.
+                    Some(_) if len_bytes == 0 => {
+                        let why = "its header cannot be rewritten";
+                        return Err(Error::Malformed(why.into()));
+                    }
+                    Some(veil) => Content::veiled(veil, source, record, len_bytes),
+                    None => Content::Source { source, record },
                 })
             }
             Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }
     }
+}
+
+/// Writes down who has opened what, if it is a file of a series.
+fn note_open(audit: &Audit, caller: Caller, tree: &Tree, node: Node) -> Result<(), Error> {
+    let Node::Part(position, part) = node else {
+        return Ok(());
+    };
+    let (Some(volume), Some(file)) = (tree.volume(position)?, tree.path_in_volume(position, part)?)
+    else {
+        return Ok(());
+    };
+    let first = volume.records.first();
+    let series = first.map_or("", |record| &record.instance.series_instance_uid);
+    let target = Target {
+        series,
+        volume: &volume.name,
+        kind: part.kind(),
+        file: &file,
+    };
+    audit.opened(caller, target);
+    Ok(())
 }
 
 /// The version of a file's bytes, as far as handles tell versions apart.

@@ -24,7 +24,7 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
 };
 
-use crate::fs::{Backing, Cached, Error, Fs, OpenMode, Opening, PageCache, ReadReply};
+use crate::fs::{Backing, Cached, Caller, Error, Fs, OpenMode, Opening, PageCache, ReadReply};
 
 pub use passthrough::Passthrough;
 
@@ -145,6 +145,7 @@ struct KernelOpening<'a> {
     passthrough: &'a Passthrough,
     reply: &'a ReplyOpen,
     request: u64,
+    caller: Caller,
 }
 
 impl Opening for KernelOpening<'_> {
@@ -154,6 +155,10 @@ impl Opening for KernelOpening<'_> {
 
     fn request(&self) -> u64 {
         self.request
+    }
+
+    fn caller(&self) -> Option<Caller> {
+        Some(self.caller)
     }
 }
 
@@ -227,6 +232,11 @@ impl Filesystem for Adapter {
                 passthrough: &self.passthrough,
                 reply: &reply,
                 request,
+                caller: Caller {
+                    uid: req.uid(),
+                    gid: req.gid(),
+                    thread: req.pid(),
+                },
             };
             fs.open(ino.0, flags.0, &mut opening)
         });

@@ -11,11 +11,13 @@
 //! | `loaded.rs` | volumes in memory: built once for all who wait, kept within a budget |
 //! | `survey.rs` | cards made, for many series at once, while a scan runs |
 //! | `status.rs` | how the scan gets on |
+//! | `veil.rs` | what is shown of source files by a library that de-identifies |
 
 mod card;
 mod loaded;
 mod status;
 mod survey;
+mod veil;
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +28,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use card::{Card, Series, Shown};
 pub use loaded::{Loaded, Volumes};
 pub use status::{Scan, ScanState};
+pub use veil::{Veil, VeilError};
 
 use crate::archive::{self, FileFinding, Record, Shelf, Source};
+use crate::dicom::Deid;
 use crate::format;
 use crate::volume::{Built, Volume};
 use loaded::Kept;
@@ -97,6 +101,9 @@ pub struct Library {
     known: Mutex<Known>,
     kept: Kept,
     scan: Scan,
+    /// What is shown is de-identified.
+    veil: Option<Arc<Veil>>,
+    stamp: card::Stamp,
 }
 
 #[derive(Default)]
@@ -134,7 +141,24 @@ impl Library {
             known: Mutex::default(),
             kept: Kept::new(kept_bytes_max),
             scan: Scan::default(),
+            veil: None,
+            stamp: card::Stamp::default(),
         }
+    }
+
+    /// The same, de-identified: everything it gives away but the paths and times by which source files
+    /// are opened. To be said before anything else is done.
+    pub fn with_deid(mut self, deid: Deid) -> Library {
+        let digest = deid.digest("library", b"");
+        let (stamp, _) = digest.split_at(self.stamp.len());
+        self.stamp.copy_from_slice(stamp);
+        self.veil = Some(Arc::new(Veil::new(deid, self.source.clone())));
+        self
+    }
+
+    /// What de-identifies, if anything does.
+    pub fn veil(&self) -> Option<&Arc<Veil>> {
+        self.veil.as_ref()
     }
 
     /// A library of volumes that are there already and stay in memory.
@@ -155,7 +179,7 @@ impl Library {
             ..Known::default()
         };
         for (uid, volumes) in by_series {
-            let volumes = loaded::volumes(volumes);
+            let volumes = loaded::volumes(volumes, None);
             let series = Arc::new(Series::of(&uid, &volumes, show)?);
             library.kept.put(&series, volumes);
             known.series.insert(uid.into(), series);
@@ -173,11 +197,11 @@ impl Library {
         self.scan.start();
         let notes = self.records.notes()?;
         let series = notes.into_iter().filter_map(|(uid, note)| {
-            let series = Series::from_note(&uid, &note)?;
+            let series = Series::from_note(&uid, &note, self.stamp)?;
             Some((uid.into_boxed_str(), Arc::new(series)))
         });
         let series = series.collect();
-        let findings = card::file_finding_lines(&self.records.findings()?)?.into();
+        let findings = self.file_finding_lines(&self.records.findings()?)?.into();
         *self.known() = Known { series, findings };
         Ok(())
     }
@@ -223,25 +247,49 @@ impl Library {
         for series in &series {
             if let Err(why) = self.volumes(series) {
                 // Whoever asks for it is told.
-                tracing::debug!(series = &*series.uid, "not loaded ahead: {why}");
+                tracing::debug!(
+                    series = self.shown_uid(&series.uid),
+                    "not loaded ahead: {why}"
+                );
             }
         }
     }
 
     fn load(&self, series: &Series) -> Result<Volumes, Error> {
         let records = self.records.records(&series.uid)?;
-        let built = survey::build(&records, &series.digests());
-        let volumes = loaded::volumes(built.volumes);
+        let built = survey::build(&records, &series.digests(), self.veil());
+        let volumes = loaded::volumes(built.volumes, self.veil());
         if Series::of(&series.uid, &volumes, self.show)?.cards == series.cards {
             return Ok(volumes);
         }
-        tracing::warn!(series = series.uid, "no longer what was listed: refused");
+        tracing::warn!(
+            series = self.shown_uid(&series.uid),
+            "no longer what was listed: refused"
+        );
         // Should the index be right and the card be wrong, the next mount makes a new one.
         let none = [(series.uid.to_string(), Vec::new())];
         if let Err(why) = self.records.set_notes(&none) {
             tracing::debug!("the card stays in the index: {why}");
         }
         Err(Error::Changed)
+    }
+
+    fn file_finding_lines(&self, findings: &[FileFinding]) -> Result<Vec<u8>, Error> {
+        Ok(match &self.veil {
+            None => card::file_finding_lines(findings)?,
+            Some(veil) => {
+                let shown: Vec<_> = findings.iter().map(|found| veil.finding(found)).collect();
+                card::file_finding_lines(&shown)?
+            }
+        })
+    }
+
+    /// The UID by which a series may be spoken of.
+    fn shown_uid(&self, uid: &str) -> String {
+        match &self.veil {
+            Some(veil) => veil.deid().uid(uid),
+            None => uid.to_owned(),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

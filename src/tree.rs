@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-pub use name::{numbered, safe};
+pub use name::safe;
 pub use part::{Part, Text};
 pub use shown::show;
 pub use stale::Stale;
@@ -162,6 +162,15 @@ impl Tree {
     pub fn volume(&self, position: u32) -> Result<Option<Arc<Volume>>, Error> {
         let held = self.held(position)?;
         Ok(held.map(|held| held.contents().0.volume.clone()))
+    }
+
+    /// The path of something below the directory of the volume at a position.
+    ///
+    /// # Errors
+    /// When the volume cannot be loaded.
+    pub fn path_in_volume(&self, position: u32, part: Part) -> Result<Option<String>, Error> {
+        let held = self.held(position)?;
+        Ok(held.map(|held| held.contents().path(part)))
     }
 
     /// Number of volumes.

@@ -8,12 +8,14 @@
 //! (the frames of each image, and where they lie), `split` (what cannot be one array), `contrast`
 //! (what shows different things), `order` (z), `time` (t) and `timing`, or `segments` (s),
 //! `geometry` (the affine), `values` (the value rule), `assemble` (the volume), `series` (names and
-//! siblings). `finding` holds the table of codes and what each does to the verdict.
+//! siblings). `finding` holds the table of codes and what each does to the verdict. `deid` makes of volumes what may
+//! be shown of them.
 
 mod admit;
 mod assemble;
 mod build;
 mod contrast;
+mod deid;
 pub mod dtype;
 mod duplicates;
 mod expand;
@@ -40,7 +42,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use build::{build, build_with};
+pub use deid::{deidentify, file_alias, general_detail};
 pub use dtype::Dtype;
+pub use name::{digits, numbered};
 pub use variant::Variant;
 
 use crate::archive::Record;
@@ -97,6 +101,9 @@ pub struct Volume {
     /// Digest of all that the bytes follow from: the source files as they were indexed, the frames and
     /// the value rule. A volume of other bytes has another one.
     pub fingerprint: [u8; 32],
+    /// Once the volume is de-identified, by how many days its dates are moved; `None` while it is as the
+    /// headers say.
+    pub deid_days: Option<u32>,
 }
 
 /// One frame of a volume: where it is stored and what belongs to it alone.

@@ -1,6 +1,8 @@
-//! `dicomfs generate`: the manual pages and shell completions, made from the flags themselves.
+//! `dicomfs generate`: the manual pages and shell completions, made from the flags themselves; and keys
+//! to de-identify with.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Subcommand};
@@ -25,6 +27,11 @@ pub enum What {
         /// Command whose page to write
         command: Option<String>,
     },
+    /// A key to de-identify with (deid_key=FILE), in a new file that only you can read
+    DeidKey {
+        /// The file
+        file: PathBuf,
+    },
     /// Completions for a shell
     Completions {
         /// The shell
@@ -36,7 +43,7 @@ pub enum What {
 ///
 /// # Errors
 ///
-/// There is no such command, or `out` takes no more.
+/// There is no such command, the file exists, or `out` takes no more.
 pub fn run(args: &GenerateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut command = Cli::command();
     // Fills in the names of the commands' own pages and usages.
@@ -53,6 +60,7 @@ pub fn run(args: &GenerateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             let page = format!("dicomfs-{name}");
             Man::new(command.clone()).title(page).render(&mut text)?;
         }
+        What::DeidKey { file } => return super::deid_key::create(file),
         What::Completions { shell } => {
             clap_complete::generate(*shell, &mut command, "dicomfs", &mut text);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::deid_key;
 use crate::archive::{self, Counts, Index, Options, Shelf, Source};
 use crate::config::ArchiveConfig;
 use crate::library::Library;
@@ -31,7 +32,12 @@ pub fn open(config: &ArchiveConfig) -> Result<Opened> {
         .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
     let source = Arc::new(Source::doubting(&config.archive, shelf.clone()));
-    let library = Arc::new(Library::new(Box::new(shelf), source, tree::show));
+    let library = Library::new(Box::new(shelf), source, tree::show);
+    let library = match &config.deid {
+        Some(deid) => library.with_deid(deid_key::read(&deid.key_file)?),
+        None => library,
+    };
+    let library = Arc::new(library);
     if let Err(why) = library.recall() {
         tracing::warn!("nothing is known before the scan: {why}");
     }

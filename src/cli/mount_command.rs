@@ -15,7 +15,7 @@ use crate::archive::Counts;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
 use crate::config::{ArchiveConfig, CacheDir, Config, Size};
 use crate::fetch::{Device, Fetcher};
-use crate::fs::{Fs, Parts};
+use crate::fs::{Audit, Fs, Parts};
 use crate::library::ScanState;
 use crate::mount::{self, Service};
 use crate::tree::Tree;
@@ -118,6 +118,7 @@ fn make_fs(
         gid: config.gid,
         umask: config.umask,
         config_json: config_json(config)?,
+        audit: audit(config)?,
     })))
 }
 
@@ -142,7 +143,7 @@ fn scan(opened: Opened, config: &ArchiveConfig, bar: &Bar, fs: &Fs) {
         Err(why) => {
             tracing::error!("the scan failed: what is shown may be old");
             // Names the archive's path, which may name a patient.
-            tracing::debug!("{why:#}");
+            tracing::trace!("{why:#}");
         }
     }
 }
@@ -189,6 +190,22 @@ fn with_disk(cache: Cache, dir: &CacheDir, archive: &Path) -> anyhow::Result<Cac
     }
 }
 
+/// The audit file, opened: a mount that is to be audited does not go without.
+fn audit(config: &Config) -> anyhow::Result<Option<Audit>> {
+    let Some(audit) = &config.audit else {
+        return Ok(None);
+    };
+    let archive = mount::resolve_missing(&config.archive.archive);
+    if mount::resolve_missing(&audit.path).starts_with(&archive) {
+        anyhow::bail!(
+            "the audit file lies in the archive, which is never written to; name another"
+        );
+    }
+    let opened = Audit::open(&audit.path)
+        .with_context(|| format!("cannot write the audit file {}", audit.path.display()))?;
+    Ok(Some(opened))
+}
+
 /// `.dicomfs/config.json`. Paths are left out: they may name a patient.
 fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
     let value = json!({
@@ -202,6 +219,8 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
         "uid": config.uid,
         "gid": config.gid,
         "umask": format!("{:03o}", config.umask),
+        "deid": if config.archive.deid.is_some() { "basic" } else { "off" },
+        "audit": config.audit.is_some(),
         "allow_other": config.allow_other,
         "noexec": config.noexec,
     });

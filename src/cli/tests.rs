@@ -51,8 +51,8 @@ fn options_and_flags_mean_the_same() {
             "--device cuda:0+1 --exact on",
         ),
         (
-            "-o watch,deid,cache_dir=/c",
-            "--watch --deid --cache-dir=/c",
+            "-o watch,deid=basic,deid_key=/k,audit=/a,cache_dir=/c",
+            "--watch --deid=basic --deid-key=/k --audit=/a --cache-dir=/c",
         ),
     ];
     for (options, long) in cases {
@@ -103,6 +103,7 @@ fn exit_statuses() {
         ("/sbin/mount.dicomfs /a /m -o remount,ro", Exit::Failure),
         ("/sbin/mount.dicomfs /a /m -f -o rw,_netdev", Exit::Success),
         ("/sbin/mount.fuse.dicomfs /a /m -fo deid", Exit::Usage),
+        ("/sbin/mount.fuse.dicomfs /a /m -fo deid=basic", Exit::Usage),
         (
             "mount.dicomfs /no/such/archive /no/such/place",
             Exit::Failure,

@@ -94,6 +94,15 @@ pub enum Switch {
     Off,
 }
 
+/// What is taken out of what is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeidProfile {
+    /// Nothing.
+    Off,
+    /// What the Basic Application Level Confidentiality Profile says (PS3.15 Annex E).
+    Basic,
+}
+
 /// Permission bits to take away, in octal.
 fn parse_umask(text: &str) -> Result<u16, String> {
     u16::from_str_radix(text, 8)
@@ -114,9 +123,15 @@ pub struct ArchiveFlags {
     #[arg(long, value_name = "COUNT", help_heading = "Archive")]
     pub decode_threads: Option<usize>,
 
-    /// Replace patient data by pseudonyms
-    #[arg(long, hide = true)]
-    pub deid: bool,
+    /// De-identify all that is shown: basic (the Basic Profile of DICOM PS3.15 Annex E, UIDs and
+    /// Patient IDs mapped, dates moved) or off [default: off]
+    #[arg(long, value_name = "PROFILE", help_heading = "Privacy")]
+    pub deid: Option<DeidProfile>,
+
+    /// Key that UIDs, Patient IDs and dates are mapped by, made with `dicomfs generate deid-key FILE`;
+    /// whoever has it can tell patients again, so keep it, and keep it to yourself
+    #[arg(long, value_name = "FILE", help_heading = "Privacy")]
+    pub deid_key: Option<PathBuf>,
 
     /// How much to log on standard error [default: warn]
     #[arg(long, value_name = "LEVEL", help_heading = "Logging")]
@@ -193,6 +208,10 @@ pub struct Flags {
     /// Let nothing be executed from the mount
     #[arg(long, help_heading = "Mount")]
     pub noexec: bool,
+
+    /// Append a line to this file for each file of a series that is opened: who, what and when
+    #[arg(long, value_name = "FILE", help_heading = "Privacy")]
+    pub audit: Option<PathBuf>,
 
     /// Stay attached to the terminal until it is unmounted
     #[arg(long, short = 'f', help_heading = "Mount")]

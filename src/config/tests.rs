@@ -53,12 +53,14 @@ fn flags_win_over_defaults() {
             index: Some("/i".into()),
             decode_threads: Some(3),
             log_level: Some(LogLevel::Debug),
-            deid: false,
+            deid: Some(DeidProfile::Basic),
+            deid_key: Some("/k".into()),
         },
         cache_size: Some(Size::Percent(50)),
         uid: Some(1),
         gid: Some(2),
         umask: Some(0o077),
+        audit: Some("/a".into()),
         device: Some(Device::Cuda(vec![1, 0])),
         exact: Some(Switch::Off),
         readahead_frames: Some(4),
@@ -77,35 +79,52 @@ fn flags_win_over_defaults() {
     assert_eq!((config.exact, config.readahead_frames), (false, Some(4)));
     let options = config.mount_options();
     assert!(options.allow_other && options.noexec && options.foreground);
-    assert_eq!(options.own_files, [("index", PathBuf::from("/i"))]);
+    let own = |what, path: &str| (what, PathBuf::from(path));
+    let own_files = [own("audit file", "/a"), own("index", "/i")];
+    assert_eq!(options.own_files, own_files);
+    let key_file = config.archive.deid.expect("de-identified").key_file;
+    assert_eq!(key_file, Path::new("/k"));
 }
 
 #[test]
 fn what_is_not_served_is_refused() {
-    let cases = [
-        (
-            "watch",
-            Flags {
-                watch: true,
-                ..Flags::default()
-            },
-        ),
-        (
-            "deid",
-            Flags {
-                archive: ArchiveFlags {
-                    deid: true,
-                    ..ArchiveFlags::default()
-                },
-                ..Flags::default()
-            },
-        ),
-    ];
+    let cases = [(
+        "watch",
+        Flags {
+            watch: true,
+            ..Flags::default()
+        },
+    )];
     for (option, flags) in cases {
         let error = resolve(&flags).expect_err(option);
         assert_eq!(error, not_available(option));
         assert!(error.to_string().contains("not available in this version"));
     }
+}
+
+#[test]
+fn a_profile_and_its_key_go_together() {
+    let resolved = |deid, key: Option<&str>| {
+        let archive = ArchiveFlags {
+            deid,
+            deid_key: key.map(PathBuf::from),
+            ..ArchiveFlags::default()
+        };
+        resolve(&Flags {
+            archive,
+            ..Flags::default()
+        })
+        .map(|config| config.archive.deid.is_some())
+    };
+    let (off, basic) = (Some(DeidProfile::Off), Some(DeidProfile::Basic));
+    assert_eq!(resolved(None, None), Ok(false));
+    assert_eq!(resolved(off, None), Ok(false));
+    assert_eq!(resolved(basic, Some("/k")), Ok(true));
+    let words = resolved(basic, None).expect_err("no key").to_string();
+    assert!(words.contains("dicomfs generate deid-key"), "{words}");
+    assert!(resolved(basic, Some("")).is_err());
+    assert!(resolved(off, Some("/k")).is_err());
+    assert!(resolved(None, Some("/k")).is_err());
 }
 
 #[test]

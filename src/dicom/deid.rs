@@ -25,10 +25,7 @@ mod file;
 mod key;
 mod rules;
 mod shown;
-pub(crate) mod table;
-
-#[cfg(test)]
-mod tests;
+pub mod table;
 
 use std::fmt;
 

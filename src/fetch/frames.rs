@@ -272,10 +272,9 @@ impl Produce for FrameSource {
         let Some(stored) = self.volume.frames[frame].stored else {
             return "a frame that is not stored".to_string();
         };
-        let path = &self.volume.records[stored.record].path;
         format!(
             "{} frame {}",
-            path.display(),
+            self.volume.source_name(stored.record),
             u64::from(stored.frame_index) + 1
         )
     }

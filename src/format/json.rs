@@ -309,7 +309,9 @@ fn frame<'a>(volume: &'a Volume, frame: &Frame, is_diffusion: bool) -> JsonFrame
     let source = record.map(|record| &record.instance).zip(stored);
     let diffusion = source.filter(|_| is_diffusion);
     JsonFrame {
-        file: record.map(|r| r.path.to_string_lossy()),
+        file: stored
+            .filter(|_| record.is_some())
+            .map(|s| volume.source_name(s.record)),
         frame_number: stored.map(|stored| u64::from(stored.frame_index) + 1),
         tile: stored
             .and_then(|stored| stored.tile)

@@ -1,4 +1,4 @@
-//! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file.
+//! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file as it is or de-identified.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -7,11 +7,13 @@ use std::sync::{Arc, OnceLock};
 use super::pages::Push;
 use super::preview::Preview;
 use super::reading::{Ask, Course, PAGE_BYTES, Reading};
+use super::veiled::VeiledFile;
 use super::{Error, Fs, Handle, ReadReply, reading};
 use crate::archive::{Record, Source};
 use crate::cache::{Layout, Slab, SlabKey};
 use crate::fetch::{self, Fetcher, FrameSource, Stream};
 use crate::format::{json, nifti, npy};
+use crate::library::Veil;
 use crate::tree::{ArrayFile, ArrayFormat, Text};
 use crate::volume::{Variant, Volume};
 
@@ -39,6 +41,8 @@ pub(super) enum Content {
         source: Arc<Source>,
         record: Arc<Record>,
     },
+    /// An original file, de-identified.
+    Veiled(Arc<VeiledFile>),
 }
 
 /// A file that shows part of a slab, behind a header of its own where it is not the slab's.
@@ -132,6 +136,16 @@ impl Content {
             Content::Slab(view) => Some(view.stream.slab()),
             _ => None,
         }
+    }
+
+    pub(super) fn veiled(
+        veil: &Arc<Veil>,
+        source: Arc<Source>,
+        record: Arc<Record>,
+        len_bytes: u64,
+    ) -> Content {
+        let file = VeiledFile::new(veil.clone(), source, record, len_bytes);
+        Content::Veiled(Arc::new(file))
     }
 
     pub(super) fn fixed(bytes: impl Into<Arc<[u8]>>) -> Content {
@@ -268,6 +282,11 @@ impl Fs {
                 self.read_slab(handle.ino, view, start..end, cache, reply);
             }
             Content::Preview(preview) => preview.read(&self.fetcher, offset, size_bytes, reply),
+            Content::Veiled(file) => {
+                let file = file.clone();
+                self.fetcher
+                    .run_soon(move || file.read(offset, size_bytes, reply));
+            }
             Content::Source { source, record } => {
                 let (source, record) = (source.clone(), record.clone());
                 let (start, end) = clamp(offset, size_bytes, record.identity.size_bytes);
@@ -438,6 +457,7 @@ mod tests {
             gid: 0,
             umask: 0,
             config_json: Vec::new(),
+            audit: None,
         })
     }
 

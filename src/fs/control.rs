@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::json;
 
 use super::Fs;
+use super::audit::Counters;
 use crate::cache::BackingKind;
 use crate::format;
 use crate::tree::{ControlFile, Tree};
@@ -39,6 +40,10 @@ impl Fs {
         let counters = self.fetcher.counters();
         let cache = self.fetcher.cache();
         let disk = cache.disk().map(|disk| disk.stats()).unwrap_or_default();
+        let audit = |counter: fn(&Counters) -> &AtomicU64| {
+            let audit = self.audit.as_ref();
+            audit.map_or(0, |audit| get(counter(audit.counters())))
+        };
         let stats = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.started.elapsed().as_secs(),
@@ -63,6 +68,9 @@ impl Fs {
                 BackingKind::PrivateTmpfs => "tmpfs",
                 BackingKind::Memfd => "memfd",
             },
+            "audit_lines": audit(|counters| &counters.lines),
+            "audit_lost": audit(|counters| &counters.lost),
+            "audit_failures": audit(|counters| &counters.failures),
             "cache_dir_hits": disk.hits,
             "cache_dir_misses": disk.misses,
             "cache_dir_damaged": disk.damaged,

@@ -105,6 +105,17 @@ impl Drop for Backing {
     }
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its thread; 0 where that is not visible from here.
+    pub thread: u32,
+}
+
 /// What the kernel's side of an open request offers.
 pub trait Opening {
     /// Turns a complete slab's file into a backing for passthrough.
@@ -116,6 +127,11 @@ pub trait Opening {
     /// The kernel's number of the request, the same when it is repeated; 0 if it has none.
     fn request(&self) -> u64 {
         0
+    }
+
+    /// Who opens; `None` where nobody does (tests).
+    fn caller(&self) -> Option<Caller> {
+        None
     }
 }
 

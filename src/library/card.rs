@@ -18,7 +18,10 @@ use crate::volume::{Finding, PixelDigests, Variant};
 /// Version of what notes hold: to be raised whenever other cards would be made of the same records,
 /// be it by a rule of [`crate::volume`], a name of the tree or a column of a table. The version of
 /// the crate is part of the stamp as well.
-const NOTE_VERSION: u32 = 1;
+const NOTE_VERSION: u32 = 2;
+
+/// Nanoseconds of a day.
+const DAY_NS: i64 = 86_400_000_000_000;
 
 /// What is kept of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,17 +73,24 @@ pub struct Series {
     digests: Box<[(PathBuf, [u8; 32])]>,
 }
 
-/// A series as a note: version, then what the series holds beside its UID.
+/// A series as a note: version and what it was made with, then what the series holds beside its UID.
 type Note<S> = (S, Box<[Card]>, Box<[u8]>, Box<[(PathBuf, [u8; 32])]>);
 
-fn stamp() -> (u32, &'static str) {
-    (NOTE_VERSION, env!("CARGO_PKG_VERSION"))
+/// What tells cards of a de-identified library from others: made with the key, of which it says
+/// nothing; zeros for a library that shows what the headers say.
+pub(super) type Stamp = [u8; 8];
+
+fn stamp(of: Stamp) -> (u32, &'static str, Stamp) {
+    (NOTE_VERSION, env!("CARGO_PKG_VERSION"), of)
 }
 
 impl Card {
     pub(super) fn of(loaded: &Loaded, show: Show) -> Result<Card, Error> {
         let volume = &loaded.volume;
         let mtime_ns = volume.records.iter().map(|r| r.identity.mtime_ns).max();
+        // When a file was written is a date of the patient's as well.
+        let earlier_ns = i64::from(volume.deid_days.unwrap_or(0)).saturating_mul(DAY_NS);
+        let mtime_ns = mtime_ns.map(|ns| ns.saturating_sub(earlier_ns));
         Ok(Card {
             name: volume.name.as_str().into(),
             fingerprint: volume.fingerprint,
@@ -132,19 +142,19 @@ impl Series {
     }
 
     /// The series as a note; empty, which no series is read from, where it cannot be written.
-    pub(super) fn to_note(&self) -> Vec<u8> {
-        let note = (stamp(), &self.cards, &self.findings, &self.digests);
+    pub(super) fn to_note(&self, of: Stamp) -> Vec<u8> {
+        let note = (stamp(of), &self.cards, &self.findings, &self.digests);
         postcard::to_stdvec(&note).unwrap_or_default()
     }
 
-    /// The series of a note; `None` for a note of another version, or a damaged one.
-    pub(super) fn from_note(uid: &str, note: &[u8]) -> Option<Series> {
+    /// The series of a note; `None` for a note of another version or library, or a damaged one.
+    pub(super) fn from_note(uid: &str, note: &[u8], of: Stamp) -> Option<Series> {
         // The stamp first: what follows one of another version may be anything.
-        let (found, _) = postcard::take_from_bytes::<(u32, &str)>(note).ok()?;
-        if found != stamp() {
+        let (found, _) = postcard::take_from_bytes::<(u32, &str, Stamp)>(note).ok()?;
+        if found != stamp(of) {
             return None;
         }
-        let note: Note<(u32, &str)> = postcard::from_bytes(note).ok()?;
+        let note: Note<(u32, &str, Stamp)> = postcard::from_bytes(note).ok()?;
         let (_, cards, findings, digests) = note;
         Some(Series {
             uid: uid.into(),

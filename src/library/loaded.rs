@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
 
+use super::veil::{Lengths, Veil};
 use super::{Error, Series};
 use crate::archive::Record;
 use crate::decode;
@@ -24,18 +25,21 @@ pub struct Loaded {
     /// Somebody here decodes at least one of its files; else it shows no arrays.
     pub is_decodable: bool,
     json_len_bytes: OnceLock<u64>,
+    /// Where the source files are not served as they are.
+    file_lengths: Option<Lengths>,
 }
 
 /// The volumes of a series, in the order of its cards.
 pub type Volumes = Arc<[Loaded]>;
 
 impl Loaded {
-    fn new(volume: Volume) -> Loaded {
+    fn new(volume: Volume, veil: Option<&Arc<Veil>>) -> Loaded {
         let served = |record: &Arc<Record>| {
             decode::decoder_for(&record.instance.transfer_syntax_uid).is_ok()
         };
         Loaded {
             is_decodable: volume.records.iter().any(served),
+            file_lengths: veil.map(|veil| Lengths::new(veil.clone(), volume.records.len())),
             volume: Arc::new(volume),
             json_len_bytes: OnceLock::new(),
         }
@@ -47,10 +51,21 @@ impl Loaded {
         let count = || json::volume_json_len_bytes(&self.volume).unwrap_or(0);
         *self.json_len_bytes.get_or_init(count)
     }
+
+    /// Length of a source file as it is served, by its place in the volume's records. Where that is not
+    /// its length in the archive, its header is read when this is first asked for; 0 where that fails.
+    pub fn file_len_bytes(&self, record: usize) -> u64 {
+        let records = &self.volume.records;
+        match &self.file_lengths {
+            Some(lengths) => lengths.of(records, record),
+            None => records.get(record).map_or(0, |r| r.identity.size_bytes),
+        }
+    }
 }
 
-pub(super) fn volumes(volumes: Vec<Volume>) -> Volumes {
-    volumes.into_iter().map(Loaded::new).collect()
+pub(super) fn volumes(volumes: Vec<Volume>, veil: Option<&Arc<Veil>>) -> Volumes {
+    let load = |volume| Loaded::new(volume, veil);
+    volumes.into_iter().map(load).collect()
 }
 
 /// Memory that volumes take, bytes: an estimate.

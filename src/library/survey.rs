@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Error, Library, ScanState, Series, card, loaded};
+use super::veil::Veil;
+use super::{Error, Library, ScanState, Series, loaded};
 use crate::archive::digest::DIGESTED_BYTES_MAX;
 use crate::archive::{self, Counts, FileFinding, Index, Options, Progress, Record};
 use crate::decode;
@@ -18,10 +19,17 @@ use crate::volume::{self, Built, PixelDigests};
 /// Series whose cards are written in one go: a transaction is worth its wait for the disk.
 const BATCH_SERIES: usize = 512;
 
-/// The volumes of one series' records.
-pub(super) fn build(records: &[Arc<Record>], digests: &PixelDigests) -> Built {
+/// The volumes of one series' records, as they are shown.
+pub(super) fn build(
+    records: &[Arc<Record>],
+    digests: &PixelDigests,
+    veil: Option<&Arc<Veil>>,
+) -> Built {
     let mut built = volume::build_with(records, digests);
     decode::report_unsupported(&mut built.volumes);
+    if let Some(veil) = veil {
+        volume::deidentify(&mut built, veil.deid());
+    }
     built
 }
 
@@ -114,7 +122,7 @@ impl Library {
             }
             Err(why) => tracing::error!("the index does not say which series there are: {why}"),
         }
-        match card::file_finding_lines(findings) {
+        match self.file_finding_lines(findings) {
             Ok(lines) => self.known().findings = lines.into(),
             Err(why) => tracing::error!("findings about files are not shown: {why}"),
         }
@@ -131,7 +139,7 @@ impl Library {
                 }
                 Ok(None) => None,
                 Err(why) => {
-                    tracing::error!(series = uid, "not shown: {why}");
+                    tracing::error!(series = self.shown_uid(uid), "not shown: {why}");
                     None
                 }
             };
@@ -154,25 +162,25 @@ impl Library {
             return Ok(None);
         }
         let mut digests = PixelDigests::new();
-        let mut built = build(&records, &digests);
+        let mut built = build(&records, &digests, self.veil());
         if !built.undecided.is_empty() {
             let skipped;
             (digests, skipped) =
                 archive::pixel_digests(&self.source, &built.undecided, DIGESTED_BYTES_MAX);
             if skipped > 0 {
-                let series = uid;
+                let series = self.shown_uid(uid);
                 tracing::warn!(
                     series,
                     "{skipped} slices at repeated positions were not compared"
                 );
             }
-            built = build(&records, &digests);
+            built = build(&records, &digests, self.veil());
         }
-        let volumes = loaded::volumes(built.volumes);
+        let volumes = loaded::volumes(built.volumes, self.veil());
         let series = Series::of(uid, &volumes, self.show)?
             .with_findings(&built.findings)?
             .with_digests(digests);
-        let note = series.to_note();
+        let note = series.to_note(self.stamp);
         Ok(Some((series, note)))
     }
 }

@@ -157,19 +157,24 @@ fn notes_that_are_damaged_or_of_another_version_are_none() {
     let fake = Fake::holding(&ALL);
     let library = settled(&fake, u64::MAX);
     let series = &library.holdings().series[1];
-    let note = series.to_note();
-    assert_eq!(Series::from_note("1.2", &note).as_ref(), Some(&**series));
+    let note = series.to_note([0; 8]);
+    assert_eq!(
+        Series::from_note("1.2", &note, [0; 8]).as_ref(),
+        Some(&**series)
+    );
     for at in 0..note.len() {
         // Whatever comes of it, it is no panic and no endless allocation.
-        let _ = Series::from_note("1.2", &note[..at]);
+        let _ = Series::from_note("1.2", &note[..at], [0; 8]);
         let mut damaged = note.clone();
         damaged[at] ^= 0xff;
-        let _ = Series::from_note("1.2", &damaged);
+        let _ = Series::from_note("1.2", &damaged, [0; 8]);
     }
     let mut other = note.clone();
     other[0] ^= 1;
-    assert_eq!(Series::from_note("1.2", &other), None);
-    assert_eq!(Series::from_note("1.2", b""), None);
+    assert_eq!(Series::from_note("1.2", &other, [0; 8]), None);
+    assert_eq!(Series::from_note("1.2", b"", [0; 8]), None);
+    // De-identified with some key, it would be another one.
+    assert_eq!(Series::from_note("1.2", &note, [1; 8]), None);
 }
 
 #[test]

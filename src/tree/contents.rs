@@ -4,12 +4,11 @@
 //! nobody here can decode shows its original files and what is known of it.
 
 use super::ino::NUMBERED_MAX;
-use super::name::{digits, numbered};
 use super::part::{Part, Text, named};
 use super::{ArrayFile, ArrayFormat};
 use crate::format::{metaimage, nifti, npy, nrrd, preview, zarr};
 use crate::library::Loaded;
-use crate::volume::Variant;
+use crate::volume::{Variant, digits, numbered};
 
 /// The contents of a loaded volume's directory.
 #[derive(Clone, Copy)]
@@ -80,10 +79,7 @@ impl Contents<'_> {
             Part::Frame(_) => {
                 npy::HEADER_LEN_BYTES as u64 + volume.frame_len_bytes(Variant::Values)
             }
-            Part::DicomFile(record) => volume
-                .records
-                .get(record as usize)
-                .map_or(0, |r| r.identity.size_bytes),
+            Part::DicomFile(record) => self.0.file_len_bytes(record as usize),
             Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => 0,
         }
     }
@@ -116,6 +112,21 @@ impl Contents<'_> {
             Part::DicomFile(n) => numbered(n, digits(self.0.volume.records.len()), ".dcm"),
             Part::Chunk(n) => zarr::chunk_name(&self.0.volume, n),
             _ => String::new(),
+        }
+    }
+
+    /// The path of a file or directory below the volume's.
+    pub(super) fn path(self, part: Part) -> String {
+        let directory = part.parent();
+        let listed = named(directory).iter().find(|(_, known)| *known == part);
+        let name = match (listed, part) {
+            (Some((name, _)), _) => (*name).to_owned(),
+            (None, Part::Array(file)) => file.name(),
+            (None, part) => self.numbered_name(part),
+        };
+        match directory {
+            Some(directory) => format!("{}/{name}", self.path(directory)),
+            None => name,
         }
     }
 

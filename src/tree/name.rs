@@ -34,16 +34,6 @@ pub(super) fn cut(mut name: String, max_bytes: usize) -> String {
     name
 }
 
-/// Digits of the numbers in a directory of `count` files: at least four.
-pub(super) fn digits(count: usize) -> usize {
-    count.max(1).ilog10() as usize + 1.max(4 - count.max(1).ilog10().min(3) as usize)
-}
-
-/// The name of the 0-based `n`th file: 1-based, zero-padded.
-pub fn numbered(n: u32, width: usize, extension: &str) -> String {
-    format!("{:0width$}{extension}", u64::from(n) + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

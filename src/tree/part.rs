@@ -121,6 +121,19 @@ impl Part {
         matches!(self, Frames | Dicom | Zarr | ZarrArray)
     }
 
+    /// What kind of file it is, in a word.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Part::Array(_) => "array",
+            Part::Text(Text::ZarrGroup | Text::ZarrArray) | Part::Chunk(_) => "zarr",
+            Part::Text(_) => "text",
+            Part::Preview => "preview",
+            Part::Frame(_) => "frame",
+            Part::DicomFile(_) => "dicom",
+            Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => "directory",
+        }
+    }
+
     /// The directory that holds it; `None` is the volume's own.
     pub(super) fn parent(self) -> Option<Part> {
         match self {

@@ -107,6 +107,7 @@ pub(super) fn volume(name: String, layout: Layout<'_>) -> Result<Volume, Vec<(Pa
         findings: findings.list,
         records: records.clone(),
         fingerprint: [0; 32],
+        deid_days: None,
     };
     volume.fingerprint = fingerprint(&volume);
     let is_too_large = |variant: Variant| {

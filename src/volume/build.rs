@@ -56,7 +56,7 @@ pub fn build_with(records: &[Arc<Record>], digests: &PixelDigests) -> Built {
 }
 
 /// The name of a record's series, and whether it is the series' own.
-fn directory(record: &Record) -> (String, bool) {
+pub(super) fn directory(record: &Record) -> (String, bool) {
     let instance = &record.instance;
     if !instance.series_instance_uid.is_empty() {
         return (series_name(&instance.series_instance_uid), true);

@@ -21,6 +21,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "InstanceNumber orders the stated number of time points",
     ),
     (
+        "burned_in_annotation",
+        Status::Warn,
+        "de-identified, but the pixels may name the patient",
+    ),
+    (
         "dataset_encoding_mismatch",
         Status::Warn,
         "the dataset is not written as its transfer syntax says",

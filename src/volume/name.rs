@@ -1,4 +1,4 @@
-//! Directory names from UIDs that may be anything. Pure text.
+//! Directory names from UIDs that may be anything, and names of numbered files. Pure text.
 
 /// Longest part of a name taken from a UID: leaves room for suffixes below NAME_MAX (255).
 const UID_PART_MAX_BYTES: usize = 160;
@@ -40,6 +40,16 @@ fn hash(parts: &[&str]) -> String {
         }
     }
     format!("{state:032x}")
+}
+
+/// Digits of the numbers in a directory of `count` files: at least four.
+pub fn digits(count: usize) -> usize {
+    count.max(1).ilog10() as usize + 1.max(4 - count.max(1).ilog10().min(3) as usize)
+}
+
+/// The name of the 0-based `n`th file: 1-based, zero-padded.
+pub fn numbered(n: u32, width: usize, extension: &str) -> String {
+    format!("{:0width$}{extension}", u64::from(n) + 1)
 }
 
 #[cfg(test)]

@@ -289,7 +289,7 @@ fn lone(suffix: String, items: Vec<Item<'_>>) -> Layout<'_> {
 }
 
 /// Tells each volume of a split series of the others.
-fn name_siblings(series: &str, volumes: &mut [Volume]) {
+pub(super) fn name_siblings(series: &str, volumes: &mut [Volume]) {
     if volumes.len() < 2 {
         return;
     }

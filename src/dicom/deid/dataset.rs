@@ -130,12 +130,15 @@ impl<S: Stream> Rewriter<'_, S> {
         out: &mut Vec<u8>,
     ) -> Result<u64, Error> {
         let vr = rules::effective_vr(header.tag, header.vr);
-        // Numbers of unknown representation are little endian, whatever is around them (PS3.5 6.2.2).
-        let vr = vr.filter(|_| !(enc.big_endian && &header.vr == b"UN"));
         let Some(vr) = vr else {
             return self.skip(start, header, enc, depth);
         };
         let fate = rules::fate(header.tag, vr, mode);
+        // Numbers of unknown representation are little endian, whatever is around them (PS3.5 6.2.2).
+        let is_foreign = enc.big_endian && &header.vr == b"UN";
+        if is_foreign && matches!(fate, Fate::Keep | Fate::Items(_)) {
+            return self.skip(start, header, enc, depth);
+        }
         let inner = match &header.vr {
             b"UN" => Encoding::IMPLICIT_LITTLE,
             _ => enc,
@@ -152,12 +155,15 @@ impl<S: Stream> Rewriter<'_, S> {
             self.put(header.tag, vr, &items, out);
             return Ok(next);
         }
+        if fate == Fate::Empty {
+            self.put(header.tag, vr, &[], out);
+            return self.skip(start, header, enc, depth);
+        }
         let (Some(length), false) = (header.length, fate == Fate::Remove) else {
             // Pixels within an item, or what has no business to be without a length.
             return self.skip(start, header, enc, depth);
         };
         let value = match fate {
-            Fate::Empty => Some(Vec::new()),
             Fate::Dummy => Some(rules::dummy_value(vr).to_vec()),
             Fate::Pseudonym => Some(self.subject.pseudonym.clone().into_bytes()),
             _ => {

@@ -15,7 +15,7 @@ mod tests;
 /// What is done to an attribute: the codes of the table. Those that leave a choice by the attribute's
 /// Type in the IOD end up as what is valid for every Type that they cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
     /// D: a dummy value.
     D,
     /// Z: no value, or a dummy.
@@ -38,16 +38,15 @@ pub(crate) enum Action {
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row {
+pub struct Row {
     /// Group and element.
-    pub(crate) tag: u32,
+    pub tag: u32,
     /// Keyword in PS3.6.
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(crate) keyword: &'static str,
+    pub keyword: &'static str,
     /// The column of the profile.
-    pub(crate) action: Action,
+    pub action: Action,
     /// A date or time that the option keeps in another form.
-    pub(crate) is_time: bool,
+    pub is_time: bool,
 }
 
 const fn row(tag: u32, keyword: &'static str, action: Action) -> Row {
@@ -73,7 +72,7 @@ const fn time(tag: u32, keyword: &'static str, action: Action) -> Row {
 /// Beside single attributes it names private ones (odd groups), Curve Data (50xx,xxxx), Overlay Data
 /// (60xx,3000) and Overlay Comments (60xx,4000). Of an overlay nothing stays: what is left of one
 /// without its data is no valid overlay.
-pub(crate) fn rule(group: u16, element: u16) -> Option<Row> {
+pub fn rule(group: u16, element: u16) -> Option<Row> {
     if group % 2 == 1 || matches!(group >> 8, 0x50 | 0x60) {
         return Some(row(0, "", Action::X));
     }
@@ -83,8 +82,7 @@ pub(crate) fn rule(group: u16, element: u16) -> Option<Row> {
     found.ok().map(|index| rows[index])
 }
 
-/// All rows that name a single attribute.
-#[cfg(test)]
-pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
+/// All rows that name a single attribute, by tag.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
     low::LOW.iter().chain(high::HIGH)
 }

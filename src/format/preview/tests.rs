@@ -63,6 +63,7 @@ pub(crate) fn volume(
         status: Status::Ok,
         findings: Vec::new(),
         fingerprint: [0; 32],
+        deid_days: None,
     }
 }
 
