@@ -39,8 +39,10 @@
 //! - The bytes are exact or the read fails.
 //! - `stat` and `ls` never touch Pixel Data.
 //! - The archive is hostile input and is never written.
-//! - No decode on a FUSE thread, and no wait but for the index, once a series; no lock is held across
-//!   I/O or decode.
+//! - No decode on a FUSE thread, and no wait but for the index, once a series, and with `deid` for the
+//!   headers of files under `dicom/`, once each; no lock is held across I/O or decode.
+//! - With `deid` nothing but what [`dicom::deid`] has made of it leaves [`library`], beside the paths
+//!   and times by which source files are opened.
 //! - The process that serves may die at any moment: another one goes on ([`mount`]).
 
 pub mod archive;

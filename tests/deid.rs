@@ -1,8 +1,11 @@
 //! De-identification of files, without a mount: every attribute of Table E.1-1 of PS3.15, in every
 //! encoding, at the top and within sequences. What comes out is read by dicom-object.
 
+mod common;
 #[path = "common/patient.rs"]
 mod patient;
+
+use std::path::Path;
 
 use dicom_core::header::Header;
 use dicom_core::{Tag, VR};
@@ -304,4 +307,64 @@ fn nesting_has_an_end() {
     let mut file = patient::file(patient::dataset(1), EXPLICIT);
     file.extend(dataset);
     assert!(rewrite(&file, file.len() as u64, &deid()).is_err());
+}
+
+/// What has to go, or become something else.
+const IDENTIFIERS: [Tag; 9] = [
+    tags::PATIENT_NAME,
+    tags::PATIENT_ID,
+    tags::STUDY_INSTANCE_UID,
+    tags::SERIES_INSTANCE_UID,
+    tags::SOP_INSTANCE_UID,
+    tags::ACCESSION_NUMBER,
+    tags::INSTITUTION_NAME,
+    tags::REFERRING_PHYSICIAN_NAME,
+    tags::STATION_NAME,
+];
+
+/// A value as text, where there is any.
+fn identifier(object: &InMemDicomObject, tag: Tag) -> Option<String> {
+    let text = object.element_opt(tag).ok()??.to_str().ok()?;
+    let text = text.trim_matches([' ', '\0']).to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+fn check_real(path: &Path) -> Option<()> {
+    let original = std::fs::read(path).expect("a file");
+    let read = |bytes: &[u8]| {
+        let options = OpenFileOptions::new().read_preamble(dicom_object::file::ReadPreamble::Auto);
+        options.from_reader(bytes).ok()
+    };
+    let was = read(&original)?;
+    let pixels = was.element_opt(tags::PIXEL_DATA).ok()??.clone();
+    let rewritten = match rewrite(&original, original.len() as u64, &deid()) {
+        Ok(rewritten) => rewritten,
+        Err(why) => panic!("{}: {why}", path.display()),
+    };
+    let bytes = rewritten
+        .read(&original, 0..rewritten.len_bytes())
+        .expect("read");
+    let is = read(&bytes).unwrap_or_else(|| panic!("{}: not read", path.display()));
+    let is_pixels = is.element(tags::PIXEL_DATA).expect("pixels");
+    assert!(is_pixels.value() == pixels.value(), "{}", path.display());
+    for tag in IDENTIFIERS {
+        let (was, is) = (identifier(&was, tag), identifier(&is, tag));
+        assert!(was.is_none() || was != is, "{}: {tag}", path.display());
+    }
+    Some(())
+}
+
+#[test]
+fn real_files_are_read_as_before() {
+    let Some(dir) = common::data_dir("real_files_are_read_as_before") else {
+        return;
+    };
+    let manifest = std::fs::read(dir.join("MANIFEST.json")).expect("a manifest");
+    let entries: Vec<serde_json::Value> = serde_json::from_slice(&manifest).expect("a list");
+    let files = entries.iter().filter(|entry| entry["expected"].is_object());
+    let files = files.filter_map(|entry| Some(dir.join(entry["file"].as_str()?)));
+    // dicom-object reads nearly all of them.
+    let checked = files.filter_map(|path| check_real(&path)).count();
+    println!("{checked} files");
+    assert!(checked > 200, "{checked}");
 }

@@ -1,6 +1,7 @@
 //! The files in `.dicomfs`: what the program is, what it does, and what it found.
 //!
-//! Made anew at every open. Carries no patient data: volumes are named by UID.
+//! Made anew at every open. Carries no patient data: volumes are named by UID; only `findings.jsonl`
+//! names files of the archive, by paths that may name a patient, unless it is de-identified.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

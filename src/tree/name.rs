@@ -56,21 +56,4 @@ mod tests {
         let long = "\u{e9}".repeat(300);
         assert_eq!(safe(&long, "none").len(), 254);
     }
-
-    #[test]
-    fn numbers_have_at_least_four_digits() {
-        let table = [
-            (0, 4),
-            (1, 4),
-            (999, 4),
-            (9_999, 4),
-            (10_000, 5),
-            (123_456, 6),
-        ];
-        for (count, width) in table {
-            assert_eq!(digits(count), width, "{count}");
-        }
-        assert_eq!(numbered(0, 4, ".npy"), "0001.npy");
-        assert_eq!(numbered(9_999, 5, ".dcm"), "10000.dcm");
-    }
 }

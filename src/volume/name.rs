@@ -76,4 +76,21 @@ mod tests {
         assert_ne!(no_series_name("1", "23"), no_series_name("12", "3"));
         assert_eq!(no_series_name("1", "2"), no_series_name("1", "2"));
     }
+
+    #[test]
+    fn numbers_have_at_least_four_digits() {
+        let table = [
+            (0, 4),
+            (1, 4),
+            (999, 4),
+            (9_999, 4),
+            (10_000, 5),
+            (123_456, 6),
+        ];
+        for (count, width) in table {
+            assert_eq!(digits(count), width, "{count}");
+        }
+        assert_eq!(numbered(0, 4, ".npy"), "0001.npy");
+        assert_eq!(numbered(9_999, 5, ".dcm"), "10000.dcm");
+    }
 }

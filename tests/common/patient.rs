@@ -1,6 +1,9 @@
 //! A synthetic patient: every attribute of Table E.1-1 with a value that is found again, at the top of
 //! the data set and within sequences, and what must not survive beside it.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use std::path::Path;
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};

@@ -139,6 +139,7 @@ mod tests {
         assert!(Key::new(&[7; 31]).is_err());
     }
 
-    const KNOWN_UID: &str = "";
-    const KNOWN_PSEUDONYM: &str = "";
+    // By another implementation of HMAC.
+    const KNOWN_UID: &str = "2.25.156106980995948517982689731135984193128";
+    const KNOWN_PSEUDONYM: &str = "DEID-2F096A58444A0D21";
 }
