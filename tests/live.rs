@@ -139,6 +139,7 @@ fn fs_of(library: &Arc<Library>) -> Fs {
         gid: 0,
         umask: 0o022,
         config_json: b"{}\n".to_vec(),
+        audit: None,
     })
 }
 

@@ -100,6 +100,7 @@ fn world(all: &[Series], budget_bytes: u64) -> World {
         gid: 0,
         umask: 0,
         config_json: b"{}\n".to_vec(),
+        audit: None,
     });
     World {
         dir,
