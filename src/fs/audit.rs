@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -62,7 +62,8 @@ struct Line<'a> {
     target: Target<'a>,
 }
 
-/// What became of the lines.
+/// What became of the lines: `lost` are those that found the queue full or could not be written,
+/// `failures` the writes that failed.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) lines: AtomicU64,
@@ -97,7 +98,7 @@ impl Audit {
             path: path.to_owned(),
             open: None,
             is_torn: false,
-            has_warned: AtomicBool::new(false),
+            has_warned: false,
             lost_told: 0,
             counters: counters.clone(),
         };
@@ -220,7 +221,7 @@ struct Writer {
     open: Option<File>,
     /// The last line was written in part only.
     is_torn: bool,
-    has_warned: AtomicBool,
+    has_warned: bool,
     lost_told: u64,
     counters: Arc<Counters>,
 }
@@ -229,14 +230,16 @@ impl Writer {
     fn run(mut self, received: &Receiver<Message>) {
         for message in received {
             match message {
-                Message::Line(line) => self.append(&line),
+                Message::Line(line) if self.append(&line) => self.tell_lost(),
+                Message::Line(_) => {
+                    self.counters.lost.fetch_add(1, Ordering::Relaxed);
+                }
                 Message::End(done) => {
                     self.tell_lost();
                     // Whoever asked may have waited for long enough.
                     let _ = done.send(());
                 }
             }
-            self.tell_lost();
         }
     }
 
@@ -249,22 +252,26 @@ impl Writer {
         }
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let time = rfc3339(since_epoch.unwrap_or_default());
-        self.append(format!("{{\"time\":\"{time}\",\"lost\":{more}}}\n").as_bytes());
-        self.lost_told = lost;
+        let line = format!("{{\"time\":\"{time}\",\"lost\":{more}}}\n");
+        if self.append(line.as_bytes()) {
+            self.lost_told = lost;
+        }
     }
 
-    fn append(&mut self, line: &[u8]) {
+    /// True when the line is written.
+    fn append(&mut self, line: &[u8]) -> bool {
         match self.try_append(line) {
             Ok(()) => {
                 self.counters.lines.fetch_add(1, Ordering::Relaxed);
+                true
             }
             Err(why) => {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
                 self.open = None;
-                if !self.has_warned.swap(true, Ordering::Relaxed) {
-                    // Only the kind: no path.
+                if !std::mem::replace(&mut self.has_warned, true) {
                     tracing::warn!("the audit file cannot be written: {why}");
                 }
+                false
             }
         }
     }

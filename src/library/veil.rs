@@ -6,8 +6,6 @@
 use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
-use rayon::prelude::*;
-
 use crate::archive::{self, FileFinding, Record, Source};
 use crate::dicom::deid::{Rewritten, rewrite};
 use crate::dicom::{self, Deid};
@@ -16,6 +14,9 @@ use crate::volume;
 /// Files whose lengths are found out together: a listing asks for all, and a disk is faster when it is
 /// asked for several.
 const BATCH_FILES: usize = 64;
+
+/// Threads that do so.
+const BATCH_THREADS: usize = 8;
 
 /// De-identifies what a library holds.
 pub struct Veil {
@@ -95,12 +96,28 @@ impl Lengths {
         let lengths = cell.get_or_init(|| {
             let records = records.iter().skip(batch * BATCH_FILES).take(BATCH_FILES);
             let records: Vec<_> = records.collect();
-            let records = records.par_iter();
-            records
-                .map(|record| self.veil.len_bytes(record))
-                .collect::<Vec<_>>()
-                .into()
+            self.lengths(&records)
         });
         lengths.get(at).copied().unwrap_or(0)
+    }
+
+    fn lengths(&self, records: &[&Arc<Record>]) -> Box<[u64]> {
+        let share = records.len().div_ceil(BATCH_THREADS).max(1);
+        let mut lengths = vec![0; records.len()];
+        // Threads of their own: those of the scan may be busy for long, and somebody waits.
+        std::thread::scope(|scope| {
+            for (records, lengths) in records.chunks(share).zip(lengths.chunks_mut(share)) {
+                let find_out = move || {
+                    for (record, length) in records.iter().zip(lengths) {
+                        *length = self.veil.len_bytes(record);
+                    }
+                };
+                let thread = std::thread::Builder::new().name("header".into());
+                if let Err(why) = thread.spawn_scoped(scope, find_out) {
+                    tracing::warn!("no thread to read headers: {why}");
+                }
+            }
+        });
+        lengths.into()
     }
 }

@@ -19,7 +19,7 @@ use crate::dicom::deid::burned_in;
 
 /// Codes whose details are numbers, keywords and words of this program; of any other the detail may
 /// name a file or an instance, and only what the code means is told.
-const TELLING: [&str; 22] = [
+const TELLING: [&str; 21] = [
     "assumed_slice_spacing",
     "assumed_time_axis",
     "gantry_tilt",
@@ -39,7 +39,6 @@ const TELLING: [&str; 22] = [
     "segments_not_split",
     "time_axis",
     "too_large",
-    "truncated_pixel_data",
     "uneven_spacing",
     "unsupported_transfer_syntax",
 ];
@@ -51,7 +50,7 @@ pub fn deidentify(built: &mut Built, deid: &Deid) {
     for volume in &mut built.volumes {
         let base = rename(volume, deid);
         volume.findings.retain(|finding| finding.code != SIBLINGS);
-        volume.findings.iter_mut().for_each(generalise);
+        generalise_all(volume);
         report_burned_in(volume);
         let days = volume
             .records
@@ -88,6 +87,26 @@ pub fn file_alias(path: &Path, deid: &Deid) -> PathBuf {
 pub fn general_detail(code: &str) -> &'static str {
     let known = CODES.iter().find(|(known, ..)| *known == code);
     known.map_or("", |(_, _, meaning)| meaning)
+}
+
+/// Generalises what is not known to tell nothing, and whatever names a file or an instance after all.
+fn generalise_all(volume: &mut Volume) {
+    let records = &volume.records;
+    for finding in &mut volume.findings {
+        let detail = &finding.detail;
+        let names = |text: &str| !text.is_empty() && detail.contains(text);
+        let is_named = |record: &Arc<Record>| {
+            let instance = &record.instance;
+            names(&record.path.to_string_lossy())
+                || names(&instance.sop_instance_uid)
+                || names(&instance.series_instance_uid)
+                || names(&instance.study_instance_uid)
+        };
+        if records.iter().any(is_named) {
+            general_detail(finding.code).clone_into(&mut finding.detail);
+        }
+        generalise(finding);
+    }
 }
 
 fn generalise(finding: &mut Finding) {

@@ -2,6 +2,7 @@
 
 mod admit;
 mod data;
+mod deid;
 mod expand;
 pub(super) mod fixture;
 mod geometry;

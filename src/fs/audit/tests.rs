@@ -162,11 +162,18 @@ fn what_cannot_be_written_is_counted() {
     let audit = Audit::open(&path).unwrap();
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     audit.opened(caller(), target("array"));
+    audit.opened(caller(), target("array"));
     audit.finish();
-    assert_eq!(audit.counters().failures.load(Ordering::Relaxed), 1);
+    assert!(audit.counters().failures.load(Ordering::Relaxed) >= 2);
+    assert_eq!(audit.counters().lost.load(Ordering::Relaxed), 2);
     // It is tried again.
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     audit.opened(caller(), target("array"));
     audit.finish();
-    assert_eq!(lines(&path).len(), 1);
+    let lines = lines(&path);
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (&lines[0]["kind"], &lines[1]["lost"]),
+        (&"array".into(), &2.into())
+    );
 }
