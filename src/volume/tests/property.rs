@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use crate::archive::Record;
-use crate::dicom::{FrameAttributes, Mosaic, Photometric, PixelElement, Value};
-use crate::volume::{Built, Status, Variant, build};
+use crate::dicom::{Deid, FrameAttributes, Mosaic, Photometric, PixelElement, Value};
+use crate::volume::{Built, Status, Variant, build, deidentify};
 
 /// Small sets, so that records collide in every way.
 fn number() -> impl Strategy<Value = f64> {
@@ -247,5 +247,54 @@ proptest! {
         check_frames(&records, &built);
         check_volumes(&built);
         prop_assert_eq!(text(&built), text(&build(&shuffled)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_archive_de_identified(records in archive()) {
+        let named = |record: Arc<Record>| {
+            let mut record = Record::clone(&record);
+            record.path = PathBuf::from(format!("Jones/{}", record.path.display()));
+            Arc::new(record)
+        };
+        let records: Vec<_> = records.into_iter().map(named).collect();
+        let was = build(&records);
+        let mut is = was.clone();
+        deidentify(&mut is, &Deid::new(&[7; 32]).unwrap());
+        // Names are as many as they were.
+        check_volumes(&is);
+        check_frames_of(&was, &is);
+        let mut told = Vec::new();
+        for volume in &is.volumes {
+            told.extend(crate::format::json::volume_json(volume).unwrap());
+            told.extend(crate::format::table::jsonl_row(volume).unwrap());
+            told.extend(crate::format::table::volume_findings(volume).unwrap());
+        }
+        for (path, finding) in &is.findings {
+            let (code, detail) = (finding.code, &finding.detail);
+            told.extend(crate::format::table::file_finding_line(path, code, detail).unwrap());
+        }
+        let told = String::from_utf8(told).unwrap();
+        for name in ["Jones", "\"9.1", "\"9.2", "series/9", "series 9"] {
+            prop_assert!(!told.contains(name), "{} in {}", name, told);
+        }
+    }
+}
+
+/// What is shown of frames, and in which order, does not depend on who is told of it.
+fn check_frames_of(was: &Built, is: &Built) {
+    assert_eq!(was.volumes.len(), is.volumes.len());
+    for (was, is) in was.volumes.iter().zip(&is.volumes) {
+        let of = |volume: &crate::volume::Volume| {
+            let paths: Vec<_> = volume.records.iter().map(|r| r.path.clone()).collect();
+            format!(
+                "{:?} {:?} {:?} {paths:?}",
+                volume.frames, volume.shape, volume.values
+            )
+        };
+        assert_eq!(of(was), of(is));
     }
 }
