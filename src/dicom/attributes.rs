@@ -56,16 +56,34 @@ impl Attributes {
         })
     }
 
-    /// These values, of which the last counts where a keyword is repeated; keywords that are not shown
-    /// are left out.
-    pub(crate) fn of<'a>(values: impl Iterator<Item = (&'a str, Value)>) -> Attributes {
+    /// The same with each value as `change` wants it, and with the attribute at `added` saying what is
+    /// given. What stays is copied unread: this is done for every instance of an archive.
+    pub(crate) fn changed(
+        &self,
+        added: (u8, &Value),
+        change: impl Fn(u8, &Stored<'_>) -> Change,
+    ) -> Attributes {
         let mut writer = Writer::default();
-        for (keyword, value) in values {
-            if let Some(place) = dictionary::place_of(keyword)
-                && ATTRIBUTES[usize::from(place)].shown
-            {
-                writer.value(place, &value);
+        let mut added = Some(added);
+        let mut entries = Entries(&self.bytes);
+        loop {
+            let before = entries.0;
+            let Some(entry) = entries.next() else { break };
+            if let Some((place, value)) = added.take_if(|added| added.0 <= entry.place) {
+                writer.value(place, value);
+                if place == entry.place {
+                    continue;
+                }
             }
+            let place = entry.place;
+            match change(place, &Stored(entry)) {
+                Change::Keep => writer.copy(place, &before[..before.len() - entries.0.len()]),
+                Change::Set(value) => writer.value(place, &value),
+                Change::Drop => {}
+            }
+        }
+        if let Some((place, value)) = added {
+            writer.value(place, value);
         }
         writer.finish()
     }
@@ -186,6 +204,25 @@ impl<'a> Iterator for Entries<'a> {
             kind: (head & 7) as u8,
             value,
         })
+    }
+}
+
+/// What becomes of a value.
+pub(crate) enum Change {
+    /// It stays.
+    Keep,
+    /// It goes, and its attribute with it.
+    Drop,
+    /// It becomes this.
+    Set(Value),
+}
+
+/// A value, not read yet.
+pub(crate) struct Stored<'a>(Entry<'a>);
+
+impl Stored<'_> {
+    pub(crate) fn value(&self) -> Option<Value> {
+        self.0.raw().map(Raw::into_value)
     }
 }
 
@@ -318,6 +355,13 @@ impl Writer {
             number >>= 7;
         }
         self.bytes.push(number as u8);
+    }
+
+    /// An entry as it is elsewhere.
+    fn copy(&mut self, place: u8, entry: &[u8]) {
+        self.is_sorted &= self.last.is_none_or(|last| last < place);
+        self.last = Some(place);
+        self.bytes.extend_from_slice(entry);
     }
 
     fn value(&mut self, place: u8, value: &Value) {

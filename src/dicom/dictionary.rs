@@ -420,11 +420,6 @@ pub(crate) fn place_of(keyword: &str) -> Option<u8> {
     found.ok().map(|index| BY_KEYWORD[index])
 }
 
-/// The attribute with this keyword, if it is read.
-pub(crate) fn attribute(keyword: &str) -> Option<&'static Attribute> {
-    place_of(keyword).map(|place| &ATTRIBUTES[usize::from(place)])
-}
-
 /// Tells this table from any other: what is stored by places in it is of use only with it.
 pub(crate) const FINGERPRINT: u32 = {
     // A place is a byte.

@@ -1,8 +1,10 @@
 //! What is known of an instance, as it may be shown: the same rules for values that are read already.
 
+use std::sync::LazyLock;
+
 use super::rules::{self, Fate, Mode};
 use super::{Deid, Subject};
-use crate::dicom::attributes::Attributes;
+use crate::dicom::attributes::{Attributes, Change};
 use crate::dicom::dictionary::{self, Attribute};
 use crate::dicom::{Instance, Value};
 
@@ -32,32 +34,41 @@ impl Deid {
     }
 
     fn attributes(&self, original: &Attributes, subject: &Subject) -> Attributes {
-        let changed = original.iter().filter_map(|(keyword, value)| {
-            let attribute = dictionary::attribute(keyword)?;
-            Some((keyword, self.value(attribute, value, subject)?))
-        });
-        let removed = ("PatientIdentityRemoved", Value::Text("YES".to_owned()));
-        Attributes::of(changed.chain([removed]))
-    }
-
-    fn value(&self, attribute: &Attribute, value: Value, subject: &Subject) -> Option<Value> {
-        if !attribute.creator.is_empty() {
-            return None;
-        }
-        let vr = attribute.vr;
-        match rules::fate(attribute.tag, vr, Mode::Top) {
-            Fate::Keep => Some(value),
-            Fate::Pseudonym => Some(Value::Text(subject.pseudonym.clone())),
-            Fate::Uid => texts(value, |text| Some(rules::mapped(text, self))),
-            Fate::Moved(_) => texts(value, |text| rules::moved(text, vr, subject)),
-            Fate::Remove | Fate::Empty | Fate::Dummy | Fate::Items(_) => None,
-        }
+        let Some(place) = dictionary::place_of("PatientIdentityRemoved") else {
+            return Attributes::default();
+        };
+        let removed = Value::Text("YES".to_owned());
+        original.changed((place, &removed), |place, stored| {
+            let place = usize::from(place);
+            let fate = FATES.get(place).copied().unwrap_or(Fate::Remove);
+            let changed = match fate {
+                Fate::Keep => return Change::Keep,
+                Fate::Remove | Fate::Empty | Fate::Dummy | Fate::Items(_) => return Change::Drop,
+                Fate::Pseudonym => Some(Value::Text(subject.pseudonym.clone())),
+                Fate::Uid => texts(stored.value(), |text| Some(rules::mapped(text, self))),
+                Fate::Moved(_) => {
+                    let vr = dictionary::ATTRIBUTES[place].vr;
+                    texts(stored.value(), |text| rules::moved(text, vr, subject))
+                }
+            };
+            changed.map_or(Change::Drop, Change::Set)
+        })
     }
 }
 
+/// What becomes of each attribute that is shown, by its place in the dictionary.
+static FATES: LazyLock<Vec<Fate>> = LazyLock::new(|| {
+    let attributes = dictionary::ATTRIBUTES.iter();
+    let fate = |attribute: &Attribute| match attribute.creator {
+        "" => rules::fate(attribute.tag, attribute.vr, Mode::Top),
+        _ => Fate::Remove,
+    };
+    attributes.map(fate).collect()
+});
+
 /// A value of text, each of its parts changed.
-fn texts(value: Value, change: impl Fn(&str) -> Option<String>) -> Option<Value> {
-    match value {
+fn texts(value: Option<Value>, change: impl Fn(&str) -> Option<String>) -> Option<Value> {
+    match value? {
         Value::Text(text) => change(&text).map(Value::Text),
         Value::Texts(texts) => {
             let texts: Option<Vec<String>> = texts.iter().map(|text| change(text)).collect();
