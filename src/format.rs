@@ -12,6 +12,7 @@ pub mod npy;
 pub mod nrrd;
 pub mod png;
 pub mod preview;
+pub mod prometheus;
 pub mod table;
 pub mod zarr;
 

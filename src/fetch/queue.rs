@@ -86,6 +86,13 @@ impl Queue {
         swept.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// How much is urgent, and how many streams and frames there are to be made ahead.
+    pub(super) fn depth(&self) -> (u64, u64) {
+        let lists = self.lock();
+        let ahead = lists.sweeps.len() + lists.again.len();
+        (lists.urgent.len() as u64, ahead as u64)
+    }
+
     /// Waits for the next task; `None` once the queue is stopped.
     pub(super) fn next(&self) -> Option<Task> {
         let mut lists = self.lock();
