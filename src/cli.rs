@@ -8,13 +8,16 @@ pub mod demo;
 pub mod doctor;
 mod exit;
 mod expand;
+pub mod export;
 pub mod generate;
 pub mod gpu_worker;
 mod helper;
+mod interrupt;
 mod library;
 mod logging;
 pub mod ls;
 mod mount_command;
+pub mod top;
 pub mod worker;
 
 use std::ffi::OsString;
@@ -50,7 +53,11 @@ pub enum Command {
     /// Mount an archive; returns when the mount is live
     Mount(MountArgs),
     /// List the volumes of an archive and what is wrong with them, without a mount
-    Ls(ls::LsArgs),
+    Ls(Box<ls::LsArgs>),
+    /// Write one volume to a file, without a mount
+    Export(Box<export::ExportArgs>),
+    /// Watch what a mount does, second by second
+    Top(top::TopArgs),
     /// Make a small archive, mount it, read it back, show it, unmount
     Demo(demo::DemoArgs),
     /// Say what this machine can do, and what is missing
@@ -137,7 +144,17 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
             let config =
                 config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
             logging::start(config.log_level);
-            ls::run(&config, &mut out)?;
+            ls::run(&config, &args, &mut out)?;
+        }
+        Command::Export(args) => {
+            let config =
+                config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
+            logging::start(config.log_level);
+            export::run(&config, &args, &mut out)?;
+        }
+        Command::Top(args) => {
+            logging::start(config::LogLevel::default());
+            top::run(&args, &mut out)?;
         }
         Command::Demo(args) => {
             logging::start(config::LogLevel::default());

@@ -225,9 +225,7 @@ impl Config {
                 });
             }
             Some(size) => size.to_bytes(memory_bytes),
-            None => CACHE_SIZE_DEFAULT
-                .to_bytes(memory_bytes)
-                .max(CACHE_SIZE_MIN_BYTES),
+            None => cache_size_default_bytes(machine),
         };
         Ok(Config {
             archive: ArchiveConfig::resolve(archive, &flags.archive, machine)?,
@@ -263,6 +261,13 @@ impl Config {
             foreground: self.foreground,
         }
     }
+}
+
+/// Memory for decoded volumes where nobody says how much, bytes.
+pub fn cache_size_default_bytes(machine: &Machine) -> u64 {
+    CACHE_SIZE_DEFAULT
+        .to_bytes(machine.memory_available_bytes)
+        .max(CACHE_SIZE_MIN_BYTES)
 }
 
 fn cache_dir(flags: &Flags) -> Result<Option<CacheDir>, Error> {

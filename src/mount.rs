@@ -56,6 +56,7 @@ pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
+pub use signals::{Signal, Signals};
 pub use worker::Worker;
 
 /// Type of our mounts as /proc/mounts shows it.
