@@ -512,8 +512,8 @@ impl Shared {
         }
         let ns = self.produce(stream, frame, filling.bytes())?;
         let producer = stream.producer();
-        let decoder = producer.decoder(frame).zip(producer.codec(frame));
-        let maker = decoder.map(|(name, codec)| Maker::Cpu(name, codec));
+        let codec = producer.codec(frame).unwrap_or("other");
+        let maker = producer.decoder(frame).map(|name| Maker::Cpu(name, codec));
         self.keep(stream, filling, maker, ns);
         Ok(())
     }

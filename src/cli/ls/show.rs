@@ -197,7 +197,7 @@ warn   MR  600x512x512 <f4  -                     1.3
         assert_eq!(table(&rows(), &[], false, None), expected);
         let narrow = table(&rows(), &[], false, Some(40));
         assert!(
-            narrow.contains("\n         missing_slices: one, and a lo...\n"),
+            narrow.contains("\n         missing_slices: one, and a l...\n"),
             "{narrow}"
         );
         let asked = table(&rows(), &[], true, None);
@@ -211,7 +211,7 @@ warn   MR  600x512x512 <f4  -                     1.3
             lines[1].ends_with("p1      20260301 \u{80f8}\u{90e8}        1.2"),
             "{asked}"
         );
-        assert!(lines[2].ends_with("a,\"b\"?[2J  1.3"), "{asked}");
+        assert!(lines[2].ends_with("a,\"b\"?[2J   1.3"), "{asked}");
     }
 
     #[test]
