@@ -30,6 +30,28 @@ use crate::config::{self, Config, Flags, Machine};
 
 pub use exit::Exit;
 
+const EXAMPLES: &str = "\
+Examples:
+  dicomfs demo                                  see it work, on an archive made for that
+  dicomfs ls /archive                           what is in an archive, and what is wrong with it
+  dicomfs mount /archive /mnt/dicom             mount it; `umount /mnt/dicom` ends that
+  dicomfs top /mnt/dicom                        watch the mount
+  dicomfs export /archive 1.2.840.113 ct.nii.gz one series to a file, without a mount
+  dicomfs doctor                                why something does not work on this machine
+
+Exit status: 0 done; 1 the command line is wrong; 2 the system has no process or pipe left;
+32 anything else that failed.";
+
+const MOUNT_EXAMPLES: &str = "\
+Examples:
+  dicomfs mount /archive /mnt/dicom
+  dicomfs mount /archive /mnt/dicom --cache-size 8G --allow-other
+  dicomfs mount /archive /mnt/dicom -o cache_size=8G,allow_other      the same, as in /etc/fstab
+  python3 -c 'import numpy; print(numpy.load(\"/mnt/dicom/series/1.2.840.113/volume.npy\").shape)'
+  umount /mnt/dicom                                                   or: fusermount3 -u /mnt/dicom
+
+The archive is only read. `dicomfs doctor` says what is missing when mounting fails.";
+
 /// Mount a DICOM archive as ordinary array files
 ///
 /// Shows every imaging series of a DICOM archive as array files (volume.npy, ...), decoded when
@@ -38,6 +60,7 @@ pub use exit::Exit;
 #[command(
     name = "dicomfs",
     version,
+    after_help = EXAMPLES,
     args_override_self = true,
     max_term_width = 100
 )]
@@ -75,6 +98,7 @@ pub enum Command {
 
 /// Arguments of `dicomfs mount`.
 #[derive(Debug, Args)]
+#[command(after_help = MOUNT_EXAMPLES)]
 pub struct MountArgs {
     /// Directory with DICOM files
     #[arg(value_name = "ARCHIVE")]

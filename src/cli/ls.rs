@@ -129,6 +129,9 @@ pub fn run(config: &ArchiveConfig, args: &LsArgs, out: &mut dyn Write) -> Result
         true => writeln!(out, "{all} volumes{source}")?,
         false => writeln!(out, "{} of {all} volumes{source}", rows.len())?,
     }
+    if all == 0 {
+        writeln!(out, "There is no image in it: is it the right directory?")?;
+    }
     Ok(())
 }
 

@@ -198,7 +198,8 @@ fn decoding(out: &mut Exposition, stats: &Stats) {
         let made = stats.made.iter();
         made.map(|made| (maker(made), of(made))).collect()
     };
-    let families: [(&str, &str, fn(&Made) -> f64); 3] = [
+    type Family = (&'static str, &'static str, fn(&Made) -> f64);
+    let families: [Family; 3] = [
         (
             "dicomfs_frames_made_total",
             "Frames made, by who made them: a decoder of the CPU, a device, or the cache directory.",

@@ -281,7 +281,8 @@ mod tests {
             filter.takes(&row)
         };
         let day = |text| first_day(text).ok();
-        let cases: [(bool, &dyn Fn(&mut Filter)); 16] = [
+        type Case<'a> = (bool, &'a dyn Fn(&mut Filter));
+        let cases: [Case<'_>; 16] = [
             (true, &|_| {}),
             (true, &|f| f.modality = vec!["mr".into(), "ct".into()]),
             (false, &|f| f.modality = vec!["MR".into()]),
