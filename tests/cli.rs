@@ -186,7 +186,10 @@ fn each_command_says_what_is_missing() {
         ),
         (&["top"], "<MOUNTPOINT>"),
         (&["ls"], "<ARCHIVE>"),
-        (&["ls", "/a", "--modalty", "CT"], "a similar argument exists: '--modality'"),
+        (
+            &["ls", "/a", "--modalty", "CT"],
+            "a similar argument exists: '--modality'",
+        ),
     ] {
         let failed = dicomfs().args(args).assert().code(1).stdout(is_empty());
         failed.stderr(contains(words));

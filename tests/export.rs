@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use common::oracle::{digest, gather, read_json};
-use common::{Mount, can_mount, data_dir, expected_slab};
+use common::{Mount, can_mount, data_dir, expected_slab, program, wait_until};
 use dicom_dictionary_std::uids;
 use dicomfs::cli::demo::synthetic::Series;
 use predicates::prelude::PredicateBooleanExt;
@@ -283,6 +284,39 @@ fn nothing_is_replaced_unasked_and_the_archive_never_written_to() {
         .export(CT, "50%.mhd", &[])
         .code(1)
         .stderr(contains("plain name"));
+}
+
+#[test]
+fn an_interruption_leaves_nothing() {
+    let world = World::new();
+    // Compressing takes a while.
+    let large = Series::ct("2.25.813", uids::EXPLICIT_VR_LITTLE_ENDIAN, [150, 256, 256]);
+    large
+        .write(&world.archive.join("large"))
+        .expect("files written");
+    let mut child = program()
+        .arg("export")
+        .arg(&world.archive)
+        .arg(&large.uid)
+        .arg(world.out("a.nii.gz"))
+        .arg("--index")
+        .arg(world.dir.path().join("index.sqlite"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("dicomfs runs");
+    wait_until("writing", || !world.names().is_empty());
+    let name = &world.names()[0];
+    assert!(name.starts_with(".dicomfs-export-"), "done already: {name}");
+    let pid = child.id().to_string();
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status();
+    assert!(kill.expect("kill runs").success());
+    wait_until("it ends", || child.try_wait().expect("a child").is_some());
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(32));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted: nothing is written"));
+    assert!(world.names().is_empty(), "{:?}", world.names());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use console::{Term, truncate_str};
 
 use super::interrupt::Interrupt;
 use crate::fs::stats::Stats;
@@ -90,6 +91,10 @@ pub fn run(args: &TopArgs, out: &mut dyn Write) -> Result<()> {
             (false, 0) => "",
             (false, _) => "\n",
         };
+        let text = match Term::stdout().size_checked().filter(|_| is_screen) {
+            Some((_, cells)) => fitted(&text, usize::from(cells)),
+            None => text,
+        };
         write!(out, "{lead}{text}")?;
         out.flush()?;
         before = Some(now);
@@ -99,6 +104,12 @@ pub fn run(args: &TopArgs, out: &mut dyn Write) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A page whose lines do not wrap.
+fn fitted(page: &str, cells: usize) -> String {
+    let lines = page.lines().map(|line| truncate_str(line, cells, "..."));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 fn read(mountpoint: &Path) -> io::Result<Stats> {
@@ -145,6 +156,11 @@ mod tests {
         for wrong in ["0", "-1", "nan", "inf", "1e9", "x", ""] {
             assert!(parse_interval(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn lines_are_cut_to_the_terminal() {
+        assert_eq!(fitted("short\nrather long\n", 8), "short\nrathe...\n");
     }
 
     #[test]
