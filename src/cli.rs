@@ -100,7 +100,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = MOUNT_EXAMPLES)]
 pub struct MountArgs {
-    /// Directory with DICOM files
+    /// Directory with DICOM files, or a zip or tar file
     #[arg(value_name = "ARCHIVE")]
     pub source: PathBuf,
 

@@ -135,15 +135,14 @@ fn mistakes_are_told_with_what_would_be_right() {
     }
     let file = world.dir.path().join("file");
     fs::write(&file, "x").expect("a file");
-    world
-        .ls_of(&file, &[])
-        .code(32)
-        .stderr(contains("is a file"));
+    world.ls_of(&file, &[]).code(32).stderr(contains(
+        "file is not a directory, a zip file or a tar file",
+    ));
     let none = world.dir.path().join("none");
     world
         .ls_of(&none, &[])
         .code(32)
-        .stderr(contains("there is no directory"));
+        .stderr(contains("none does not exist"));
 }
 
 #[test]

@@ -61,7 +61,7 @@ then nothing is written.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExportArgs {
-    /// Directory with DICOM files
+    /// Directory with DICOM files, or a zip or tar file
     #[arg(value_name = "ARCHIVE")]
     pub source: PathBuf,
 

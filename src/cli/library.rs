@@ -2,12 +2,11 @@
 //!
 //! What `mount`, `ls` and the rest have in common.
 
-use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::{self, Counts, Index, Options, Shelf, Source};
@@ -28,7 +27,7 @@ pub struct Opened {
 /// When the archive cannot be read at all, or there is no place for an index.
 pub fn open(config: &ArchiveConfig) -> Result<Opened> {
     // A scan would say so too, but only when the mount is live.
-    std::fs::read_dir(&config.archive).map_err(|why| not_read(&config.archive, why))?;
+    archive::check(&config.archive).context("cannot read the archive")?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
     let source = Arc::new(Source::doubting(&config.archive, shelf.clone()));
     let library = Arc::new(Library::new(Box::new(shelf), source, tree::show));
@@ -36,19 +35,6 @@ pub fn open(config: &ArchiveConfig) -> Result<Opened> {
         tracing::warn!("nothing is known before the scan: {why}");
     }
     Ok(Opened { library, index })
-}
-
-/// Why an archive cannot be read, and what to give instead.
-fn not_read(archive: &Path, why: io::Error) -> anyhow::Error {
-    let name = archive.display();
-    match why.kind() {
-        io::ErrorKind::NotFound => anyhow!("there is no directory {name}"),
-        io::ErrorKind::NotADirectory => {
-            anyhow!("{name} is a file: give the directory that holds the DICOM files")
-        }
-        io::ErrorKind::PermissionDenied => anyhow!("{name}: you are not allowed to read it"),
-        _ => anyhow::Error::from(why).context(format!("cannot read the archive {name}")),
-    }
 }
 
 fn open_index(config: &ArchiveConfig) -> Result<(Index, Shelf), archive::Error> {

@@ -46,7 +46,7 @@ Nothing that names a patient is shown unless --patients or --columns asks for it
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LsArgs {
-    /// Directory with DICOM files, or a mount
+    /// Directory with DICOM files, a zip or tar file, or a mount
     #[arg(value_name = "ARCHIVE")]
     pub source: PathBuf,
 

@@ -56,6 +56,12 @@ impl Place {
             name: name.to_owned(),
             force,
         };
+        if place.path() == archive {
+            bail!(
+                "{} is the archive, which is never written to",
+                file.display()
+            );
+        }
         place.check_free()?;
         Ok(place)
     }
@@ -246,6 +252,10 @@ mod tests {
             let why = Place::new(&dir.join("a.npy"), archive.path(), true).expect_err("inside");
             assert!(why.to_string().contains("never written"), "{why}");
         }
+        let packed = elsewhere.path().join("packed.raw");
+        fs::write(&packed, "a container").unwrap();
+        let why = Place::new(&packed, &packed, true).expect_err("the archive itself");
+        assert!(why.to_string().contains("never written"), "{why}");
         let missing = archive.path().join("none/a.npy");
         let why = Place::new(&missing, archive.path(), true).expect_err("no directory");
         assert!(why.to_string().contains("there is no directory"), "{why}");
