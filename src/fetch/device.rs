@@ -1,22 +1,28 @@
 //! Devices that make frames beside the CPU's workers: what one has to offer, and who shares the work.
 //!
-//! A demanded frame goes to the CPU at once. Of what is only made ahead the CPU takes the head and a
-//! device the tail, in batches, so that a device can only help. Its frames are compared with the
-//! CPU's before they are believed, a route that does not win is left, and a fault is no more than
+//! A demanded frame goes to the CPU at once. Of what is only made ahead, and of demanded frames that
+//! would have to wait because all workers are busy, the CPU takes the head and a device the tail, in
+//! batches, of one volume or several, so that a device can only help. Its frames are compared with
+//! the CPU's before it is believed, a route that does not win is left, and a fault is no more than
 //! the same frames made by the CPU. How a device works is behind [`Device`] and [`Lane`].
 //!
 //! | file | job |
 //! |---|---|
 //! | `rates.rs` | what is known of speed, and how large a batch is (pure) |
 //! | `check.rs` | two makers' bytes compared (pure) |
-//! | `batch.rs` | a batch: frames chosen, prepared and claimed; what is left of it goes to the CPU |
-//! | `lanes.rs` | a thread a lane: streams chosen, batches run |
+//! | `trust.rs` | which of a device's frames are made on the CPU as well (pure) |
+//! | `batch.rs` | a batch: frames prepared and claimed; what is left of it goes to the CPU |
+//! | `lanes.rs` | the devices, and a thread a lane |
+//! | `gather.rs` | what such a thread takes: streams chosen, frames of several in one batch |
+//! | `crew.rs` | what it does with them: batches run, faults borne |
 //! | `settle.rs` | answers compared, and frames shown |
 //! | `process.rs` | a GPU of this machine as a [`Device`] |
 //! | `report.rs` | what `.dicomfs/stats.json` shows of devices |
 
 mod batch;
 mod check;
+mod crew;
+mod gather;
 mod lanes;
 mod process;
 mod rates;
@@ -24,6 +30,7 @@ mod report;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

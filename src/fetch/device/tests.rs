@@ -20,6 +20,7 @@ const HEADER: usize = 4096;
 fn tuning(frames: usize) -> Tuning {
     Tuning {
         spot_check_one_in: u64::MAX,
+        takes_waiting: false,
         frames: Some(frames),
         deadline: Some(Duration::from_millis(30)),
         stop_within: Duration::from_millis(50),
