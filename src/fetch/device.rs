@@ -149,7 +149,7 @@ impl From<Error> for Unfit {
 /// What devices know of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Acquaintance {
-    /// The codecs whose first batch was compared, by device.
+    /// The codecs of which a frame was compared and right, by device.
     verified: Mutex<HashSet<(usize, Codec)>>,
     refusals_in_a_row: AtomicU32,
     is_out: AtomicBool,

@@ -2,6 +2,7 @@
 
 mod fake;
 mod faults;
+mod several;
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
