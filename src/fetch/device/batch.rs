@@ -95,13 +95,17 @@ impl<'q> Part<'q> {
         judge: &Judge<'_>,
     ) -> Vec<Ready> {
         let (mut ready, mut left, mut at) = (Vec::new(), Vec::new(), *used);
-        let mut is_ended = false;
+        let (mut is_ended, mut later) = (false, Vec::new());
         for &frame in self.frames.iter().rev() {
             let stream = &*self.stream;
             let acquaintance = stream.acquaintance();
             is_ended |= (judge.is_stopped)() || acquaintance.is_out() || self.is_unwanted();
             if is_ended || self.is_late(frame) {
                 left.push(frame);
+                continue;
+            }
+            if at > 0 && at >= room.len() {
+                later.push(frame);
                 continue;
             }
             match describe(stream, frame, room.get_mut(at..).unwrap_or_default(), judge) {
@@ -114,8 +118,8 @@ impl<'q> Part<'q> {
                     ready.push(Ready { frame, prepared });
                 }
                 Err(Unfit::NoRoom) if at > 0 => {
-                    is_ended = true;
-                    left.push(frame);
+                    at = room.len();
+                    later.push(frame);
                 }
                 Err(unfit) => {
                     left.push(frame);
@@ -133,8 +137,21 @@ impl<'q> Part<'q> {
             }
         }
         self.leave(&left);
+        self.put_off(&later);
         *used = at;
         ready
+    }
+
+    /// Leaves frames to whoever is free first, which may be a device.
+    fn put_off(&mut self, frames: &[usize]) {
+        if self.interest.is_some() {
+            return self.leave(frames);
+        }
+        self.settle(frames);
+        self.stream.release(frames);
+        for &frame in frames {
+            self.queue.push_urgent_again(&self.stream, frame);
+        }
     }
 
     /// Claims the frames that are ready, within the budget; the others are left to the CPU.

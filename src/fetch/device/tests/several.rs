@@ -3,8 +3,10 @@
 use super::fake::Gate;
 use super::*;
 
+type Streams = Vec<(Arc<Pattern>, Arc<Stream>)>;
+
 /// So many small streams, each with its pattern.
-fn streams(fetcher: &Fetcher, count: usize, frames: usize) -> Vec<(Arc<Pattern>, Arc<Stream>)> {
+fn streams(fetcher: &Fetcher, count: usize, frames: usize) -> Streams {
     let pattern = |n| {
         Arc::new(Pattern {
             seed: n,
@@ -139,7 +141,7 @@ fn readers_who_would_wait_for_a_worker_share_a_batch() {
 }
 
 /// Streams whose readers wait for a batch of this fate: what was made of it.
-fn waited_with(fate: Fate, tuning: Tuning) -> (Fetcher, Vec<(Arc<Pattern>, Arc<Stream>)>) {
+fn waited_with(fate: Fate, tuning: Tuning) -> (Fetcher, Streams) {
     let fake = Fake::new(1, move |batch| if batch == 0 { Fate::Right } else { fate });
     let fetcher = fetcher(1000, 1, &fake, tuning);
     let hold = Hold::new(&fetcher);
@@ -304,6 +306,34 @@ fn a_demanded_frame_of_one_part_is_the_cpu_s_and_the_others_go() {
     assert_eq!(fake.parts.lock().unwrap()[1].len(), 3);
     assert_eq!(made(&all)[1], 1);
     read_all(&fetcher, &all);
+}
+
+#[test]
+fn what_does_not_fit_a_lane_goes_with_the_next_batch() {
+    let fake = Fake::new(1, |_| Fate::Right);
+    let tuning = Tuning {
+        takes_waiting: true,
+        proven_frames: 0,
+        ..tuning(100)
+    };
+    let fetcher = fetcher(1000, 1, &fake, tuning);
+    let hold = Hold::new(&fetcher);
+    let _busy = Busy::new(&fetcher, &fake);
+    // The lane's memory takes 64.
+    let all = streams(&fetcher, 2, 50);
+    let whole = |stream: &Arc<Stream>| 0..stream.slab().len_bytes();
+    let reads: Vec<_> = all
+        .iter()
+        .map(|(_, stream)| ask(&fetcher, stream, whole(stream)))
+        .collect();
+    fake.gate.open();
+    wait_for("two batches", || report(&fetcher).batches == 3);
+    drop(hold);
+    for ((pattern, stream), read) in all.iter().zip(&reads) {
+        check(pattern, &whole(stream), &answer(read).unwrap());
+    }
+    let parts = fake.parts.lock().unwrap();
+    assert_eq!(*parts, [vec![2], vec![50, 14], vec![36]]);
 }
 
 #[test]
