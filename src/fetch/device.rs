@@ -1,7 +1,7 @@
 //! Devices that make frames beside the CPU's workers: what one has to offer, and who shares the work.
 //!
-//! A demanded frame goes to the CPU at once. Of what is only made ahead, and of demanded frames that
-//! would have to wait because all workers are busy, the CPU takes the head and a device the tail, in
+//! A demanded frame goes to the CPU at once. Of what is only made ahead, and of demanded frames of
+//! small volumes that would have to wait because all workers are busy, the CPU takes the head and a device the tail, in
 //! batches, of one volume or several, so that a device can only help. Its frames are compared with
 //! the CPU's before it is believed, a route that does not win is left, and a fault is no more than
 //! the same frames made by the CPU. How a device works is behind [`Device`] and [`Lane`].
@@ -32,7 +32,7 @@ mod settle;
 mod tests;
 mod trust;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -149,8 +149,8 @@ impl From<Error> for Unfit {
 /// What devices know of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Acquaintance {
-    /// The codecs of which a frame was compared and right, by device.
-    verified: Mutex<HashSet<(usize, Codec)>>,
+    /// Frames that were compared and right, by device and codec.
+    right: Mutex<HashMap<(usize, Codec), usize>>,
     refusals_in_a_row: AtomicU32,
     is_out: AtomicBool,
     /// When the last batch was taken from it, in batches of all streams.
@@ -176,18 +176,23 @@ impl Acquaintance {
         self.refusals_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    /// The codecs that a device has shown to be right.
-    fn verified_on(&self, device: usize) -> HashSet<Codec> {
-        let verified = self.verified();
-        let mine = verified.iter().filter(|(index, _)| *index == device);
-        mine.map(|(_, codec)| *codec).collect()
+    /// How many of its frames a device was compared at and right.
+    fn right_on(&self, device: usize, codec: Codec) -> usize {
+        self.right().get(&(device, codec)).copied().unwrap_or(0)
     }
 
-    fn set_verified(&self, device: usize, codec: Codec) {
-        self.verified().insert((device, codec));
+    /// The same for the codec that has most.
+    fn most_right_on(&self, device: usize) -> usize {
+        let right = self.right();
+        let mine = right.iter().filter(|((index, _), _)| *index == device);
+        mine.map(|(_, count)| *count).max().unwrap_or(0)
     }
 
-    fn verified(&self) -> MutexGuard<'_, HashSet<(usize, Codec)>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note_right(&self, device: usize, codec: Codec) {
+        *self.right().entry((device, codec)).or_default() += 1;
+    }
+
+    fn right(&self) -> MutexGuard<'_, HashMap<(usize, Codec), usize>> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

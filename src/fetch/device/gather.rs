@@ -1,7 +1,7 @@
 //! What a lane takes next: frames of one stream where it has enough of them, else of several.
 //!
-//! First come frames that readers wait for, where they are more than the workers can take at once:
-//! many readers of small volumes, of which nothing is ever made ahead. Then what is made ahead. Of
+//! First come frames of small volumes that readers wait for, where they are more than the workers can
+//! take at once: of a volume of one frame nothing is ever made ahead. Then what is made ahead. Of
 //! both the device has the tail, and as much as [`super::rates`] says, so that nobody waits longer
 //! than for the CPU alone. A batch is of one kind: its time says something about the kind.
 
@@ -14,6 +14,7 @@ use super::batch::{Batch, Part};
 use super::crew::Crew;
 use super::lanes::kind_of;
 use super::rates::{Crowd, Kind};
+use super::trust::FIRST_FRAMES;
 use crate::decode::gpu::PARTS_MAX;
 use crate::fetch::Stream;
 
@@ -25,9 +26,9 @@ const BATCH_OF_BUDGET: u64 = 8;
 /// How often a lane looks again for work while there is some that it does not take.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Frames of a batch that are all compared, at most: what is wrong in every frame, or in one of a few,
-/// shows, and nobody waits long for the comparisons.
-const FIRST_BATCH_FRAMES: usize = 8;
+/// Frames of a small volume at most. What is waited for of a larger one is the CPU's at once: the
+/// device gets its part of what is made ahead, in better batches.
+const SMALL_FRAMES_MAX: usize = 8;
 
 /// What streams have of one kind.
 struct Offers {
@@ -93,7 +94,8 @@ impl<'s> Crew<'s> {
         let queue = &self.shared.queue;
         let mut all: Vec<Offers> = Vec::new();
         for (stream, frame) in queue.waiting(self.devices.threads).into_iter().rev() {
-            if !self.is_for_me(&stream) || !stream.is_on_offer(frame) {
+            let is_small = stream.slab().frame_count() <= SMALL_FRAMES_MAX;
+            if !is_small || !self.is_for_me(&stream) || !stream.is_on_offer(frame) {
                 continue;
             }
             let Some(kind) = kind_of(&stream, frame) else {
@@ -176,11 +178,12 @@ impl<'s> Crew<'s> {
         let mut wanted = self.wanted(*kind, streams)?;
         let is_proven = self.is_any_proven(*kind);
         // All of it is made by the CPU too.
-        let mut firsts = FIRST_BATCH_FRAMES;
+        let mut firsts = FIRST_FRAMES;
         let mut parts = Vec::new();
         for offer in streams {
             let acquaintance = offer.stream.acquaintance();
-            let is_first = !is_proven && acquaintance.verified_on(self.index).is_empty();
+            let right = acquaintance.most_right_on(self.index);
+            let is_first = !is_proven && right < FIRST_FRAMES;
             let most = if is_first { wanted.min(firsts) } else { wanted };
             if wanted == 0 || parts.len() == PARTS_MAX {
                 break;

@@ -100,7 +100,6 @@ impl Crew<'_> {
     fn compare(&mut self, kind: Kind, judged: &mut Judged<'_, '_>) -> Result<(), Doubt> {
         let stream = judged.sent.stream;
         let acquaintance = stream.acquaintance();
-        let known = acquaintance.verified_on(self.index);
         let enough = self.devices.tuning.proven_frames;
         let is_drawn = trust::is_drawn(stream.slab().frame_count(), self.random());
         let mut firsts = HashSet::new();
@@ -116,11 +115,11 @@ impl Crew<'_> {
             }
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
-            let is_first = !known.contains(&codec)
-                && match self.known.trust().is_proven(codec, kind, enough) {
-                    true => firsts.insert(codec) && is_drawn,
-                    false => true,
-                };
+            let right = acquaintance.right_on(self.index, codec);
+            let is_first = match self.known.trust().is_proven(codec, kind, enough) {
+                true => right == 0 && firsts.insert(codec) && is_drawn,
+                false => right < trust::FIRST_FRAMES,
+            };
             let is_uniform = check::is_uniform(device, itemsize);
             if !is_first && !self.is_due() && !is_uniform {
                 continue;
@@ -138,7 +137,7 @@ impl Crew<'_> {
             if !is_uniform {
                 self.known.trust().was_right(codec, kind);
             }
-            acquaintance.set_verified(self.index, codec);
+            acquaintance.note_right(self.index, codec);
             judged.same.insert(claimed.frame);
         }
         Ok(())

@@ -42,7 +42,12 @@ struct Hold(#[allow(dead_code)] mpsc::Sender<()>);
 impl Hold {
     fn new(fetcher: &Fetcher) -> Hold {
         let (send, receive) = mpsc::channel();
-        fetcher.run_soon(move || receive.recv().unwrap_or_default());
+        let (begin, begun) = mpsc::channel();
+        fetcher.run_soon(move || {
+            begin.send(()).unwrap_or_default();
+            receive.recv().unwrap_or_default();
+        });
+        begun.recv_timeout(Duration::from_secs(30)).unwrap();
         Hold(send)
     }
 }

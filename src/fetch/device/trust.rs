@@ -4,8 +4,9 @@
 //!
 //! 1. A frame of one value is always compared, and one frame of 256 whatever it is.
 //! 2. While a device has shown fewer than [`PROVEN_FRAMES`] frames of a codec and kind to be right,
-//!    all frames of a series are compared in the first batch that has any of it.
-//! 3. After that one frame of the first batch of each series is compared. What is wrong with a device
+//!    the first [`FIRST_FRAMES`] frames of each series are compared, in whatever batches they come: what is
+//!    wrong in every frame, or in one of a few, shows.
+//! 3. After that the first frame of each series is compared. What is wrong with a device
 //!    or its library is wrong with a way of encoding, and shows in each frame that uses it; what is
 //!    alike in all frames of a series, and in no series before, shows in any one of them.
 //! 4. Of a series with fewer than [`ONE_IN`] frames the one frame is compared with a chance of as many
@@ -27,6 +28,10 @@ use crate::decode::gpu::Codec;
 
 /// Compared frames, none wrong, after which one frame of a series is enough.
 pub(super) const PROVEN_FRAMES: u32 = 64;
+
+/// Frames of a series that are compared while nothing is proven. No batch has more of them, so that
+/// nobody waits long for the comparisons.
+pub(super) const FIRST_FRAMES: usize = 8;
 
 /// Of the frames of small series one in so many is compared.
 const ONE_IN: u64 = 8;
