@@ -449,7 +449,10 @@ impl Shared {
         if demand.wanted.is_empty() {
             counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.queue.push_urgent(&stream, &demand.wanted);
+            let waiting = self.queue.push_urgent(&stream, &demand.wanted);
+            if let Some(devices) = &self.devices {
+                devices.ring_if_late(waiting);
+            }
         }
     }
 
