@@ -1,12 +1,10 @@
 //! The command line as users write it: parsing, exit statuses, the helper.
 
-use clap::CommandFactory;
-
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, Error> {
     let args = line.split(' ').map(OsString::from).collect();
-    Ok(Cli::try_parse_from(expand::expand(args)?)?)
+    Ok(super::parse(args)?.cli)
 }
 
 fn flags(line: &str) -> Flags {
