@@ -110,7 +110,7 @@ pub struct ArchiveFlags {
     #[arg(long, value_name = "FILE", help_heading = "Archive")]
     pub index: Option<PathBuf>,
 
-    /// Threads that read headers and decode; 0 is one for each core
+    /// Threads that read headers and decode; 0 is one for each core [default: 0]
     #[arg(long, value_name = "COUNT", help_heading = "Archive")]
     pub decode_threads: Option<usize>,
 

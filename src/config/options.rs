@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use clap::builder::PossibleValue;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
@@ -213,10 +214,16 @@ pub fn own_options() -> Vec<Own> {
             let takes_value = argument.get_action().takes_values();
             let value_names = argument.get_value_names().filter(|_| takes_value);
             let help = argument.get_long_help().or(argument.get_help());
+            let mut help = help.map(ToString::to_string).unwrap_or_default();
+            let values = argument.get_possible_values();
+            let values: Vec<&str> = values.iter().map(PossibleValue::get_name).collect();
+            if takes_value && !values.is_empty() {
+                help.push_str(&format!("; one of {}", values.join(", ")));
+            }
             Some(Own {
                 name: argument.get_long()?.replace('-', "_"),
                 value_name: value_names.map(|names| names.join(" ")),
-                help: help.map(ToString::to_string).unwrap_or_default(),
+                help,
                 is_shown: !argument.is_hide_set(),
                 takes_value,
                 id: argument.get_id().to_string(),
