@@ -80,6 +80,9 @@ fn all(directory: &Path) -> Result<()> {
         write(format!("man1/dicomfs-{name}.1"), page(Some(name))?)?;
     }
     write(format!("man8/{HELPER}.8"), page(Some(HELPER))?)?;
+    // The other name that mount(8) knows it by.
+    let link = format!(".so man8/{HELPER}.8\n");
+    write("man8/mount.fuse.dicomfs.8".into(), link.into_bytes())?;
     write("bash/dicomfs".into(), completions(Shell::Bash))?;
     write("zsh/_dicomfs".into(), completions(Shell::Zsh))?;
     write("fish/dicomfs.fish".into(), completions(Shell::Fish))
