@@ -138,6 +138,55 @@ fn nothing_hides_the_mount_from_the_host() {
     assert_eq!(unit.one("PrivateMounts"), "no");
 }
 
+/// What systemd makes of the manual's fstab lines: nothing that a boot waits for.
+#[test]
+fn no_fstab_line_of_the_manual_holds_up_a_boot() {
+    let test = "no_fstab_line_of_the_manual_holds_up_a_boot";
+    let generator = Path::new("/usr/lib/systemd/system-generators/systemd-fstab-generator");
+    if !generator.exists() {
+        skip(
+            test,
+            "no systemd-fstab-generator (apt install systemd)",
+            REQUIRED,
+        );
+        return;
+    }
+    let page = program()
+        .args(["generate", "man", "mount.dicomfs"])
+        .output();
+    let page = String::from_utf8(page.expect("it runs").stdout).expect("UTF-8");
+    let page = page.replace("\\-", "-");
+    let lines = page.lines().filter(|line| line.ends_with(" 0 0"));
+    let lines: Vec<&str> = lines.filter(|line| !line.contains("noauto")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let fstab = dir.path().join("fstab");
+        fs::write(&fstab, format!("{line}\n")).expect("written");
+        let units = ["normal", "early", "late"].map(|name| dir.path().join(name));
+        units
+            .iter()
+            .for_each(|dir| fs::create_dir(dir).expect("mkdir"));
+        let mut made = Command::new(generator);
+        made.env("SYSTEMD_FSTAB", &fstab).args(&units);
+        assert!(made.status().expect("the generator runs").success());
+        let mount = fs::read_to_string(units[0].join("mnt-dicom.mount")).expect("a mount unit");
+        assert!(
+            mount.contains("Type=dicomfs") && !mount.contains("Before="),
+            "{mount}"
+        );
+        let is_automount = line.contains("x-systemd.automount");
+        assert_eq!(mount.contains("TimeoutSec=1min"), is_automount, "{mount}");
+        let entries = fs::read_dir(&units[0]).expect("units");
+        let names: Vec<_> = entries.map(|e| e.expect("a unit").file_name()).collect();
+        // Wanted, not required.
+        let requires = names
+            .iter()
+            .any(|name| name.to_string_lossy().ends_with(".requires"));
+        assert!(!requires, "{names:?}");
+    }
+}
+
 /// A mount with what the unit leaves it, seen through its namespace.
 struct Service {
     dir: TempDir,
