@@ -294,6 +294,15 @@ fn a_remount_changes_what_can_be_changed_and_names_the_rest() {
         scene.mount(kernel);
         assert!(!scene.mountinfo().expect("a mount").contains(",noexec"));
     }
+    let other = scene.path("other");
+    fs::create_dir(&other).expect("mkdir");
+    let other = Command::new(scene.path("mount.dicomfs"))
+        .args([&other, &scene.path("mnt")])
+        .args(["-o", "remount,ro"])
+        .output()
+        .expect("the helper runs");
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(said.contains("another archive is mounted"), "{said}");
     let changed = format!("{kernel},cache_size=65M,cache_dir={volumes},device=cpu");
     let said = scene.refusal(&["-o", &changed], 32);
     assert!(said.contains("not cache_size, device:"), "{said}");

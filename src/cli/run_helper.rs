@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -78,7 +79,8 @@ fn change(call: Call) -> Result<(), Error> {
 
 fn refuse_changes(live: &Live, config: &Config) -> anyhow::Result<()> {
     let place = live.mountpoint.display();
-    if live.source != config.archive.archive {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if real(Path::new(&live.source)) != real(&config.archive.archive) {
         bail!("another archive is mounted at {place}; unmount it first with `umount {place}`");
     }
     let given = given(live)?;

@@ -67,6 +67,8 @@ fn the_last_one_counts() {
     assert_eq!(flags("dicomfs mount /a /m -o uid=1,uid=2").uid, Some(2));
     assert_eq!(flags("dicomfs mount --uid=3 /a /m -o uid=1").uid, Some(1));
     assert_eq!(flags("dicomfs mount -o uid=1 /a /m --uid=3").uid, Some(3));
+    assert!(!flags("dicomfs mount /a /m -o noexec,exec").noexec);
+    assert!(flags("dicomfs mount -o exec /a /m -o noexec").noexec);
     assert!(flags("dicomfs mount -o allow_other /a /m --allow-other").allow_other);
 }
 
