@@ -71,7 +71,7 @@ fn change(call: Call) -> Result<(), Error> {
     let config = config(&call)?;
     let live = remount::find(&config.mountpoint)?;
     refuse_changes(&live, &config)?;
-    if !call.fake {
+    if !call.fake && config.noexec != live.noexec {
         remount::set_noexec(&live, config.noexec)?;
     }
     Ok(())

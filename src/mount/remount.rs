@@ -16,6 +16,8 @@ pub struct Live {
     pub mountpoint: PathBuf,
     /// Its archive.
     pub source: OsString,
+    /// Nothing may be executed from it.
+    pub noexec: bool,
 }
 
 /// The mount of ours at `mountpoint`.
@@ -29,6 +31,7 @@ pub fn find(mountpoint: &Path) -> anyhow::Result<Live> {
     match mountinfo::topmost(&entries, &mountpoint) {
         Some(top) if top.fstype == FSTYPE => Ok(Live {
             source: top.source.clone(),
+            noexec: top.noexec,
             mountpoint,
         }),
         _ => bail!(
