@@ -61,6 +61,7 @@ fn open(ordinal: u32) -> Result<worker::Opened, String> {
         driver_version: String::new(),
         compute_capability: String::new(),
         libraries: Vec::new(),
+        export: Export::None,
     };
     Ok((report, Box::new(Copier)))
 }

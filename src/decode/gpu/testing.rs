@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::wire::{self, Answer, Order};
 use super::worker::{self, Opened};
-use super::{Codec, DeviceReport, Job, Lane, Launch, Limits, Outcome, Run, Show};
+use super::{Codec, DeviceReport, Export, Job, Lane, Launch, Limits, Outcome, Run, Show};
 use crate::dicom::{ImagePixel, Photometric, PixelElement};
 
 /// How long anything that should happen may take before a test fails.
@@ -73,6 +73,7 @@ pub fn report(ordinal: u32) -> DeviceReport {
         driver_version: "12.2".into(),
         compute_capability: "8.0".into(),
         libraries: Vec::new(),
+        export: Export::Ipc,
     }
 }
 

@@ -4,12 +4,15 @@
 //! | mount's process | device's process |
 //! |---|---|
 //! | [`Order::Hello`], then [`Order::Lane`] for each lane | [`Answer::Ready`], or [`Answer::Unfit`] |
+//! | [`Order::Store`] | residents have a line of their own ([`store`]) |
 //! | on a lane: [`Order::Batch`] | [`Answer::Done`], or [`Answer::Lost`] and its end |
 //!
 //! A message is bounded, and so is a batch: [`JOBS_MAX`] jobs of under 100 bytes are far below what
 //! a socket takes in one piece, and more work than a device needs at once. The frames' bytes are in
 //! memory that both have mapped. Neither side trusts the other: the one has read hostile files, the
 //! other has decoded them.
+
+pub mod store;
 
 use std::io;
 use std::ops::Range;
@@ -69,6 +72,8 @@ pub enum Order {
         /// The frames, [`Job::out`] in the slab's file.
         jobs: Vec<Job>,
     },
+    /// The line for residents, after the lanes. Comes with a descriptor: its socket.
+    Store,
 }
 
 /// What the device's process says.
