@@ -124,7 +124,13 @@ fn granularity(properties: &sys::CUmemAllocationProp) -> Result<usize, CudaError
     let mut grain = 0;
     let least = sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
     // SAFETY: a number and a struct of ours.
-    unsafe { call!(cuMemGetAllocationGranularity(&raw mut grain, properties, least)) }?;
+    unsafe {
+        call!(cuMemGetAllocationGranularity(
+            &raw mut grain,
+            properties,
+            least
+        ))
+    }?;
     Ok(grain.max(1))
 }
 

@@ -72,7 +72,14 @@ impl DeviceMemory {
             Export::None => return Err(refused("cuMemCreate", 801, "no way to share memory")),
         };
         // SAFETY: all of memory that is ours.
-        unsafe { call!(cuMemsetD8Async(memory.address, 0, memory.len, stream.handle)) }?;
+        unsafe {
+            call!(cuMemsetD8Async(
+                memory.address,
+                0,
+                memory.len,
+                stream.handle
+            ))
+        }?;
         stream.wait()?;
         Ok(memory)
     }

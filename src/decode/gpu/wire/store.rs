@@ -209,7 +209,12 @@ mod tests {
         }
     }
 
-    fn direct(file: u32, file_offset_bytes: u64, encoded: Range<u64>, out: Range<u64>) -> DirectJob {
+    fn direct(
+        file: u32,
+        file_offset_bytes: u64,
+        encoded: Range<u64>,
+        out: Range<u64>,
+    ) -> DirectJob {
         let mut job = job(encoded, out);
         job.codec = Codec::Native { big_endian: false };
         DirectJob {
@@ -248,9 +253,7 @@ mod tests {
         let words = Outcome::Failed(clean(&"x".repeat(1000)));
         let answer = StoreAnswer::Outcomes(vec![words; JOBS_MAX]);
         tell(b.as_fd(), &answer, &[]).expect("told");
-        let (heard, _) = hear::<StoreAnswer>(a.as_fd())
-            .expect("heard")
-            .expect("one");
+        let (heard, _) = hear::<StoreAnswer>(a.as_fd()).expect("heard").expect("one");
         assert_eq!(heard, answer);
     }
 
@@ -275,7 +278,10 @@ mod tests {
         ];
         for piece in wrong {
             for up in [true, false] {
-                assert!(check(std::slice::from_ref(&piece), up).is_err(), "{piece:?}");
+                assert!(
+                    check(std::slice::from_ref(&piece), up).is_err(),
+                    "{piece:?}"
+                );
             }
         }
         // The same source twice is nothing bad, the same place is.
@@ -312,7 +318,10 @@ mod tests {
             assert!(check(std::slice::from_ref(&job)).is_err(), "{job:?}");
             assert!(check(&[direct(0, 0, 0..10, 100..110), job]).is_err());
         }
-        assert!(check(&[good.clone(), good.clone()]).is_err(), "one place twice");
+        assert!(
+            check(&[good.clone(), good.clone()]).is_err(),
+            "one place twice"
+        );
         assert!(check(&[]).is_err());
         assert!(check(&vec![good.clone(); JOBS_MAX + 1]).is_err());
         assert!(check_direct(std::slice::from_ref(&good), 0, 1000).is_err());
