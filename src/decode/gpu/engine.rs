@@ -28,7 +28,7 @@ use super::job::{Codec, Job, Outcome, Refusal};
 use super::jpeg2k::{self, Jpeg2k};
 use super::kernels::Kernels;
 use super::planes::PlaneDecoder;
-use super::{DeviceReport, probe};
+use super::{CUFILE, DeviceReport, LibraryReport, cufile, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
@@ -104,6 +104,10 @@ impl Engine {
         if let Err(why) = library {
             engine.report.libraries.push(jpeg2k::report(Err(why)));
         }
+        engine.report.libraries.push(LibraryReport {
+            name: CUFILE.to_string(),
+            version: cufile::version(),
+        });
         Ok(engine)
     }
 

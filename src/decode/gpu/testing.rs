@@ -1,6 +1,8 @@
 //! A device that is none, for the tests: jobs, an engine that does as it is told by the bytes that it
 //! "decodes", and this test program as the device's process.
 
+pub mod header;
+
 use std::env;
 use std::fs::File;
 use std::ops::Range;
