@@ -12,8 +12,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use dicomfs::decode::gpu::{
-    Codec, DeviceReport, Job, Lane, Launch, Outcome, PARTS_MAX, Part, Remote, Run, Show, State,
-    worker,
+    Codec, DeviceReport, Export, Job, Lane, Launch, Outcome, PARTS_MAX, Part, Remote, Run, Show,
+    State, worker,
 };
 use dicomfs::dicom::{ImagePixel, Photometric, PixelElement};
 use memmap2::MmapMut;
