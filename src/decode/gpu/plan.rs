@@ -231,4 +231,6 @@ fn is_one_ht_set(ccap: u16) -> bool {
 }
 
 #[cfg(test)]
+mod jpeg_tests;
+#[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ pub struct Frame<'a> {
     pub encoded: &'a [u8],
     /// What the DICOM header says it holds.
     pub image: &'a ImagePixel,
-    /// Device address of each component's plane.
+    /// Device address of each component's plane; of those that it has not, anything.
     pub planes: [u64; PLANES_MAX],
     /// Bytes from one row of a plane to the next.
     pub pitch_bytes: usize,
@@ -155,9 +155,12 @@ impl Decoder {
         if !seen.is_plain() {
             return Err(refused);
         }
+        let mut planes = frame.planes;
+        let samples = usize::from(frame.image.samples_per_pixel);
+        planes.iter_mut().skip(samples).for_each(|none| *none = 0);
         let picture = Picture {
             bytes: seen.stream,
-            planes: frame.planes,
+            planes,
             pitch_bytes: frame.pitch_bytes,
         };
         let info = self.handle.info(picture.bytes).map_err(outcome_of)?;
