@@ -3,16 +3,17 @@
 
     python benches/codecs.py --data DIR [--rounds 9] [--times 10] [--program PROGRAM] [--also NAME=PROGRAM ...]
 
-DIR is the data set's directory, or any with DICOM files in these transfer syntaxes (.57 .70 .80 .81): of those, frames of
-512 x 512 x 16 bits or more are taken. PROGRAM is the bench `codecs` of this crate, which is built when it is not named;
-`--also` names programs that speak as it does (the top of benches/codecs.rs). Peers that are installed take part:
-pylibjpeg-libjpeg, GDCM (python-gdcm), imagecodecs (libjpeg-turbo and liblj92 for JPEG Lossless, CharLS for JPEG-LS).
+DIR is the data set's directory, or any with DICOM files in these transfer syntaxes (.57 .70 .80 .81): of those,
+frames of 512 x 512 x 16 bits or more are taken. PROGRAM is the bench `codecs` of this crate, which is built when it is
+not named; `--also` names programs that speak as it does (the top of benches/codecs.rs). Peers that are installed take
+part: pylibjpeg-libjpeg, GDCM (python-gdcm), imagecodecs (libjpeg-turbo and liblj92 for JPEG Lossless, CharLS for
+JPEG-LS).
 
 What each decodes of each frame is compared with what the first does; who differs is named and left out for that frame.
-In each round every decoder decodes every frame `--times` times, one decoder after the other; figures are processor time of
-the thread that decodes, so what else the machine does is little of them. Printed: decoded MB/s of the median round, and the
-median over rounds of each decoder's rate to the first's in the same round. What Python adds (GDCM's samples pass through a
-str) is in the peers' figures, as it is in their users' programs. Needs NumPy and pydicom.
+In each round every decoder decodes every frame `--times` times, one decoder after the other; figures are processor time
+of the thread that decodes, so what else the machine does is little of them. Printed: decoded MB/s of the median round,
+and the median over rounds of each decoder's rate to the first's in the same round. What Python adds (GDCM's samples
+pass through a str) is in the peers' figures, as it is in their users' programs. Needs NumPy and pydicom.
 """
 import argparse, json, pathlib, statistics, subprocess, sys, tempfile, time
 import numpy as np

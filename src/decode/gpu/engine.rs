@@ -129,8 +129,8 @@ impl Engine {
         }
     }
 
-    /// Gives it a decoder for the codecs of a library ([`Codec::library`]). The device's context is current when this returns, and
-    /// must be when `make` is called: so it is called here.
+    /// Gives it a decoder for the codecs of a library ([`super::Codec::library`]). The device's context
+    /// is current when this returns, and must be when `make` is called: so it is called here.
     ///
     /// # Errors
     /// What `make` says; it then stands in the report, and those codecs are refused.
