@@ -112,8 +112,8 @@ class Program:
 class Peer:
     """A decoder of this process."""
 
-    def __init__(self, name, decode):
-        self.name, self.decode = name, decode
+    def __init__(self, name, decode, only=""):
+        self.name, self.decode, self.only = name, decode, only
 
     def run(self, frames, times):
         taken = []
@@ -125,6 +125,8 @@ class Peer:
         return taken
 
     def samples(self, frame):
+        if not frame.group.startswith(self.only):
+            raise LookupError("not a codec of its")
         return self.decode(frame)
 
 
@@ -152,9 +154,9 @@ def gdcm_decoder(gdcm):
 def peers():
     found = []
 
-    def add(name, make):
+    def add(name, make, only=""):
         try:
-            found.append(Peer(name, make()))
+            found.append(Peer(name, make(), only))
         except (ImportError, AttributeError) as error:
             print(f"left out: {name} ({error})", file=sys.stderr)
 
@@ -168,17 +170,17 @@ def peers():
 
         return gdcm_decoder(gdcm)
 
-    def codec(name, **more):
+    def codec(name):
         import imagecodecs
 
         decode = getattr(imagecodecs, name)
-        return lambda frame: decode(frame.encoded, **more)
+        return lambda frame: decode(frame.encoded)
 
     add("pylibjpeg-libjpeg", libjpeg)
     add("GDCM", gdcm)
-    add("imagecodecs (libjpeg-turbo)", lambda: codec("jpeg8_decode"))
-    add("imagecodecs (liblj92)", lambda: codec("ljpeg_decode"))
-    add("imagecodecs (CharLS)", lambda: codec("jpegls_decode"))
+    add("imagecodecs (libjpeg-turbo)", lambda: codec("jpeg8_decode"), "JPEG Lossless")
+    add("imagecodecs (liblj92)", lambda: codec("ljpeg_decode"), "JPEG Lossless")
+    add("imagecodecs (CharLS)", lambda: codec("jpegls_decode"), "JPEG-LS")
     return found
 
 
@@ -189,7 +191,7 @@ def able(decoder, frames):
         try:
             samples = decoder.samples(frame)
         except Exception:
-            continue  # not a codec of its, or not this frame
+            continue  # none that it decodes
         if frame.agrees(samples):
             right.append(frame)
         else:
