@@ -12,8 +12,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use dicomfs::decode::gpu::{
-    Codec, DeviceReport, Job, Lane, Launch, Outcome, PARTS_MAX, Part, Remote, Run, Show, State,
-    worker,
+    Codec, DeviceReport, Export, Job, Lane, Launch, Outcome, PARTS_MAX, Part, Remote, Run, Show,
+    State, worker,
 };
 use dicomfs::dicom::{ImagePixel, Photometric, PixelElement};
 use memmap2::MmapMut;
@@ -66,6 +66,7 @@ fn open(ordinal: u32) -> Result<worker::Opened, String> {
         driver_version: String::new(),
         compute_capability: String::new(),
         libraries: Vec::new(),
+        export: Export::None,
     };
     Ok((report, Box::new(Copier)))
 }

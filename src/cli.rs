@@ -2,7 +2,8 @@
 //! result into an exit status and a sentence on standard error.
 //!
 //! The same program is mount(8)'s helper when it is called `mount.dicomfs`: `helper.rs` translates
-//! that grammar into the one here, so there is one parser and one set of rules.
+//! that grammar into the one here, so there is one parser and one set of rules, and `run_helper.rs`
+//! does what is asked.
 
 pub mod demo;
 pub mod doctor;
@@ -17,14 +18,16 @@ mod library;
 mod logging;
 pub mod ls;
 mod mount_command;
+mod run_helper;
 pub mod top;
 pub mod worker;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, Flags, Machine};
 
@@ -139,7 +142,7 @@ enum Error {
 pub fn main(args: Vec<OsString>) -> Exit {
     let name = program_name(&args);
     let result = if helper::is_helper(&name) {
-        run_helper(&args)
+        run_helper::run(&args)
     } else {
         run(args)
     };
@@ -155,14 +158,30 @@ fn program_name(args: &[OsString]) -> String {
         )
 }
 
+/// A command line with what was given of the options of a mount.
+struct Parsed {
+    cli: Cli,
+    given: BTreeMap<String, String>,
+}
+
+fn parse(args: Vec<OsString>) -> Result<Parsed, Error> {
+    let matches = Cli::command().try_get_matches_from(expand::expand(args)?)?;
+    let mount = matches.subcommand_matches(expand::MOUNT);
+    Ok(Parsed {
+        given: mount.map(config::options::given).unwrap_or_default(),
+        cli: Cli::from_arg_matches(&matches)?,
+    })
+}
+
 fn run(args: Vec<OsString>) -> Result<(), Error> {
-    let cli = Cli::try_parse_from(expand::expand(args)?)?;
+    let parsed = parse(args)?;
+    let cli = &parsed.cli;
     let mut out = io::stdout().lock();
-    match cli.command {
-        Command::Mount(args) => {
+    match &cli.command {
+        Command::Mount(_) => {
             // The lock would be inherited over the fork.
             drop(out);
-            mount_command::run(&resolve(&args)?)?;
+            mount_command::run(&resolve(&parsed)?)?;
         }
         Command::Ls(args) => {
             let config =
@@ -182,7 +201,7 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
         }
         Command::Demo(args) => {
             logging::start(config::LogLevel::default());
-            demo::run(&args, &mut out)?;
+            demo::run(args, &mut out)?;
         }
         Command::Doctor => {
             logging::start(config::LogLevel::default());
@@ -196,38 +215,23 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
             drop(out);
             gpu_worker::run()?;
         }
-        Command::Generate(args) => generate::run(&args, &mut out)?,
+        Command::Generate(args) => generate::run(args, &mut out)?,
     }
     Ok(())
 }
 
-fn resolve(args: &MountArgs) -> Result<Config, Error> {
+fn resolve(parsed: &Parsed) -> Result<Config, Error> {
+    let Command::Mount(args) = &parsed.cli.command else {
+        return Err(Error::Helper("mount only mounts".into()));
+    };
     if !args.options.is_empty() {
         return Err(Error::Helper("write -o as an argument of its own".into()));
     }
     let machine = Machine::read();
-    let config = Config::resolve(&args.source, &args.mountpoint, &args.flags, &machine)?;
+    let mut config = Config::resolve(&args.source, &args.mountpoint, &args.flags, &machine)?;
+    config.given.clone_from(&parsed.given);
     logging::start(config.archive.log_level);
     Ok(config)
-}
-
-fn run_helper(args: &[OsString]) -> Result<(), Error> {
-    let call = helper::parse(args.get(1..).unwrap_or_default()).map_err(Error::Helper)?;
-    if call.asks_remount() {
-        return Err(anyhow::anyhow!(
-            "a live mount cannot be changed (it is always read-only); unmount it and mount it again"
-        )
-        .into());
-    }
-    let args = expand::expand(call.to_args())?;
-    let Command::Mount(args) = Cli::try_parse_from(args)?.command else {
-        return Err(Error::Helper("mount only mounts".into()));
-    };
-    let config = resolve(&args)?;
-    if !call.fake {
-        mount_command::run(&config)?;
-    }
-    Ok(())
 }
 
 /// Says what went wrong, and which exit status that is.

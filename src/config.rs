@@ -9,6 +9,7 @@ pub mod options;
 pub mod size;
 mod stored;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -150,6 +151,8 @@ pub struct Config {
     pub noexec: bool,
     /// Stay attached to the terminal.
     pub foreground: bool,
+    /// What was given of this, as [`options::given`] has it.
+    pub given: BTreeMap<String, String>,
 }
 
 impl ArchiveConfig {
@@ -244,6 +247,7 @@ impl Config {
             allow_other: flags.allow_other,
             noexec: flags.noexec,
             foreground: flags.foreground,
+            given: BTreeMap::new(),
         })
     }
 

@@ -11,8 +11,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Most descriptors in one message.
-pub const FDS_MAX: usize = 16;
+/// Most descriptors in one message; the kernel takes 253 (SCM_MAX_FD).
+pub const FDS_MAX: usize = 64;
 
 /// Room for [`FDS_MAX`] descriptors in a control message, with its alignment.
 #[repr(align(8))]

@@ -204,6 +204,7 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
         "umask": format!("{:03o}", config.umask),
         "allow_other": config.allow_other,
         "noexec": config.noexec,
+        "given": config.given,
     });
     let mut bytes = serde_json::to_vec_pretty(&value)?;
     bytes.push(b'\n');

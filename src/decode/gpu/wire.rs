@@ -4,6 +4,7 @@
 //! | mount's process | device's process |
 //! |---|---|
 //! | [`Order::Hello`], then [`Order::Lane`] for each lane | [`Answer::Ready`], or [`Answer::Unfit`] |
+//! | [`Order::Store`] | residents have a line of their own ([`store`]) |
 //! | on a lane: [`Order::Batch`] | [`Answer::Done`], or [`Answer::Lost`] and its end |
 //!
 //! A batch is of frames of one slab or of several, a [`Part`] each: that many small volumes are read
@@ -12,6 +13,8 @@
 //! than a device needs at once. The frames' bytes are in
 //! memory that both have mapped. Neither side trusts the other: the one has read hostile files, the
 //! other has decoded them.
+
+pub mod store;
 
 use std::io;
 use std::ops::Range;
@@ -30,7 +33,7 @@ pub const PROTOCOL: u32 = 2;
 pub const JOBS_MAX: usize = 512;
 
 /// Slabs that a batch writes to at most: as many descriptors come with it.
-pub const PARTS_MAX: usize = ipc::FDS_MAX;
+pub const PARTS_MAX: usize = 16;
 
 /// Address space that the windows of a batch take at most, bytes: more than any slab, and a small
 /// share of what a process has.
@@ -76,6 +79,8 @@ pub enum Order {
         /// What is to be decoded into which slab. No two of one slab.
         parts: Vec<Part>,
     },
+    /// The line for residents, after the lanes. Comes with a descriptor: its socket.
+    Store,
 }
 
 /// The frames of a batch that belong to one slab.
@@ -85,6 +90,28 @@ pub struct Part {
     pub window: Range<u64>,
     /// The frames, [`Job::out`] in the slab's file.
     pub jobs: Vec<Job>,
+    /// Where their values belong beside.
+    pub resident: Option<Beside>,
+}
+
+impl Part {
+    /// Frames whose values belong in the slab only.
+    pub fn new(window: Range<u64>, jobs: Vec<Job>) -> Part {
+        Part {
+            window,
+            jobs,
+            resident: None,
+        }
+    }
+}
+
+/// A resident that gets the values of a part as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Its number.
+    pub number: u64,
+    /// The byte of the slab's file that is the resident's first.
+    pub slab_offset_bytes: u64,
 }
 
 /// What the device's process says.
@@ -215,7 +242,12 @@ fn check_part(
     encoded_len_bytes: u64,
     slab_len_bytes: u64,
 ) -> Result<(), &'static str> {
-    let Part { window, jobs } = part;
+    let Part {
+        window,
+        jobs,
+        resident,
+    } = part;
+    let first = resident.map_or(0, |beside| beside.slab_offset_bytes);
     if jobs.is_empty() {
         return Err("a part of no jobs");
     }
@@ -230,6 +262,9 @@ fn check_part(
         let out = &job.out;
         if out.start >= out.end || out.start < window.start || out.end > window.end {
             return Err("an output that is not in the window");
+        }
+        if out.start < first {
+            return Err("an output that is not in the resident");
         }
     }
     let mut outs: Vec<_> = jobs
@@ -260,6 +295,10 @@ mod tests {
         image.number_of_frames = u32::MAX;
         let part = Part {
             window: far,
+            resident: Some(Beside {
+                number: u64::MAX,
+                slab_offset_bytes: u64::MAX,
+            }),
             jobs: vec![largest; JOBS_MAX / PARTS_MAX],
         };
         let batch = Order::Batch {
@@ -316,8 +355,7 @@ mod tests {
     const WINDOW: Range<u64> = 65536..131_072;
 
     fn part(window: Range<u64>, jobs: &[Job]) -> Part {
-        let jobs = jobs.to_vec();
-        Part { window, jobs }
+        Part::new(window, jobs.to_vec())
     }
 
     #[test]
@@ -353,6 +391,20 @@ mod tests {
         for window in [1..131_072, 65536..(1 << 20) + 1, backwards(131_072, 65536)] {
             let refused = check(&[part(window.clone(), one(&inside))], &[1 << 20], 100);
             assert!(refused.is_err(), "{window:?}");
+        }
+    }
+
+    #[test]
+    fn outputs_before_a_resident_are_refused() {
+        let mut one = part(WINDOW, &[job(0..100, 69_632..69_640)]);
+        for (slab_offset_bytes, good) in [(0, true), (4096, true), (69_632, true), (69_633, false)]
+        {
+            one.resident = Some(Beside {
+                number: 1,
+                slab_offset_bytes,
+            });
+            let checked = check(std::slice::from_ref(&one), &[1 << 20], 100);
+            assert_eq!(checked.is_ok(), good, "{slab_offset_bytes}");
         }
     }
 

@@ -6,7 +6,9 @@
 //! is told: each range of each job is checked against the memory that is really there.
 //!
 //! One thread a lane, each with an engine of its own: while one lane's batch is copied, another's is
-//! decoded. The first thread only waits for the end.
+//! decoded. One thread for residents ([`store`]). The first thread only waits for the end.
+
+pub mod store;
 
 use std::fs::File;
 use std::io;
@@ -20,13 +22,18 @@ use std::time::{Duration, Instant};
 
 use memmap2::Mmap;
 
+use self::store::Keep;
 use super::memory::{self, Windows};
+use super::store::Table;
 use super::wire::{self, Answer, Order, Part};
 use super::{DeviceReport, Engine, Job, Outcome, confine, nodes};
 use crate::ipc::process::{silence, wait_readable};
 
 /// How long the first word may take. Who starts this has said it before the program runs.
 const HELLO_TIME: Duration = Duration::from_secs(10);
+
+/// How long a lane keeps its buffers when it is asked for nothing.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 /// Something that decodes batches on a device. Used by the thread that opened it, and by no other.
 pub trait Run {
@@ -47,6 +54,41 @@ pub trait Run {
         encoded: &[u8],
         slab: &mut [u8],
     ) -> Result<Vec<Outcome>, String>;
+
+    /// The same, and copies the values of each job that is [`Outcome::Done`] to a resident as well,
+    /// where `beside` says so: it is as long as `jobs`. A resident that is gone gets nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Run::run`].
+    fn run_beside(
+        &mut self,
+        jobs: &[Job],
+        beside: &[Option<Place>],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
+        // There are none.
+        let _ = beside;
+        self.run(jobs, encoded, slab)
+    }
+
+    /// Gives buffers back: nothing was asked for a while.
+    fn rest(&mut self) {}
+
+    /// What keeps residents of this device, for a thread of its own; `None`: there are to be none.
+    fn store(&mut self) -> Option<Box<dyn Keep>> {
+        None
+    }
+}
+
+/// A place in a resident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The resident's number.
+    pub number: u64,
+    /// Where in it.
+    pub offset_bytes: u64,
 }
 
 /// A device that was opened.
@@ -58,14 +100,13 @@ pub trait Open: Fn(u32) -> Result<Opened, String> + Send + Sync + 'static {}
 
 impl<F: Fn(u32) -> Result<Opened, String> + Send + Sync + 'static> Open for F {}
 
-/// Opens a device of this machine.
-///
-/// # Errors
-///
-/// Why there is none to be used.
-pub fn open_engine(ordinal: u32) -> Result<Opened, String> {
-    let engine = Engine::open(ordinal)?;
-    Ok((engine.report().clone(), Box::new(engine)))
+/// Opens a device of this machine: engines that share its residents.
+pub fn engines() -> impl Open {
+    let table = Arc::new(Table::default());
+    move |ordinal| {
+        let engine = Engine::open_with(ordinal, Arc::clone(&table))?;
+        Ok((engine.report().clone(), Box::new(engine) as Box<dyn Run>))
+    }
 }
 
 impl Run for Engine {
@@ -76,6 +117,30 @@ impl Run for Engine {
         slab: &mut [u8],
     ) -> Result<Vec<Outcome>, String> {
         Engine::run(self, jobs, encoded, slab)
+    }
+
+    fn run_beside(
+        &mut self,
+        jobs: &[Job],
+        beside: &[Option<Place>],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
+        Engine::run_beside(self, jobs, beside, encoded, slab)
+    }
+
+    fn rest(&mut self) {
+        Engine::release(self);
+    }
+
+    fn store(&mut self) -> Option<Box<dyn Keep>> {
+        match Engine::store(self) {
+            Ok(store) => Some(Box::new(store)),
+            Err(error) => {
+                tracing::warn!(%error, "the device keeps no residents");
+                None
+            }
+        }
     }
 }
 
@@ -172,7 +237,11 @@ pub fn serve(
         1..=wire::LANES_MAX => (0..lanes).map(|_| lane(line)).collect::<io::Result<_>>()?,
         _ => return Err(broken("too many lanes")),
     };
-    let answer = match start(ordinal, handed, &open, settle) {
+    let socket = match lanes {
+        0 => None,
+        _ => Some(store::line(line)?),
+    };
+    let answer = match start(ordinal, handed, socket, &open, settle) {
         Ok((report, go)) => {
             wire::tell(line.as_fd(), &Answer::Ready(report), &[])?;
             go
@@ -214,6 +283,7 @@ fn lane(line: &OwnedFd) -> io::Result<Handed> {
 fn start(
     ordinal: u32,
     handed: Vec<Handed>,
+    socket: Option<OwnedFd>,
     open: &Arc<dyn Open>,
     settle: impl FnOnce() -> io::Result<()>,
 ) -> Result<(DeviceReport, Vec<Sender<()>>), String> {
@@ -222,16 +292,22 @@ fn start(
         report = Some(opened(&**open, ordinal)?.0);
     }
     let mut started = Vec::new();
+    let mut store = None;
     // One after the other: a driver's first call takes locks of its own.
     for (n, handed) in handed.into_iter().enumerate() {
         let (tell, told) = mpsc::channel();
         let (go, may_go) = mpsc::channel();
         let open = Arc::clone(open);
-        let work = move || work(ordinal, &handed, &*open, &tell, &may_go);
+        let has_store = n == 0;
+        let work = move || work(ordinal, &handed, has_store, &*open, &tell, &may_go);
         let thread = thread::Builder::new().name(format!("lane {n}"));
         thread.spawn(work).map_err(|error| error.to_string())?;
-        report = Some(told.recv().map_err(|_| "a lane has ended")??);
+        let (found, kept) = told.recv().map_err(|_| "a lane has ended")??;
+        (report, store) = (Some(found), store.or(kept));
         started.push(go);
+    }
+    if let Some(socket) = socket {
+        started.push(store::start(socket, store).map_err(|error| error.to_string())?);
     }
     settle().map_err(|error| format!("cannot give up rights: {error}"))?;
     let report = report.ok_or("no device was opened")?;
@@ -243,12 +319,16 @@ fn opened(open: &dyn Open, ordinal: u32) -> Result<Opened, String> {
         .unwrap_or_else(|_| Err("the driver's binding panicked".into()))
 }
 
+/// What a lane says when it has opened the device: what that is, and what keeps its residents.
+type Told = Result<(DeviceReport, Option<Box<dyn Keep>>), String>;
+
 /// A lane's thread: opens the device, and decodes batch after batch.
 fn work(
     ordinal: u32,
     lane: &Handed,
+    has_store: bool,
     open: &dyn Open,
-    tell: &Sender<Result<DeviceReport, String>>,
+    tell: &Sender<Told>,
     may_go: &Receiver<()>,
 ) {
     let (report, mut engine) = match opened(open, ordinal) {
@@ -259,11 +339,15 @@ fn work(
             return;
         }
     };
-    let told = tell.send(Ok(report));
+    let store = has_store.then(|| engine.store()).flatten();
+    let told = tell.send(Ok((report, store)));
     if told.is_err() || may_go.recv().is_err() {
         return;
     }
     loop {
+        if let Ok([false]) = wait_readable([lane.socket.as_fd()], Some(IDLE_TIME)) {
+            engine.rest();
+        }
         let answer = match wire::hear::<Order>(lane.socket.as_fd()) {
             Ok(Some((order, fds))) => decode(&mut *engine, order, &fds, &lane.memory),
             Ok(None) => return,
@@ -298,9 +382,12 @@ fn decode(
     let slabs = fds.iter().map(AsFd::as_fd);
     let mapped = Windows::map(slabs.zip(parts.iter().map(|part| &part.window)));
     let mut windows = mapped.map_err(system)?;
-    let jobs = side_by_side(parts, windows.offsets());
+    let (jobs, beside) = side_by_side(parts, windows.offsets());
     windows.populate(jobs.iter().map(|job| job.out.clone()));
-    let run = AssertUnwindSafe(|| engine.run(&jobs, encoded, windows.bytes()));
+    let run = AssertUnwindSafe(|| match beside.iter().any(Option::is_some) {
+        true => engine.run_beside(&jobs, &beside, encoded, windows.bytes()),
+        false => engine.run(&jobs, encoded, windows.bytes()),
+    });
     let outcomes = catch_unwind(run).unwrap_or_else(|_| Err("the decoder panicked".into()))?;
     if outcomes.len() != jobs.len() {
         return Err("the decoder lost count of its jobs".into());
@@ -315,16 +402,22 @@ fn decode(
     })
 }
 
-/// The jobs of all parts, with outputs in the memory where the windows begin at `offsets`.
-fn side_by_side(parts: Vec<Part>, offsets: &[u64]) -> Vec<Job> {
+/// The jobs of all parts, with outputs in the memory where the windows begin at `offsets`, and where
+/// their values belong beside.
+fn side_by_side(parts: Vec<Part>, offsets: &[u64]) -> (Vec<Job>, Vec<Option<Place>>) {
     let moved = |(part, offset): (Part, &u64)| {
-        let (from, to) = (part.window.start, *offset);
+        let (from, to, resident) = (part.window.start, *offset, part.resident);
         part.jobs.into_iter().map(move |mut job| {
+            // Checked with the part: no output is before the resident's first byte.
+            let place = resident.map(|beside| Place {
+                number: beside.number,
+                offset_bytes: job.out.start - beside.slab_offset_bytes,
+            });
             job.out = job.out.start - from + to..job.out.end - from + to;
-            job
+            (job, place)
         })
     };
-    parts.into_iter().zip(offsets).flat_map(moved).collect()
+    parts.into_iter().zip(offsets).flat_map(moved).unzip()
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ fn serving() -> (OwnedFd, OwnedFd, thread::JoinHandle<io::Result<()>>) {
     let lane = Order::Lane { len_bytes: 4096 };
     let fds = [other.as_fd(), memory.as_fd()];
     wire::tell(line.as_fd(), &lane, &fds).expect("told");
+    let (_residents, other) = ipc::pair().expect("pair");
+    wire::tell(line.as_fd(), &Order::Store, &[other.as_fd()]).expect("told");
     let ready = wire::hear::<Answer>(line.as_fd()).expect("heard");
     assert_eq!(ready.expect("a word").0, Answer::Ready(testing::report(0)));
     (line, socket, thread)
@@ -30,7 +32,7 @@ fn hostile_batches_are_refused_and_touch_nothing() {
     let slab = slab(200_000);
     let batch = |window, jobs| Order::Batch {
         number: 1,
-        parts: vec![Part { window, jobs }],
+        parts: vec![Part::new(window, jobs)],
     };
     let good = || vec![job(0..1, 0..10)];
     let huge = u64::MAX - u64::MAX % 65536;
@@ -72,10 +74,7 @@ fn hostile_batches_are_refused_and_touch_nothing() {
 #[test]
 fn hostile_parts_are_refused_and_touch_nothing() {
     let slabs = [slab(200_000), slab(100_000)];
-    let part = |window, out| Part {
-        window,
-        jobs: vec![job(0..1, out)],
-    };
+    let part = |window, out| Part::new(window, vec![job(0..1, out)]);
     let good = || part(0..65536, 0..10);
     let (one, two) = (slabs[0].as_fd(), slabs[1].as_fd());
     let again = slabs[0].try_clone().expect("clone");
@@ -128,19 +127,25 @@ fn hostile_parts_are_refused_and_touch_nothing() {
 
 #[test]
 fn jobs_of_all_parts_are_moved_to_where_their_windows_are() {
-    let parts = vec![
-        Part {
-            window: 65536..131_072,
-            jobs: vec![job(0..1, 65540..65550), job(1..2, 131_000..131_072)],
-        },
-        Part {
-            window: 0..65536,
-            jobs: vec![job(2..3, 5..9)],
-        },
+    let first = vec![job(0..1, 65540..65550), job(1..2, 131_000..131_072)];
+    let mut parts = vec![
+        Part::new(65536..131_072, first),
+        Part::new(0..65536, vec![job(2..3, 5..9)]),
     ];
-    let outs = side_by_side(parts, &[0, 65536]);
-    let outs: Vec<_> = outs.into_iter().map(|job| job.out).collect();
+    parts[0].resident = Some(wire::Beside {
+        number: 7,
+        slab_offset_bytes: 4096,
+    });
+    let (jobs, beside) = side_by_side(parts, &[0, 65536]);
+    let outs: Vec<_> = jobs.into_iter().map(|job| job.out).collect();
     assert_eq!(outs, [4..14, 65464..65536, 65541..65545]);
+    let place = |offset_bytes| {
+        Some(Place {
+            number: 7,
+            offset_bytes,
+        })
+    };
+    assert_eq!(beside, [place(61_444), place(126_904), None]);
 }
 
 #[test]
@@ -149,10 +154,7 @@ fn a_slab_that_cannot_be_written_is_refused() {
     path.as_file().set_len(65536).expect("length");
     let read_only = fs::File::open(path.path()).expect("open");
     let (_line, socket, _) = serving();
-    let part = Part {
-        window: 0..65536,
-        jobs: vec![job(0..1, 0..10)],
-    };
+    let part = Part::new(0..65536, vec![job(0..1, 0..10)]);
     let batch = Order::Batch {
         number: 1,
         parts: vec![part],
@@ -306,7 +308,7 @@ fn it_holds_no_descriptor_but_its_own() {
         .filter(|link| link.starts_with("socket:"))
         .count();
     let null = before.iter().filter(|link| *link == "/dev/null").count();
-    assert_eq!((sockets, null, before.len()), (3, 3, 6), "{before:?}");
+    assert_eq!((sockets, null, before.len()), (4, 3, 7), "{before:?}");
     drop(remote);
 }
 
