@@ -188,6 +188,11 @@ impl Cache {
         self.usage.held_bytes()
     }
 
+    /// Bytes of slabs that readers have open by passthrough.
+    pub fn passthrough_bytes(&self) -> u64 {
+        self.usage.passthrough_bytes()
+    }
+
     /// Frames dropped to keep the budget since the start.
     pub fn evicted_frames(&self) -> u64 {
         self.usage.evicted_frames()

@@ -2,31 +2,59 @@
 //! result into an exit status and a sentence on standard error.
 //!
 //! The same program is mount(8)'s helper when it is called `mount.dicomfs`: `helper.rs` translates
-//! that grammar into the one here, so there is one parser and one set of rules.
+//! that grammar into the one here, so there is one parser and one set of rules, and `run_helper.rs`
+//! does what is asked.
 
 mod deid_key;
 pub mod demo;
 pub mod doctor;
 mod exit;
 mod expand;
+pub mod export;
 pub mod generate;
 pub mod gpu_worker;
 mod helper;
+mod interrupt;
 mod library;
 mod logging;
 pub mod ls;
 mod mount_command;
+mod run_helper;
+pub mod top;
 pub mod worker;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Config, Flags, Machine};
 
 pub use exit::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  dicomfs demo                                  see it work, on an archive made for that
+  dicomfs ls /archive                           what is in an archive, and what is wrong with it
+  dicomfs mount /archive /mnt/dicom             mount it; `umount /mnt/dicom` ends that
+  dicomfs top /mnt/dicom                        watch the mount
+  dicomfs export /archive 1.2.840.113 ct.nii.gz one series to a file, without a mount
+  dicomfs doctor                                why something does not work on this machine
+
+Exit status: 0 done; 1 the command line is wrong; 2 the system has no process or pipe left;
+32 anything else that failed.";
+
+const MOUNT_EXAMPLES: &str = "\
+Examples:
+  dicomfs mount /archive /mnt/dicom
+  dicomfs mount /archive /mnt/dicom --cache-size 8G --allow-other
+  dicomfs mount /archive /mnt/dicom -o cache_size=8G,allow_other      the same, as in /etc/fstab
+  python3 -c 'import numpy; print(numpy.load(\"/mnt/dicom/series/1.2.840.113/volume.npy\").shape)'
+  umount /mnt/dicom                                                   or: fusermount3 -u /mnt/dicom
+
+The archive is only read. `dicomfs doctor` says what is missing when mounting fails.";
 
 /// Mount a DICOM archive as ordinary array files
 ///
@@ -36,6 +64,7 @@ pub use exit::Exit;
 #[command(
     name = "dicomfs",
     version,
+    after_help = EXAMPLES,
     args_override_self = true,
     max_term_width = 100
 )]
@@ -51,7 +80,11 @@ pub enum Command {
     /// Mount an archive; returns when the mount is live
     Mount(MountArgs),
     /// List the volumes of an archive and what is wrong with them, without a mount
-    Ls(ls::LsArgs),
+    Ls(Box<ls::LsArgs>),
+    /// Write one volume to a file, without a mount
+    Export(Box<export::ExportArgs>),
+    /// Watch what a mount does, second by second
+    Top(top::TopArgs),
     /// Make a small archive, mount it, read it back, show it, unmount
     Demo(demo::DemoArgs),
     /// Say what this machine can do, and what is missing
@@ -68,8 +101,9 @@ pub enum Command {
 
 /// Arguments of `dicomfs mount`.
 #[derive(Debug, Args)]
+#[command(after_help = MOUNT_EXAMPLES)]
 pub struct MountArgs {
-    /// Directory with DICOM files
+    /// Directory with DICOM files, or a zip or tar file
     #[arg(value_name = "ARCHIVE")]
     pub source: PathBuf,
 
@@ -108,7 +142,7 @@ enum Error {
 pub fn main(args: Vec<OsString>) -> Exit {
     let name = program_name(&args);
     let result = if helper::is_helper(&name) {
-        run_helper(&args)
+        run_helper::run(&args)
     } else {
         run(args)
     };
@@ -124,24 +158,50 @@ fn program_name(args: &[OsString]) -> String {
         )
 }
 
+/// A command line with what was given of the options of a mount.
+struct Parsed {
+    cli: Cli,
+    given: BTreeMap<String, String>,
+}
+
+fn parse(args: Vec<OsString>) -> Result<Parsed, Error> {
+    let matches = Cli::command().try_get_matches_from(expand::expand(args)?)?;
+    let mount = matches.subcommand_matches(expand::MOUNT);
+    Ok(Parsed {
+        given: mount.map(config::options::given).unwrap_or_default(),
+        cli: Cli::from_arg_matches(&matches)?,
+    })
+}
+
 fn run(args: Vec<OsString>) -> Result<(), Error> {
-    let cli = Cli::try_parse_from(expand::expand(args)?)?;
+    let parsed = parse(args)?;
+    let cli = &parsed.cli;
     let mut out = io::stdout().lock();
-    match cli.command {
-        Command::Mount(args) => {
+    match &cli.command {
+        Command::Mount(_) => {
             // The lock would be inherited over the fork.
             drop(out);
-            mount_command::run(&resolve(&args)?)?;
+            mount_command::run(&resolve(&parsed)?)?;
         }
         Command::Ls(args) => {
             let config =
                 config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
             logging::start(config.log_level);
-            ls::run(&config, &mut out)?;
+            ls::run(&config, &args, &mut out)?;
+        }
+        Command::Export(args) => {
+            let config =
+                config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
+            logging::start(config.log_level);
+            export::run(&config, &args, &mut out)?;
+        }
+        Command::Top(args) => {
+            logging::start(config::LogLevel::default());
+            top::run(&args, &mut out)?;
         }
         Command::Demo(args) => {
             logging::start(config::LogLevel::default());
-            demo::run(&args, &mut out)?;
+            demo::run(args, &mut out)?;
         }
         Command::Doctor => {
             logging::start(config::LogLevel::default());
@@ -155,38 +215,23 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
             drop(out);
             gpu_worker::run()?;
         }
-        Command::Generate(args) => generate::run(&args, &mut out)?,
+        Command::Generate(args) => generate::run(args, &mut out)?,
     }
     Ok(())
 }
 
-fn resolve(args: &MountArgs) -> Result<Config, Error> {
+fn resolve(parsed: &Parsed) -> Result<Config, Error> {
+    let Command::Mount(args) = &parsed.cli.command else {
+        return Err(Error::Helper("mount only mounts".into()));
+    };
     if !args.options.is_empty() {
         return Err(Error::Helper("write -o as an argument of its own".into()));
     }
     let machine = Machine::read();
-    let config = Config::resolve(&args.source, &args.mountpoint, &args.flags, &machine)?;
+    let mut config = Config::resolve(&args.source, &args.mountpoint, &args.flags, &machine)?;
+    config.given.clone_from(&parsed.given);
     logging::start(config.archive.log_level);
     Ok(config)
-}
-
-fn run_helper(args: &[OsString]) -> Result<(), Error> {
-    let call = helper::parse(args.get(1..).unwrap_or_default()).map_err(Error::Helper)?;
-    if call.asks_remount() {
-        return Err(anyhow::anyhow!(
-            "a live mount cannot be changed (it is always read-only); unmount it and mount it again"
-        )
-        .into());
-    }
-    let args = expand::expand(call.to_args())?;
-    let Command::Mount(args) = Cli::try_parse_from(args)?.command else {
-        return Err(Error::Helper("mount only mounts".into()));
-    };
-    let config = resolve(&args)?;
-    if !call.fake {
-        mount_command::run(&config)?;
-    }
-    Ok(())
 }
 
 /// Says what went wrong, and which exit status that is.

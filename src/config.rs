@@ -9,6 +9,7 @@ pub mod options;
 pub mod size;
 mod stored;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -170,6 +171,8 @@ pub struct Config {
     pub noexec: bool,
     /// Stay attached to the terminal.
     pub foreground: bool,
+    /// What was given of this, as [`options::given`] has it.
+    pub given: BTreeMap<String, String>,
 }
 
 impl ArchiveConfig {
@@ -183,7 +186,7 @@ impl ArchiveConfig {
         flags: &ArchiveFlags,
         machine: &Machine,
     ) -> Result<ArchiveConfig, Error> {
-        let archive = absolute(archive)?;
+        let archive = archive_at(absolute(archive)?);
         let index = match &flags.index {
             Some(index) if index.as_os_str().is_empty() => {
                 return Err(Error::BadValue {
@@ -243,9 +246,7 @@ impl Config {
                 });
             }
             Some(size) => size.to_bytes(memory_bytes),
-            None => CACHE_SIZE_DEFAULT
-                .to_bytes(memory_bytes)
-                .max(CACHE_SIZE_MIN_BYTES),
+            None => cache_size_default_bytes(machine),
         };
         Ok(Config {
             archive: ArchiveConfig::resolve(archive, &flags.archive, machine)?,
@@ -265,6 +266,7 @@ impl Config {
             allow_other: flags.allow_other,
             noexec: flags.noexec,
             foreground: flags.foreground,
+            given: BTreeMap::new(),
         })
     }
 
@@ -322,6 +324,13 @@ fn audit(flags: &Flags) -> Result<Option<Audit>, Error> {
     }
 }
 
+/// Memory for decoded volumes where nobody says how much, bytes.
+pub fn cache_size_default_bytes(machine: &Machine) -> u64 {
+    CACHE_SIZE_DEFAULT
+        .to_bytes(machine.memory_available_bytes)
+        .max(CACHE_SIZE_MIN_BYTES)
+}
+
 fn cache_dir(flags: &Flags) -> Result<Option<CacheDir>, Error> {
     let bad = |name, value: String, why| Err(Error::BadValue { name, value, why });
     let size = flags.cache_dir_size.unwrap_or(CACHE_DIR_SIZE_DEFAULT);
@@ -363,6 +372,18 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
         path: path.display().to_string(),
         why: error.to_string(),
     })
+}
+
+/// A DICOMDIR (PS3.10 8.6) stands for the directory that it lies in: all files that it names are there,
+/// and the scan finds them by what they say themselves.
+fn archive_at(path: PathBuf) -> PathBuf {
+    let is_named_so = path
+        .file_name()
+        .is_some_and(|name| name.eq_ignore_ascii_case("DICOMDIR"));
+    match path.parent() {
+        Some(directory) if is_named_so && path.is_file() => directory.to_owned(),
+        _ => path,
+    }
 }
 
 /// Name of the default index: one for each archive, whatever name the archive is called by.

@@ -23,7 +23,7 @@ pub mod values;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use cast::cast;
-pub use registry::{Entry, decoder_for, table};
+pub use registry::{Entry, codec_of, decoder_for, table};
 pub use unsupported::report_unsupported;
 
 use crate::dicom::ImagePixel;

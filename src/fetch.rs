@@ -13,6 +13,7 @@ mod queue;
 mod stream;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +26,7 @@ use crate::decode::gpu::Refusal;
 pub use device::{Device, DeviceStats, Gpu, Lane, Prepared, Readiness, Unfit};
 pub use frames::FrameSource;
 pub use stream::{Interest, Reply, Stream};
+pub use tally::Made;
 
 use device::Devices;
 use queue::{Queue, Task};
@@ -105,6 +107,12 @@ pub trait Produce: Send + Sync {
         None
     }
 
+    /// The kind of coding that this undoes; `None` for what is not decoded.
+    fn codec(&self, frame: usize) -> Option<&'static str> {
+        let _ = frame;
+        None
+    }
+
     /// Describes `frame` for a device: its encoded bytes go to the start of `room`. With `exact`
     /// nothing is described that a device would make other bytes of than [`Produce::produce`].
     ///
@@ -141,6 +149,10 @@ pub struct Counters {
     pub reads_at_once: AtomicU64,
     /// Bytes handed out.
     pub read_bytes: AtomicU64,
+    /// Frames of these ranges that were there already.
+    pub frame_hits: AtomicU64,
+    /// Frames of these ranges that were not.
+    pub frame_misses: AtomicU64,
     /// Frames made.
     pub frames: AtomicU64,
     /// Bytes of the frames made.
@@ -331,9 +343,15 @@ impl Fetcher {
         self.shared.tallies.made_of(volume)
     }
 
-    /// The same for all volumes together.
-    pub fn made(&self) -> Vec<(String, u64)> {
+    /// What each maker has made of all volumes together.
+    pub fn made(&self) -> Vec<Made> {
         self.shared.tallies.made()
+    }
+
+    /// What waits to be made: demanded frames and other work that somebody waits for, then volumes
+    /// with frames to be made ahead and frames that devices have left.
+    pub fn queued(&self) -> (u64, u64) {
+        self.shared.queue.depth()
     }
 
     /// How the devices do.
@@ -349,6 +367,17 @@ impl Fetcher {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// How many there are of each code.
+    pub fn failure_counts(&self) -> BTreeMap<&'static str, u64> {
+        let failures = self.shared.failures.lock();
+        let failures = failures.unwrap_or_else(PoisonError::into_inner);
+        let mut counts = BTreeMap::new();
+        for failure in failures.iter() {
+            *counts.entry(failure.code).or_default() += 1;
+        }
+        counts
     }
 
     /// Stops the workers; reads still waiting are answered with [`Error::ShuttingDown`].
@@ -406,18 +435,24 @@ impl Shared {
             .read_bytes
             .fetch_add(range.end - range.start, Ordering::Relaxed);
         let (mut stream, mut range, mut reply) = (stream.clone(), range, reply);
-        let wanted = loop {
+        let demand = loop {
             match stream.demand(range, reply) {
-                Ok(wanted) => break wanted,
+                Ok(demand) => break demand,
                 Err(elsewhere) => {
                     (stream, range, reply) = (elsewhere.stream, elsewhere.range, elsewhere.reply);
                 }
             }
         };
-        if wanted.is_empty() {
+        let order = Ordering::Relaxed;
+        counters.frame_hits.fetch_add(demand.hits, order);
+        counters.frame_misses.fetch_add(demand.misses, order);
+        if demand.wanted.is_empty() {
             counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.queue.push_urgent(&stream, &wanted);
+            let waiting = self.queue.push_urgent(&stream, &demand.wanted);
+            if let Some(devices) = &self.devices {
+                devices.ring_if_late(waiting);
+            }
         }
     }
 
@@ -473,13 +508,16 @@ impl Shared {
             stream.producer().verify(frame)?;
             if filling.restore() {
                 filling.commit();
-                self.tallies.count(stream.tally(), Maker::CacheDir);
+                let len = stream.slab().frame_len_bytes() as u64;
+                self.tallies.count(stream.tally(), Maker::CacheDir, len, 0);
                 return Ok(());
             }
         }
         let ns = self.produce(stream, frame, filling.bytes())?;
-        let decoder = stream.producer().decoder(frame);
-        self.keep(stream, filling, decoder.map(Maker::Cpu), ns);
+        let producer = stream.producer();
+        let codec = producer.codec(frame).unwrap_or("other");
+        let maker = producer.decoder(frame).map(|name| Maker::Cpu(name, codec));
+        self.keep(stream, filling, maker, ns);
         Ok(())
     }
 
@@ -510,7 +548,7 @@ impl Shared {
         filling.commit();
         stream.slab().keep_copy(ns);
         if let Some(maker) = maker {
-            self.tallies.count(stream.tally(), maker);
+            self.tallies.count(stream.tally(), maker, len, ns);
         }
     }
 

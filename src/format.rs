@@ -12,11 +12,32 @@ pub mod npy;
 pub mod nrrd;
 pub mod png;
 pub mod preview;
+pub mod prometheus;
 pub mod table;
 pub mod zarr;
 
 #[cfg(test)]
 mod tests;
+
+/// Where the numbers are that a header of NRRD or MetaImage stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers<'a> {
+    /// In a file beside it, behind so many bytes.
+    Beside {
+        /// Name of the file.
+        name: &'a str,
+        /// Bytes before the first number.
+        skip_bytes: usize,
+    },
+    /// Right behind the header, in the same file.
+    Behind,
+}
+
+/// Where the files of a volume's directory have them.
+const IN_NPY: Numbers<'static> = Numbers::Beside {
+    name: "volume.npy",
+    skip_bytes: npy::HEADER_LEN_BYTES,
+};
 
 /// Why a format cannot show an array.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,13 +7,16 @@
 mod audit;
 mod content;
 mod control;
+mod door;
 mod error;
 mod handles;
 pub mod ledger;
+mod metrics;
 mod modes;
 mod pages;
 mod preview;
 mod reading;
+pub mod stats;
 mod types;
 mod veiled;
 
@@ -37,6 +40,7 @@ use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::Volume;
 use audit::Target;
 use content::{Content, VolumeText};
+use door::Door;
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
 use modes::Modes;
@@ -91,6 +95,7 @@ pub struct Fs {
     handles: Handles,
     modes: Modes,
     pages: Arc<Pages>,
+    door: Arc<Door>,
     started: Instant,
 }
 
@@ -110,6 +115,7 @@ impl Fs {
             handles: Handles::default(),
             modes: Modes::default(),
             pages: Arc::default(),
+            door: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -274,6 +280,7 @@ impl Fs {
             self.modes.close(ino, mode, content.slab());
             return Err(Error::TooManyOpen);
         }
+        self.door.opened(&open_mode);
         if let (Some(audit), Some(caller)) = (&self.audit, opening.caller()) {
             // It is open by now, and stays so.
             if let Err(why) = note_open(audit, caller, &tree, node) {
@@ -299,6 +306,7 @@ impl Fs {
         cached: Cached,
         reply: ReadReply,
     ) {
+        let reply = reply.counted(self.door.clone());
         let handle = match self.handles.get(fh) {
             Some(handle) => Ok(handle),
             None => self.open_again(ino, fh),
@@ -370,6 +378,16 @@ impl Fs {
             total_bytes: tree.total_bytes(),
             files: tree.node_count(),
         }
+    }
+
+    /// Counts an operation that failed; reads are counted as they are answered.
+    pub fn count_failure(&self, error: &Error) {
+        self.door.failed(error);
+    }
+
+    /// Says how many processes served this mount before this one, and died.
+    pub fn set_replaced_workers(&self, count: u64) {
+        self.door.set_replaced_workers(count);
     }
 
     /// Replaces the tree. What is open stays as it was opened; the kernel is told what else of the

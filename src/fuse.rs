@@ -87,6 +87,7 @@ impl Adapter {
         match guard(operation, || run(&self.fs)) {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => {
+                self.fs.count_failure(&error);
                 if !matches!(error, Error::Absent) {
                     tracing::debug!(operation, %error, "refused");
                 }

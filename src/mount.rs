@@ -22,6 +22,7 @@
 //! | `connection.rs` | the mount made, attached, detached |
 //! | `session.rs` | a FUSE session, new or taken over |
 //! | `live.rs` | a live mount: waits, ends |
+//! | `remount.rs` | what mount(8) asks of a mount that is there |
 //! | `systemd.rs` | what the service manager hears |
 //! | `signals.rs`, `kernel.rs`, `fusermount.rs` | system calls |
 //! | `mountinfo.rs` | /proc/self/mountinfo |
@@ -38,6 +39,7 @@ mod live;
 mod mountinfo;
 mod place;
 mod probe;
+pub mod remount;
 mod session;
 mod signals;
 mod supervisor;
@@ -56,6 +58,7 @@ pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
+pub use signals::{Signal, Signals};
 pub use worker::Worker;
 
 /// Type of our mounts as /proc/mounts shows it.

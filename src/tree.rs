@@ -18,7 +18,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -78,13 +78,16 @@ pub enum ControlFile {
     Stats,
     /// `findings.jsonl`
     Findings,
+    /// `metrics.prom`
+    Metrics,
 }
 
-const CONTROL_FILES: [(ControlFile, &str); 4] = [
+const CONTROL_FILES: [(ControlFile, &str); 5] = [
     (ControlFile::Version, "version"),
     (ControlFile::Config, "config.json"),
     (ControlFile::Stats, "stats.json"),
     (ControlFile::Findings, "findings.jsonl"),
+    (ControlFile::Metrics, "metrics.prom"),
 ];
 
 /// What readdir lists of the root; `.dicomfs` opens but is not listed.
@@ -109,6 +112,7 @@ pub struct Tree {
     /// Inode numbers of the two.
     index_inos: [u64; 2],
     findings: Lazy,
+    finding_counts: OnceLock<BTreeMap<&'static str, u64>>,
     total_bytes: u64,
     node_count: u64,
     built: SystemTime,
@@ -181,6 +185,12 @@ impl Tree {
     /// Number of series.
     pub fn series_count(&self) -> usize {
         self.holdings.series.len()
+    }
+
+    /// Number of instances that are in a volume.
+    pub fn instance_count(&self) -> u64 {
+        let cards = self.entries.iter().map(Entry::card);
+        cards.map(|card| card.shown.instances).sum()
     }
 
     /// Bytes that the arrays of all volumes have together.

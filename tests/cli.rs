@@ -152,6 +152,51 @@ fn help_manual_and_completions_come_from_one_table() {
 }
 
 #[test]
+fn help_has_examples_and_says_what_a_status_means() {
+    for (command, words) in [
+        (
+            &["--help"][..],
+            "Exit status: 0 done; 1 the command line is wrong",
+        ),
+        (&["mount", "--help"], "-o cache_size=8G,allow_other"),
+        (
+            &["ls", "--help"],
+            "Nothing that names a patient is shown unless",
+        ),
+        (&["export", "--help"], "the numbers in ct.raw"),
+        (&["top", "--help"], "until ctrl-c, or until it is unmounted"),
+    ] {
+        let help = dicomfs().args(command).assert().success();
+        help.stdout(contains("Examples:\n  dicomfs ").and(contains(words)));
+    }
+}
+
+#[test]
+fn each_command_says_what_is_missing() {
+    for (args, words) in [
+        (&[][..], "Usage: dicomfs"),
+        (&["export", "/a", "1.2"], "<FILE>"),
+        (
+            &["export", "/a", "1.2", "a.doc"],
+            "the ending of FILE says which format to write",
+        ),
+        (
+            &["export", "/a", "1.2", "a.npy", "--variant", "x"],
+            "stored, f32, f16, i16, i32",
+        ),
+        (&["top"], "<MOUNTPOINT>"),
+        (&["ls"], "<ARCHIVE>"),
+        (
+            &["ls", "/a", "--modalty", "CT"],
+            "a similar argument exists: '--modality'",
+        ),
+    ] {
+        let failed = dicomfs().args(args).assert().code(1).stdout(is_empty());
+        failed.stderr(contains(words));
+    }
+}
+
+#[test]
 fn the_demo_works_or_says_what_is_missing() {
     if !can_mount("the_demo_works_or_says_what_is_missing") {
         let demo = dicomfs().arg("demo").assert().failure();

@@ -2,69 +2,19 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
+use common::oracle::{digest, gather, read_json};
 use common::{Mount, can_mount, data_dir};
-use md5::{Digest, Md5};
 use serde_json::Value;
-
-fn read_json(path: &Path) -> Value {
-    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
 
 /// The files a volume's frames come from; frames that are not stored have none.
 fn files_of(json: &Value) -> BTreeSet<String> {
     let frames = json["frames"].as_array().expect("frames");
     let files = frames.iter().filter_map(|frame| frame["file"].as_str());
     files.map(str::to_string).collect()
-}
-
-/// The stored frames of a file, by their 1-based number.
-type Frames = BTreeMap<u64, Vec<u8>>;
-
-/// Adds the frames of one volume's `volume.stored.npy` to those of the files they come from. Tiles
-/// are put back into the frame that they were cut from.
-fn gather(volume: &Path, files: &mut HashMap<String, Frames>) -> Result<(), String> {
-    let json = read_json(&volume.join("volume.json"));
-    let frames = json["frames"].as_array().expect("frames");
-    let npy = fs::read(volume.join("volume.stored.npy")).map_err(|e| e.to_string())?;
-    let slab = &npy[4096..];
-    let frame_len = slab.len() / frames.len();
-    let size = |keyword: &str| json["dicom"][keyword].as_u64().expect("a size") as usize;
-    let shape = json["shape"].as_array().expect("a shape");
-    let columns = shape.last().and_then(Value::as_u64).expect("columns") as usize;
-    for (frame, bytes) in frames.iter().zip(slab.chunks(frame_len)) {
-        let Some(file) = frame["file"].as_str() else {
-            assert!(bytes.iter().all(|byte| *byte == 0), "not stored, not zeros");
-            continue;
-        };
-        let number = frame["frame_number"].as_u64().expect("frame_number");
-        let stored = files.entry(file.to_string()).or_default();
-        let stored = stored.entry(number).or_default();
-        let Some(tile) = frame["tile"].as_array() else {
-            stored.extend_from_slice(bytes);
-            continue;
-        };
-        let at = |axis: usize| tile[axis].as_u64().expect("a number") as usize;
-        let line_len = frame_len / (shape[shape.len() - 2].as_u64().expect("rows") as usize);
-        let sample_len = line_len / columns;
-        stored.resize(size("Rows") * size("Columns") * sample_len, 0);
-        for (row, line) in bytes.chunks(line_len).enumerate() {
-            let start = ((at(0) + row) * size("Columns") + at(1)) * sample_len;
-            stored[start..start + line_len].copy_from_slice(line);
-        }
-    }
-    Ok(())
-}
-
-/// md5 of a file's frames in stored order, whichever volumes they were in.
-fn digest(frames: &Frames) -> String {
-    let mut md5 = Md5::new();
-    frames.values().for_each(|bytes| md5.update(bytes));
-    format!("{:x}", md5.finalize())
 }
 
 /// Files that were left out as copies, and which file each is a copy of.
@@ -93,9 +43,10 @@ fn stored_values_equal_the_oracles() {
     for entry in fs::read_dir(mount.root.join("series")).expect("series/") {
         let volume = entry.expect("an entry").path();
         volumes += 1;
-        if let Err(why) = gather(&volume, &mut gathered) {
-            let files = files_of(&read_json(&volume.join("volume.json")));
-            failed.extend(files.into_iter().map(|file| (file, why.clone())));
+        let json = read_json(&volume.join("volume.json"));
+        match fs::read(volume.join("volume.stored.raw")) {
+            Ok(slab) => gather(&json, &slab, &mut gathered),
+            Err(why) => failed.extend(files_of(&json).into_iter().map(|f| (f, why.to_string()))),
         }
     }
     let mut seen: HashMap<String, Result<String, String>> = gathered

@@ -329,6 +329,7 @@ fn a_crash_in_the_middle_of_decoding_costs_no_read() {
         }
         println!("{crashes} crashes while decoding");
         assert!(crashes > 0);
+        assert_eq!(stat(&mount, "worker_restarts"), crashes);
     });
     truth.check(&truth.open("volume.npy"));
 }

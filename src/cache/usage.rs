@@ -75,6 +75,10 @@ impl Usage {
             .is_ok()
     }
 
+    pub(super) fn passthrough_bytes(&self) -> u64 {
+        self.passthrough_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn sub_passthrough(&self, len_bytes: u64) {
         self.passthrough_bytes
             .fetch_sub(len_bytes, Ordering::Relaxed);

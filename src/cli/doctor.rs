@@ -1,6 +1,8 @@
 //! `dicomfs doctor`: what this machine can do, what is missing and how to get it.
 
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cache::{BackingKind, Cache};
@@ -15,10 +17,26 @@ use crate::mount::{self, Probe};
 /// Only that `out` takes no more; a machine that can do nothing is a report too.
 pub fn run(out: &mut dyn Write) -> anyhow::Result<()> {
     report_mounting(&mount::probe(), out)?;
+    report_helper(Path::new("/sbin/mount.dicomfs"), out)?;
     report_cache(out)?;
     let devices = probe_devices();
     report_devices(&devices, out)?;
     report_decoders(&devices, out)
+}
+
+/// Whether mount(8), and so fstab, finds this program.
+fn report_helper(link: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let found = fs::metadata(link);
+    let link = link.display();
+    match found {
+        Ok(_) => writeln!(out, "fstab         yes, by {link}")?,
+        Err(_) => writeln!(
+            out,
+            "fstab         no: mount(8) calls {link}. The package has it; else \
+             `ln -s \"$(command -v dicomfs)\" {link}` as root"
+        )?,
+    }
+    Ok(())
 }
 
 fn report_cache(out: &mut dyn Write) -> anyhow::Result<()> {
@@ -77,6 +95,7 @@ fn report_devices(
                 Err(why) => writeln!(out, "{:<13} no {}: {why}", "", library.name)?,
             }
         }
+        writeln!(out, "{:<13} tensors exported: {}", "", found.export)?;
     }
     if !devices.iter().any(Result::is_ok) {
         writeln!(out, "{:<13} everything is decoded on the CPU", "")?;
@@ -143,7 +162,7 @@ fn report_mounting(probe: &Probe, out: &mut dyn Write) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::gpu::{LibraryReport, NVJPEG2K};
+    use crate::decode::gpu::{Export, LibraryReport, NVJPEG2K};
     use crate::mount::Device;
 
     #[test]
@@ -159,6 +178,7 @@ mod tests {
                 name: NVJPEG2K.into(),
                 version,
             }],
+            export: Export::Descriptor,
         };
         let report = |devices: &[Result<DeviceReport, String>]| {
             let mut out = Vec::new();
@@ -179,6 +199,7 @@ mod tests {
         for words in [
             "NVIDIA H200, 140.0 GiB",
             "no nvJPEG2000: not found",
+            "tensors exported: as file descriptors",
             "gpu 1         no: too old",
         ] {
             assert!(text.contains(words), "{words}: {text}");
@@ -197,6 +218,17 @@ mod tests {
             text.contains("no: no driver") && text.contains("everything is decoded on the CPU")
         );
         assert_eq!(column(&text, rle).as_deref(), Some("(gpu)"));
+    }
+
+    #[test]
+    fn a_missing_helper_is_a_line_to_type() {
+        let report = |link: &Path| {
+            let mut out = Vec::new();
+            report_helper(link, &mut out).expect("memory takes it");
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert!(report(Path::new("/proc/self/exe")).contains("yes, by /proc/self/exe"));
+        assert!(report(Path::new("/no/mount.dicomfs")).contains("ln -s"));
     }
 
     fn report(probe: &Probe) -> String {

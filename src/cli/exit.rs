@@ -5,6 +5,11 @@ use std::process::ExitCode;
 
 use crate::mount;
 
+/// Arguments that make no sense together, in words: the user's mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Mistake(pub(super) String);
+
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -23,6 +28,8 @@ impl Exit {
     pub(super) fn of_failure(error: &anyhow::Error) -> Exit {
         if is_broken_pipe(error) {
             Exit::Success
+        } else if error.is::<Mistake>() {
+            Exit::Usage
         } else if error.is::<mount::SystemFailure>() {
             Exit::System
         } else {
@@ -65,6 +72,7 @@ mod tests {
             (system, Exit::System, true),
             (anyhow!("cannot mount"), Exit::Failure, true),
             (mount::Reported.into(), Exit::Failure, false),
+            (Mistake("no".into()).into(), Exit::Usage, true),
         ];
         for (error, exit, words) in cases {
             assert_eq!(Exit::of_failure(&error), exit, "{error}");

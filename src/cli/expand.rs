@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::config::{self, options};
 
 /// Name of the command that takes `-o`.
-const MOUNT: &str = "mount";
+pub(super) const MOUNT: &str = "mount";
 
 /// Short flags that may stand before `o` in one argument: `-fo ro`.
 const SHORT_FLAGS: &[u8] = b"f";

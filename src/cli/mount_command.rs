@@ -223,6 +223,7 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
         "audit": config.audit.is_some(),
         "allow_other": config.allow_other,
         "noexec": config.noexec,
+        "given": config.given,
     });
     let mut bytes = serde_json::to_vec_pretty(&value)?;
     bytes.push(b'\n');

@@ -1,12 +1,10 @@
 //! The command line as users write it: parsing, exit statuses, the helper.
 
-use clap::CommandFactory;
-
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, Error> {
     let args = line.split(' ').map(OsString::from).collect();
-    Ok(Cli::try_parse_from(expand::expand(args)?)?)
+    Ok(super::parse(args)?.cli)
 }
 
 fn flags(line: &str) -> Flags {
@@ -69,6 +67,8 @@ fn the_last_one_counts() {
     assert_eq!(flags("dicomfs mount /a /m -o uid=1,uid=2").uid, Some(2));
     assert_eq!(flags("dicomfs mount --uid=3 /a /m -o uid=1").uid, Some(1));
     assert_eq!(flags("dicomfs mount -o uid=1 /a /m --uid=3").uid, Some(3));
+    assert!(!flags("dicomfs mount /a /m -o noexec,exec").noexec);
+    assert!(flags("dicomfs mount -o exec /a /m -o noexec").noexec);
     assert!(flags("dicomfs mount -o allow_other /a /m --allow-other").allow_other);
 }
 

@@ -119,7 +119,7 @@ pub struct ArchiveFlags {
     #[arg(long, value_name = "FILE", help_heading = "Archive")]
     pub index: Option<PathBuf>,
 
-    /// Threads that read headers and decode; 0 is one for each core
+    /// Threads that decode; 0 is one for each core [default: 0]
     #[arg(long, value_name = "COUNT", help_heading = "Archive")]
     pub decode_threads: Option<usize>,
 
@@ -206,8 +206,12 @@ pub struct Flags {
     pub umask: Option<u16>,
 
     /// Let nothing be executed from the mount
-    #[arg(long, help_heading = "Mount")]
+    #[arg(long, help_heading = "Mount", overrides_with = "exec")]
     pub noexec: bool,
+
+    /// Undo `noexec`, where both are given
+    #[arg(long, help_heading = "Mount", overrides_with = "noexec")]
+    pub exec: bool,
 
     /// Append a line to this file for each file of a series that is opened: who, what and when
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]

@@ -27,7 +27,8 @@ impl Machine {
             memory_available_bytes: memory_available_bytes(),
             uid,
             gid,
-            cache_home: cache_home(uid, variable("XDG_CACHE_HOME"), variable("HOME")),
+            // Also without HOME, which mount(8) takes from users' helpers.
+            cache_home: cache_home(uid, variable("XDG_CACHE_HOME"), std::env::home_dir()),
         }
     }
 }

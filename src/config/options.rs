@@ -1,49 +1,94 @@
 //! mount(8)'s option lists: `-o a=b,c` becomes `--a=b --c`.
 //!
 //! The names of our own options are those of the flags, with underscores: nothing is listed
-//! twice. Beside them mount(8)'s generic options are accepted, of which only `noexec` changes
-//! anything: a mount of an archive is always read-only, nosuid, nodev and noatime.
+//! twice. Beside them mount(8)'s generic options are accepted, of which only `noexec` and `exec`
+//! change anything, and those are flags: a mount of an archive is always read-only, nosuid, nodev
+//! and noatime.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use clap::{Args, Command};
+use clap::builder::PossibleValue;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command};
 
 use super::Error;
 use super::flags::Flags;
 
+/// Options of mount(8) that mean the same to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generic {
+    /// Their names.
+    pub names: &'static [&'static str],
+    /// What becomes of them, for the manual.
+    pub help: &'static str,
+}
+
 /// mount(8)'s vocabulary: accepted without an effect here.
-const GENERIC: [&str; 26] = [
-    "ro",
-    "rw",
-    "defaults",
-    "atime",
-    "noatime",
-    "relatime",
-    "norelatime",
-    "strictatime",
-    "nodev",
-    "dev",
-    "nosuid",
-    "suid",
-    "exec",
-    "sync",
-    "async",
-    "auto",
-    "noauto",
-    "nofail",
-    "_netdev",
-    "user",
-    "users",
-    "nouser",
-    "owner",
-    "group",
-    "nogroup",
-    "noowner",
+pub const GENERIC: [Generic; 5] = [
+    Generic {
+        names: &["ro", "rw", "defaults"],
+        help: "The mount is read-only whatever is asked for: the archive is never written",
+    },
+    Generic {
+        names: &["nosuid", "suid", "nodev", "dev"],
+        help: "The mount is nosuid and nodev whatever is asked for",
+    },
+    Generic {
+        names: &[
+            "noatime",
+            "atime",
+            "relatime",
+            "norelatime",
+            "strictatime",
+            "nostrictatime",
+            "diratime",
+            "nodiratime",
+            "lazytime",
+            "nolazytime",
+        ],
+        help: "The mount is noatime whatever is asked for",
+    },
+    Generic {
+        names: &[
+            "sync",
+            "async",
+            "dirsync",
+            "mand",
+            "nomand",
+            "iversion",
+            "noiversion",
+            "silent",
+            "loud",
+            "symfollow",
+            "nosymfollow",
+        ],
+        help: "Without effect: they are about writing, or about what the mount does not have",
+    },
+    Generic {
+        names: &[
+            "auto", "noauto", "nofail", "_netdev", "user", "users", "nouser", "owner", "noowner",
+            "group", "nogroup",
+        ],
+        help: "For mount(8) and systemd: what is mounted at boot, who may mount, what it waits for",
+    },
 ];
 
 /// Prefixes of options that are for others to read: systemd, util-linux, people.
 const FOREIGN_PREFIXES: [&[u8]; 3] = [b"x-", b"X-", b"comment="];
+
+/// What mount(8) reads from a live mount and passes on when it is to be changed: the kernel's words.
+const KERNEL_NAMES: [&[u8]; 8] = [
+    b"remount",
+    b"user_id",
+    b"group_id",
+    b"rootmode",
+    b"fd",
+    b"max_read",
+    b"blksize",
+    b"default_permissions",
+];
 
 /// Longest distance (Damerau-Levenshtein, share of the name) of a name that is worth suggesting.
 const SIMILARITY_MIN: f64 = 0.5;
@@ -64,12 +109,10 @@ pub fn translate(list: &OsStr) -> Result<Vec<OsString>, Error> {
         if option.is_empty() || FOREIGN_PREFIXES.iter().any(|p| option.starts_with(p)) {
             continue;
         }
-        let (name, value) = match option.iter().position(|byte| *byte == b'=') {
-            Some(at) => (&option[..at], Some(&option[at + 1..])),
-            None => (&option[..], None),
-        };
+        let name = name_of(&option);
+        let value = option.get(name.len() + 1..);
         let name = String::from_utf8_lossy(name).into_owned();
-        if GENERIC.contains(&name.as_str()) {
+        if is_generic(&name) {
             if value.is_some() {
                 return Err(Error::OptionWithoutValue { name });
             }
@@ -98,33 +141,138 @@ pub fn asks_remount(list: &OsStr) -> bool {
     split(list.as_bytes()).iter().any(|o| o == b"remount")
 }
 
-/// One of our own options.
-struct Own {
-    name: String,
-    takes_value: bool,
+/// True if an `-o` list asks for a mount that can be written: of `ro` and `rw` the last one counts.
+pub fn asks_writing(list: &OsStr) -> bool {
+    let options = split(list.as_bytes());
+    let last = options.iter().rfind(|o| *o == b"ro" || *o == b"rw");
+    last.is_some_and(|o| o == b"rw")
 }
 
-fn own_options() -> Vec<Own> {
+/// An `-o` list without what describes a live mount to mount(8), which passes it on for a remount.
+pub fn without_kernel_names(list: &OsStr) -> OsString {
+    let ours = split(list.as_bytes()).into_iter();
+    join(ours.filter(|option| !KERNEL_NAMES.contains(&name_of(option))))
+}
+
+/// An `-o` list without the options that nobody knows (`mount -s`), and their names.
+pub fn without_unknown(list: &OsStr) -> (OsString, Vec<String>) {
+    let known = own_options();
+    let is_known = |option: &Vec<u8>| {
+        let name = String::from_utf8_lossy(name_of(option));
+        option.is_empty()
+            || FOREIGN_PREFIXES.iter().any(|p| option.starts_with(p))
+            || is_generic(&name)
+            || known.iter().any(|own| own.name == name)
+    };
+    let options = split(list.as_bytes()).into_iter();
+    let (known, unknown): (Vec<_>, Vec<_>) = options.partition(is_known);
+    let name = |option: &Vec<u8>| String::from_utf8_lossy(name_of(option)).into_owned();
+    (join(known.into_iter()), unknown.iter().map(name).collect())
+}
+
+/// What was given of our own options, each with a short digest of its value: enough to tell whether
+/// a remount asks for something else, too little to tell a path, which may name a patient.
+pub fn given(matches: &ArgMatches) -> BTreeMap<String, String> {
+    let given = own_options().into_iter().filter_map(|own| {
+        if matches.value_source(&own.id) != Some(ValueSource::CommandLine) {
+            return None;
+        }
+        let values = matches.get_raw(&own.id).into_iter().flatten();
+        let value = values.last().map(OsStrExt::as_bytes).unwrap_or_default();
+        Some((own.name, short_digest(value)))
+    });
+    given.collect()
+}
+
+/// 16 bits of a hash.
+fn short_digest(bytes: &[u8]) -> String {
+    let hash = super::fnv1a(bytes);
+    let folded = (hash ^ hash >> 32) & 0xffff_ffff;
+    format!("{:04x}", (folded ^ folded >> 16) & 0xffff)
+}
+
+/// One of our own options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Its name in an `-o` list.
+    pub name: String,
+    /// What its value is called, if it has one.
+    pub value_name: Option<String>,
+    /// What it does, in one paragraph with its default.
+    pub help: String,
+    /// The manual has it: what is promised and not served yet is left out.
+    pub is_shown: bool,
+    takes_value: bool,
+    id: String,
+}
+
+/// All options of our own, in the order of the flags.
+pub fn own_options() -> Vec<Own> {
     Flags::augment_args(Command::new("mount"))
         .get_arguments()
         .filter_map(|argument| {
+            let takes_value = argument.get_action().takes_values();
+            let value_names = argument.get_value_names().filter(|_| takes_value);
+            let help = argument.get_long_help().or(argument.get_help());
+            let mut help = help.map(ToString::to_string).unwrap_or_default();
+            let values = argument.get_possible_values();
+            let values: Vec<&str> = values.iter().map(PossibleValue::get_name).collect();
+            if takes_value && !values.is_empty() {
+                help.push_str(&format!("; one of {}", values.join(", ")));
+            }
             Some(Own {
                 name: argument.get_long()?.replace('-', "_"),
-                takes_value: argument.get_action().takes_values(),
+                value_name: value_names.map(|names| names.join(" ")),
+                help,
+                is_shown: !argument.is_hide_set(),
+                takes_value,
+                id: argument.get_id().to_string(),
             })
         })
         .collect()
 }
 
+fn generic_names() -> impl Iterator<Item = &'static str> {
+    GENERIC.iter().flat_map(|generic| generic.names).copied()
+}
+
+fn is_generic(name: &str) -> bool {
+    generic_names().any(|generic| generic == name)
+}
+
 fn unknown(name: String, known: &[Own]) -> Error {
     let names = known.iter().map(|own| own.name.as_str());
+    let generic: Vec<&str> = generic_names().collect();
     let nearest = names
-        .chain(GENERIC)
+        .chain(generic)
         .map(|known| (strsim::normalized_damerau_levenshtein(known, &name), known))
         .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known.to_string());
     Error::UnknownOption { name, nearest }
+}
+
+/// What stands before the value.
+fn name_of(option: &[u8]) -> &[u8] {
+    let end = option.iter().position(|byte| *byte == b'=');
+    &option[..end.unwrap_or(option.len())]
+}
+
+/// The reverse of [`split`].
+fn join(options: impl Iterator<Item = Vec<u8>>) -> OsString {
+    let mut list = Vec::new();
+    for option in options {
+        if !list.is_empty() {
+            list.push(b',');
+        }
+        for byte in option {
+            if matches!(byte, b',' | b'\\') {
+                list.push(b'\\');
+            }
+            list.push(byte);
+        }
+    }
+    OsString::from_vec(list)
 }
 
 /// Splits at commas and undoes the backslashes.
@@ -183,7 +331,8 @@ mod tests {
 
     #[test]
     fn mount_8_s_words_are_accepted() {
-        assert_eq!(flags(&GENERIC.join(",")), [""; 0]);
+        let all: Vec<&str> = generic_names().collect();
+        assert_eq!(flags(&all.join(",")), [""; 0]);
         // As mount(8) and mount.fuse3 call the helper.
         assert_eq!(
             flags("rw,noexec,allow_other,_netdev,nofail,dev,suid"),
@@ -215,13 +364,46 @@ mod tests {
         let own = own_options();
         assert!(own.len() > 10);
         for option in own {
-            assert!(!GENERIC.contains(&option.name.as_str()), "{}", option.name);
+            assert!(!is_generic(&option.name), "{}", option.name);
+            assert!(!option.help.is_empty(), "{}", option.name);
             let list = match option.takes_value {
                 true => format!("{}=1", option.name),
                 false => option.name.clone(),
             };
             assert_eq!(flags(&list).len(), 1, "{list}");
         }
+    }
+
+    #[test]
+    fn lists_lose_what_is_not_for_us() {
+        let kernel = "ro,remount,user_id=0,default_permissions,index=/a\\,b,max_read=1";
+        let ours = without_kernel_names(OsStr::new(kernel));
+        assert_eq!(ours, "ro,index=/a\\,b");
+        let (kept, dropped) = without_unknown(OsStr::new("ro,cheese=3,uid=1,x-a,wine,comment=b"));
+        assert_eq!(kept, "ro,uid=1,x-a,comment=b");
+        assert_eq!(dropped, ["cheese", "wine"]);
+    }
+
+    #[test]
+    fn the_last_of_ro_and_rw_counts() {
+        let asks = |list: &str| asks_writing(OsStr::new(list));
+        assert!(asks("ro,rw,nosuid") && asks("rw"));
+        assert!(!asks("rw,ro") && !asks("remount") && !asks("comment=rw"));
+    }
+
+    #[test]
+    fn what_is_given_is_told_apart_and_not_told() {
+        let command = || Flags::augment_args(Command::new("mount").args_override_self(true));
+        let given = |args: &[&str]| {
+            let args = ["mount"].iter().chain(args);
+            given(&command().try_get_matches_from(args).expect("args"))
+        };
+        assert!(given(&[]).is_empty());
+        let some = given(&["--index=/ward 7/x", "--noexec", "--uid=1", "--uid=2"]);
+        assert_eq!(some.keys().collect::<Vec<_>>(), ["index", "noexec", "uid"]);
+        assert_eq!(some["uid"], given(&["--uid=2"])["uid"]);
+        assert_ne!(some["uid"], given(&["--uid=1"])["uid"]);
+        assert!(some.values().all(|digest| digest.len() == 4), "{some:?}");
     }
 
     #[test]

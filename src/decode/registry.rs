@@ -22,7 +22,26 @@ impl Entry {
     pub fn served_by(&self) -> Result<&'static str, &'static str> {
         self.decoder.map(|decoder| decoder.name())
     }
+
+    /// The kind of coding, in one word or two: few syntaxes have one of their own.
+    pub fn codec(&self) -> &'static str {
+        match self.uid.strip_prefix(DICOM_UIDS).unwrap_or_default() {
+            "" | ".1" | ".1.98" | ".1.99" | ".2" => "native",
+            ".4.50" | ".4.51" | ".4.53" | ".4.55" => "jpeg",
+            ".4.57" | ".4.70" => "jpeg lossless",
+            ".4.80" | ".4.81" => "jpeg-ls",
+            ".4.90" | ".4.91" | ".4.92" | ".4.93" => "jpeg 2000",
+            ".4.110" | ".4.111" | ".4.112" => "jpeg xl",
+            ".4.201" | ".4.202" | ".4.203" => "htj2k",
+            ".5" => "rle",
+            ".8.1" => "deflated",
+            _ => "other",
+        }
+    }
 }
+
+/// What the UIDs of the standard's transfer syntaxes begin with.
+const DICOM_UIDS: &str = "1.2.840.10008.1.2";
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,6 +80,12 @@ const fn refused(uid: &'static str, name: &'static str, why: &'static str) -> En
 /// All known transfer syntaxes, in the order of PS3.6 Table A-1.
 pub fn table() -> &'static [Entry] {
     &TABLE
+}
+
+/// The kind of coding of a transfer syntax; `other` for one that is not known.
+pub fn codec_of(transfer_syntax_uid: &str) -> &'static str {
+    let found = TABLE.iter().find(|entry| entry.uid == transfer_syntax_uid);
+    found.map_or("other", Entry::codec)
 }
 
 /// The decoder that serves a transfer syntax.
@@ -384,6 +409,8 @@ mod tests {
             assert!(!entry.name.is_empty());
             let found = decoder_for(entry.uid).map(|decoder| decoder.name());
             assert_eq!(found.is_ok(), entry.decoder.is_ok(), "{}", entry.uid);
+            let is_named = codec_of(entry.uid) != "other";
+            assert!(is_named || found.is_err(), "{}: no codec", entry.uid);
         }
     }
 

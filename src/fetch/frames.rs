@@ -264,6 +264,12 @@ impl Produce for FrameSource {
         Some(decoder.name())
     }
 
+    fn codec(&self, frame: usize) -> Option<&'static str> {
+        let stored = self.volume.frames.get(frame)?.stored?;
+        let record = self.volume.records.get(stored.record)?;
+        Some(decode::codec_of(&record.instance.transfer_syntax_uid))
+    }
+
     fn prepare(&self, frame: usize, room: &mut [u8], exact: bool) -> Result<Prepared, Unfit> {
         self.offload(&self.volume.frames[frame], room, exact)
     }

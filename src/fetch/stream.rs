@@ -37,6 +37,16 @@ pub(super) struct Elsewhere {
     pub(super) reply: Reply,
 }
 
+/// What a read takes that has been taken on.
+pub(super) struct Demand {
+    /// Frames that nobody has asked for yet.
+    pub(super) wanted: Vec<usize>,
+    /// How many of its frames were there.
+    pub(super) hits: u64,
+    /// How many were not.
+    pub(super) misses: u64,
+}
+
 #[derive(Default)]
 struct Waiting {
     /// Reads that wait, by frame. A key without a failure means the frame is queued or in work.
@@ -125,7 +135,7 @@ impl Stream {
 
     /// Answers the read if its frames are present; else has it wait for them and returns those
     /// that nobody has asked for yet.
-    pub(super) fn demand(&self, range: Range<u64>, reply: Reply) -> Result<Vec<usize>, Elsewhere> {
+    pub(super) fn demand(&self, range: Range<u64>, reply: Reply) -> Result<Demand, Elsewhere> {
         let frames = self.slab.frames_of(&range);
         let read = Arc::new(PendingRead {
             range,
@@ -135,13 +145,16 @@ impl Stream {
             reply: Mutex::new(Some(reply)),
         });
         let mut wanted = Vec::new();
+        let misses;
         {
             let mut waiting = self.lock();
             if let Some(elsewhere) = self.heir.get().and_then(|heir| read.moved_to(heir)) {
                 return Err(elsewhere);
             }
             // Under the lock, so that a frame that is committed from here on finds the read.
-            for frame in self.slab.pin(frames) {
+            let missing = self.slab.pin(frames.clone());
+            misses = missing.len();
+            for frame in missing {
                 if let Some(error) = waiting.failed.get(&frame) {
                     read.fail(error);
                     continue;
@@ -155,7 +168,11 @@ impl Stream {
             }
         }
         self.one_less(&read);
-        Ok(wanted)
+        Ok(Demand {
+            wanted,
+            hits: (frames.len() - misses) as u64,
+            misses: misses as u64,
+        })
     }
 
     /// Tells those who wait that a frame is present, or why it never will be.
@@ -342,6 +359,19 @@ impl Stream {
         let tail = frames.split_off(frames.len() - count);
         sweeps.reserved.extend(&tail);
         (!tail.is_empty()).then_some((tail, interest))
+    }
+
+    /// Reserves frames that somebody waits for.
+    pub(super) fn reserve(&self, frames: &[usize]) {
+        self.sweeps().reserved.extend(frames);
+    }
+
+    /// True when a device may be given the frame.
+    pub(super) fn is_on_offer(&self, frame: usize) -> bool {
+        let sweeps = self.sweeps();
+        let is_kept = sweeps.reserved.contains(&frame) || sweeps.refused.contains(&frame);
+        drop(sweeps);
+        !is_kept && self.slab.is_absent(frame)
     }
 
     /// Ends reservations.

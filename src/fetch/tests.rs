@@ -245,11 +245,12 @@ fn news_of_a_frame_that_is_dropped_again_is_no_news() {
     let range = 4 * 4096..5 * 4096;
     let (send, receive) = mpsc::channel();
     let reply = move |answer: Result<&[u8], Error>| send.send(answer.map(<[u8]>::to_vec)).unwrap();
-    let wanted = stream.demand(range.clone(), Box::new(reply)).ok().unwrap();
-    assert_eq!(wanted, [3]);
+    let demand = stream.demand(range.clone(), Box::new(reply)).ok().unwrap();
+    assert_eq!(demand.wanted, [3]);
+    assert_eq!((demand.hits, demand.misses), (0, 1));
     stream.done(3, Ok(()));
     assert!(receive.try_recv().is_err(), "it is not there yet");
-    fetcher.shared.queue.push_urgent(&stream, &wanted);
+    fetcher.shared.queue.push_urgent(&stream, &demand.wanted);
     let answer = receive.recv_timeout(Duration::from_secs(30));
     assert_eq!(
         answer.expect("a read is always answered"),

@@ -6,9 +6,8 @@
 
 use std::fmt::Write;
 
-use super::Error;
 use super::grid::{Axis, Grid, direction};
-use super::npy;
+use super::{Error, Numbers};
 use crate::volume::{Dtype, Variant, Volume};
 
 /// Whether MetaImage can express the values of a volume.
@@ -26,7 +25,20 @@ pub fn check(volume: &Volume) -> Result<(), Error> {
 ///
 /// As of [`check`].
 pub fn header(volume: &Volume) -> Result<Vec<u8>, Error> {
-    let grid = Grid::of(volume, Variant::Values);
+    header_of(volume, Variant::Values, super::IN_NPY)
+}
+
+/// The header of a variant whose numbers are elsewhere, little endian.
+///
+/// # Errors
+///
+/// As of [`check`], for the variant.
+pub fn header_of(
+    volume: &Volume,
+    variant: Variant,
+    numbers: Numbers<'_>,
+) -> Result<Vec<u8>, Error> {
+    let grid = Grid::of(volume, variant);
     let element_type = element_type(grid.dtype)?;
     let axes: Vec<&Axis> = grid.fastest_first().collect();
     let mut text = String::new();
@@ -47,13 +59,17 @@ pub fn header(volume: &Volume) -> Result<Vec<u8>, Error> {
         "DimSize",
         &joined(axes.iter().map(|axis| axis.len)),
     );
-    line(&mut text, "HeaderSize", &npy::HEADER_LEN_BYTES.to_string());
+    let (file, skip_bytes) = match numbers {
+        Numbers::Beside { name, skip_bytes } => (name, skip_bytes),
+        Numbers::Behind => ("LOCAL", 0),
+    };
+    line(&mut text, "HeaderSize", &skip_bytes.to_string());
     if let Some(channels) = grid.channels {
         line(&mut text, "ElementNumberOfChannels", &channels.to_string());
     }
     line(&mut text, "ElementType", element_type);
     // Readers stop here: it has to be the last.
-    line(&mut text, "ElementDataFile", "volume.npy");
+    line(&mut text, "ElementDataFile", file);
     Ok(text.into_bytes())
 }
 

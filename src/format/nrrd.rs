@@ -10,9 +10,8 @@
 
 use std::fmt::Write;
 
-use super::Error;
 use super::grid::{self, Axis, Grid, Meaning};
-use super::npy;
+use super::{Error, Numbers};
 use crate::volume::{Dtype, Variant, Volume};
 
 /// Whether NRRD can express the values of a volume.
@@ -30,7 +29,20 @@ pub fn check(volume: &Volume) -> Result<(), Error> {
 ///
 /// As of [`check`].
 pub fn header(volume: &Volume) -> Result<Vec<u8>, Error> {
-    let grid = Grid::of(volume, Variant::Values);
+    header_of(volume, Variant::Values, super::IN_NPY)
+}
+
+/// The header of a variant whose numbers are elsewhere, little endian.
+///
+/// # Errors
+///
+/// As of [`check`], for the variant.
+pub fn header_of(
+    volume: &Volume,
+    variant: Variant,
+    numbers: Numbers<'_>,
+) -> Result<Vec<u8>, Error> {
+    let grid = Grid::of(volume, variant);
     let type_name = type_name(grid.dtype)?;
     let channels = grid.channels.iter().map(u64::to_string);
     let axes: Vec<&Axis> = grid.fastest_first().collect();
@@ -63,8 +75,14 @@ pub fn header(volume: &Volume) -> Result<Vec<u8>, Error> {
     }
     line(&mut text, "endian", "little");
     line(&mut text, "encoding", "raw");
-    line(&mut text, "byte skip", &npy::HEADER_LEN_BYTES.to_string());
-    line(&mut text, "data file", "volume.npy");
+    match numbers {
+        Numbers::Beside { name, skip_bytes } => {
+            line(&mut text, "byte skip", &skip_bytes.to_string());
+            line(&mut text, "data file", name);
+        }
+        // An empty line ends the header.
+        Numbers::Behind => text.push('\n'),
+    }
     Ok(text.into_bytes())
 }
 

@@ -3,27 +3,23 @@
 //! Made anew at every open. Carries no patient data: volumes are named by UID; only `findings.jsonl`
 //! names files of the archive, by paths that may name a patient, unless it is de-identified.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use serde_json::json;
-
-use super::Fs;
-use super::audit::Counters;
-use crate::cache::BackingKind;
+use super::{Fs, metrics};
 use crate::format;
 use crate::tree::{ControlFile, Tree};
 
-/// `stats.json` is padded to this, so that its size does not change from one stat to the next.
-const STATS_LEN_BYTES: usize = 8192;
+/// `stats.json` and `metrics.prom` are padded to this, so that their sizes do not change from one
+/// stat to the next.
+const PADDED_LEN_BYTES: usize = 32 << 10;
 
 impl Fs {
     pub(super) fn control_file(&self, tree: &Tree, file: ControlFile) -> Vec<u8> {
         match file {
             ControlFile::Version => format!("{}\n", env!("CARGO_PKG_VERSION")).into_bytes(),
             ControlFile::Config => self.config_json.clone(),
-            ControlFile::Stats => self.stats(tree),
+            ControlFile::Stats => self.stats_json(tree),
             ControlFile::Findings => self.findings(tree),
+            // What fills it up is a comment.
+            ControlFile::Metrics => padded(metrics::text(&self.stats(tree)), "#"),
         }
     }
 
@@ -36,56 +32,14 @@ impl Fs {
         }
     }
 
-    fn stats(&self, tree: &Tree) -> Vec<u8> {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = self.fetcher.counters();
-        let cache = self.fetcher.cache();
-        let disk = cache.disk().map(|disk| disk.stats()).unwrap_or_default();
-        let audit = |counter: fn(&Counters) -> &AtomicU64| {
-            let audit = self.audit.as_ref();
-            audit.map_or(0, |audit| get(counter(audit.counters())))
-        };
-        let stats = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_s": self.started.elapsed().as_secs(),
-            "volumes": tree.volume_count(),
-            "scan": scan(tree),
-            "opens_passthrough": get(&self.modes.passthrough_opens),
-            "opens_cached": get(&self.modes.cached_opens),
-            "reads": get(&counters.reads),
-            "reads_at_once": get(&counters.reads_at_once),
-            "read_bytes": get(&counters.read_bytes),
-            "frames_decoded": get(&counters.frames),
-            "decoded_bytes": get(&counters.frame_bytes),
-            "decode_ms": get(&counters.frame_ns) / 1_000_000,
-            "decode_failures": get(&counters.failures),
-            "decoders": self.fetcher.made().into_iter().collect::<BTreeMap<_, _>>(),
-            "devices": self.fetcher.device_stats(),
-            "cache_resident_bytes": cache.resident_bytes(),
-            "cache_budget_bytes": cache.budget_bytes(),
-            "cache_slabs": cache.slab_count(),
-            "cache_evicted_frames": cache.evicted_frames(),
-            "cache_backing": match cache.backing_kind() {
-                BackingKind::PrivateTmpfs => "tmpfs",
-                BackingKind::Memfd => "memfd",
-            },
-            "audit_lines": audit(|counters| &counters.lines),
-            "audit_lost": audit(|counters| &counters.lost),
-            "audit_failures": audit(|counters| &counters.failures),
-            "cache_dir_hits": disk.hits,
-            "cache_dir_misses": disk.misses,
-            "cache_dir_damaged": disk.damaged,
-            "cache_dir_stored": disk.stored,
-            "cache_dir_skipped": disk.skipped,
-            "cache_dir_entries": disk.entries,
-            "cache_dir_bytes": disk.bytes,
-            "cache_dir_budget_bytes": disk.budget_bytes,
-            "cache_dir_is_writing": disk.is_writing,
-        });
-        let mut bytes = format!("{stats:#}").into_bytes();
-        bytes.resize(STATS_LEN_BYTES.max(bytes.len() + 1) - 1, b' ');
-        bytes.push(b'\n');
-        bytes
+    fn stats_json(&self, tree: &Tree) -> Vec<u8> {
+        match serde_json::to_string_pretty(&self.stats(tree)) {
+            Ok(text) => padded(text, ""),
+            Err(why) => {
+                tracing::error!("stats.json cannot be written: {why}");
+                Vec::new()
+            }
+        }
     }
 
     fn findings(&self, tree: &Tree) -> Vec<u8> {
@@ -106,14 +60,12 @@ impl Fs {
     }
 }
 
-fn scan(tree: &Tree) -> serde_json::Value {
-    let scan = tree.library().scan_status();
-    let (state, time) = scan.course();
-    json!({
-        "state": state.word(),
-        "files_found": scan.files_found(),
-        "files_done": scan.files_done(),
-        "series": tree.series_count(),
-        "seconds": time.as_millis() as f64 / 1e3,
-    })
+/// A text with blanks behind it, and `lead` before these.
+fn padded(mut text: String, lead: &str) -> Vec<u8> {
+    text.push_str(lead);
+    let mut bytes = text.into_bytes();
+    let len = PADDED_LEN_BYTES.max(bytes.len() + 1);
+    bytes.resize(len - 1, b' ');
+    bytes.push(b'\n');
+    bytes
 }

@@ -7,7 +7,6 @@
 //! opened count as well.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::ledger::{Entry, Ledger, OpenHandle, Place};
@@ -48,8 +47,6 @@ impl Mode {
 pub(super) struct Modes {
     inodes: Mutex<HashMap<u64, Arc<Mutex<Counts>>>>,
     ledger: OnceLock<Arc<dyn Ledger>>,
-    pub(super) passthrough_opens: AtomicU64,
-    pub(super) cached_opens: AtomicU64,
 }
 
 #[derive(Default)]
@@ -75,7 +72,6 @@ impl Modes {
         {
             counts.passthrough += 1;
             counts.backing = Some(backing.clone());
-            self.passthrough_opens.fetch_add(1, Ordering::Relaxed);
             let mode = Mode::Passthrough {
                 backing_id: backing.id(),
                 of_slab,
@@ -83,7 +79,6 @@ impl Modes {
             return (mode, OpenMode::Passthrough(backing));
         }
         counts.cached += 1;
-        self.cached_opens.fetch_add(1, Ordering::Relaxed);
         (Mode::Cached, OpenMode::Cached)
     }
 

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Error;
+use super::door::Door;
 use super::ledger::{Ledger, Place};
 
 /// What kind of thing an inode is.
@@ -164,17 +165,33 @@ pub struct Opened {
 type Deliver = Box<dyn FnOnce(Result<&[u8], Error>) + Send>;
 
 /// Where the answer of a read goes. Called exactly once, from any thread.
-pub struct ReadReply(Deliver);
+pub struct ReadReply {
+    deliver: Deliver,
+    /// Where it is counted, and since when it is waited for.
+    counted: Option<(Arc<Door>, Instant)>,
+}
 
 impl ReadReply {
     /// Wraps what delivers the answer.
     pub fn new(deliver: impl FnOnce(Result<&[u8], Error>) + Send + 'static) -> Self {
-        ReadReply(Box::new(deliver))
+        ReadReply {
+            deliver: Box::new(deliver),
+            counted: None,
+        }
+    }
+
+    /// Counts the answer, and how long it took from now on.
+    pub(super) fn counted(mut self, door: Arc<Door>) -> Self {
+        self.counted = Some((door, Instant::now()));
+        self
     }
 
     /// Delivers the answer.
     pub fn send(self, answer: Result<&[u8], Error>) {
-        (self.0)(answer);
+        if let Some((door, since)) = self.counted {
+            door.read_answered(answer.as_ref().map(|bytes| bytes.len()), since.elapsed());
+        }
+        (self.deliver)(answer);
     }
 }
 

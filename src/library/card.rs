@@ -18,8 +18,7 @@ use crate::volume::{Finding, PixelDigests, Variant};
 /// Version of what notes hold: to be raised whenever other cards would be made of the same records,
 /// be it by a rule of [`crate::volume`], a name of the tree or a column of a table. The version of
 /// the crate is part of the stamp as well.
-const NOTE_VERSION: u32 = 2;
-
+const NOTE_VERSION: u32 = 3;
 /// Nanoseconds of a day.
 const DAY_NS: i64 = 86_400_000_000_000;
 
@@ -57,6 +56,14 @@ pub struct Shown {
     pub patient: Box<str>,
     /// Name of the directory below that, which has the link.
     pub visit: Box<str>,
+    /// PatientID.
+    pub patient_id: Box<str>,
+    /// StudyDate as DICOM has it: YYYYMMDD, or empty.
+    pub study_date: Box<str>,
+    /// SeriesDescription.
+    pub description: Box<str>,
+    /// Instances it is made of.
+    pub instances: u64,
 }
 
 /// What is kept of a series.

@@ -3,10 +3,9 @@
 //! Everything else is done where volumes are built ([`crate::volume::deidentify`]); this is about the
 //! files under `dicom/`, whose headers are read to know how long they are as they are served.
 
-use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
-use crate::archive::{self, FileFinding, Record, Source};
+use crate::archive::{self, FileFinding, Record, Source, SourceFile};
 use crate::dicom::deid::{Rewritten, rewrite};
 use crate::dicom::{self, Deid};
 use crate::volume;
@@ -49,7 +48,7 @@ impl Veil {
     ///
     /// # Errors
     /// See [`VeilError`].
-    pub fn open(&self, record: &Record) -> Result<(Rewritten, File), VeilError> {
+    pub fn open(&self, record: &Record) -> Result<(Rewritten, SourceFile), VeilError> {
         let file = self.source.open(record)?;
         let rewritten = rewrite(&file, record.identity.size_bytes, &self.deid)?;
         self.source.verify(&file, record)?;

@@ -93,12 +93,12 @@ impl From<ExitStatus> for End {
 }
 
 impl Worker {
-    /// Starts a worker; `replaces` another that has died.
+    /// Starts a worker in the place of `replaced` others that have died.
     ///
     /// # Errors
     ///
     /// The system has no process left.
-    pub fn spawn(launch: &Launch, replaces: bool) -> anyhow::Result<Worker> {
+    pub fn spawn(launch: &Launch, replaced: u64) -> anyhow::Result<Worker> {
         let (ours, theirs) = ipc::pair().context(SystemFailure)?;
         let child = Command::new(PROGRAM)
             .arg0("dicomfs")
@@ -116,7 +116,7 @@ impl Worker {
         };
         let hello = Order::Hello {
             settings: launch.settings.clone(),
-            replaces,
+            replaced,
             supervisor: std::process::id(),
         };
         worker.tell(&hello, &[])?;

@@ -41,8 +41,8 @@ pub enum Order {
     Hello {
         /// The settings, in a form that the program knows.
         settings: Vec<u8>,
-        /// Another worker has served this mount before.
-        replaces: bool,
+        /// How many workers have served this mount before.
+        replaced: u64,
         /// Process id of the supervisor.
         supervisor: u32,
     },
@@ -175,7 +175,7 @@ mod tests {
         let (a, b) = (Line::new(a), Line::new(b));
         let hello = || Order::Hello {
             settings: b"abc\xff".to_vec(),
-            replaces: true,
+            replaced: 3,
             supervisor: 7,
         };
         let (reader, _writer) = io::pipe().expect("pipe");

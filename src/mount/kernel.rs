@@ -253,6 +253,46 @@ pub fn detach(mountpoint: &Path, identity_wanted: &Identity) -> io::Result<bool>
     Ok(true)
 }
 
+/// `struct mount_attr` (mount_setattr(2)).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Lets nothing be executed from the mount that `place` is the root of, or lifts that.
+pub fn set_noexec(place: BorrowedFd<'_>, noexec: bool) -> io::Result<()> {
+    let bit = |wanted| if wanted { MOUNT_ATTR_NOEXEC.into() } else { 0 };
+    let attributes = MountAttributes {
+        set: bit(noexec),
+        clear: bit(!noexec),
+        propagation: 0,
+        user_namespace: 0,
+    };
+    // SAFETY: a descriptor of ours, an empty C string, and attributes of ours with their size; all
+    // outlive the call, which only reads them.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            place.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            mem::size_of::<MountAttributes>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Has this process, which must have one thread, see the mounts of another namespace.
+pub fn enter_mount_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a descriptor of ours and a number.
+    let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) };
+    check(c_long::from(result)).map(drop)
+}
+
 /// True if a FUSE connection has ended: unmounted, or aborted.
 pub fn is_disconnected(device: BorrowedFd<'_>) -> io::Result<bool> {
     let mut polled = libc::pollfd {

@@ -14,6 +14,8 @@ pub struct Entry {
     pub parent: u64,
     /// Where it is attached.
     pub mountpoint: PathBuf,
+    /// Nothing may be executed from it.
+    pub noexec: bool,
     /// Type with subtype: `fuse.dicomfs`.
     pub fstype: String,
     /// Source as the file system shows it.
@@ -38,6 +40,8 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let id = number(fields.next()?)?;
     let parent = number(fields.next()?)?;
     let mountpoint = PathBuf::from(unescape(fields.nth(2)?));
+    let noexec = fields.next()?.split(|byte| *byte == b',');
+    let noexec = noexec.into_iter().any(|flag| flag == b"noexec");
     // After the options come any number of tags, ended by a hyphen.
     fields.find(|field| *field == b"-")?;
     let fstype = String::from_utf8(fields.next()?.to_vec()).ok()?;
@@ -46,6 +50,7 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
         id,
         parent,
         mountpoint,
+        noexec,
         fstype,
         source,
     })
@@ -95,7 +100,7 @@ mod tests {
     const TEXT: &[u8] = b"\
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw,discard
-40 27 0:50 / /mnt/d\\040i\\134com ro,nosuid - fuse.dicomfs /arch\\011ive ro,user_id=0
+40 27 0:50 / /mnt/d\\040i\\134com ro,noexec,nosuid - fuse.dicomfs /arch\\011ive ro,user_id=0
 42 41 0:52 / /mnt/x ro - fuse.dicomfs /new ro
 41 27 0:51 / /mnt/x ro propagate_from:3 - fuse.dicomfs /old ro
 garbage
@@ -112,6 +117,7 @@ garbage
         let dicom = &entries[2];
         assert_eq!(dicom.mountpoint, Path::new("/mnt/d i\\com"));
         assert_eq!(dicom.fstype, "fuse.dicomfs");
+        assert!(dicom.noexec && !entries[1].noexec);
         assert_eq!(dicom.source, "/arch\tive");
         assert_eq!(entries[1].fstype, "ext4");
     }

@@ -27,10 +27,16 @@ pub fn prepare(options: &Options) -> anyhow::Result<PathBuf> {
     let metadata = std::fs::metadata(&mountpoint)
         .with_context(|| format!("cannot use the mountpoint {}", mountpoint.display()))?;
     if !metadata.is_dir() {
-        bail!("the mountpoint {} is not a directory", mountpoint.display());
+        bail!(
+            "the mountpoint {} is not a directory; name one, or make it with `mkdir -p`",
+            mountpoint.display()
+        );
     }
     let source = std::fs::canonicalize(&options.source).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => anyhow!("there is no archive {}", options.source.display()),
+        io::ErrorKind::NotFound => anyhow!(
+            "there is no archive {}; check the path, and that its disk is mounted",
+            options.source.display()
+        ),
         _ => anyhow!(
             "cannot open the archive {}: {error}",
             options.source.display()
@@ -68,7 +74,7 @@ pub fn prepare(options: &Options) -> anyhow::Result<PathBuf> {
 }
 
 /// The mountpoint without symbolic links; also where a dead mount answers nothing.
-fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
     match std::fs::canonicalize(path) {
         Ok(resolved) => Ok(resolved),
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(

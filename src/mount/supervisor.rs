@@ -92,7 +92,7 @@ impl<'a> Supervisor<'a> {
         launch: &'a Launch,
         signals: Signals,
     ) -> anyhow::Result<(Supervisor<'a>, Worker)> {
-        let mut worker = Worker::spawn(launch, false)?;
+        let mut worker = Worker::spawn(launch, 0)?;
         let ledger = ledger::create().context(SystemFailure)?;
         match worker.hear(&signals).map_err(ended_early)? {
             Report::Built => {}
@@ -262,7 +262,7 @@ impl<'a> Supervisor<'a> {
 
     /// A worker that goes on where another has died.
     fn start_again(&self) -> Result<Worker, Stop> {
-        let mut worker = Worker::spawn(self.launch, true)?;
+        let mut worker = Worker::spawn(self.launch, self.deaths.total())?;
         match worker.hear(&self.signals)? {
             Report::Built => {}
             other => return Err(out_of_turn(&other).into()),

@@ -24,7 +24,7 @@ use crate::fs::Fs;
 pub struct Worker {
     line: Arc<Line>,
     settings: Vec<u8>,
-    replaces: bool,
+    replaced: u64,
     supervisor: u32,
 }
 
@@ -40,7 +40,7 @@ impl Worker {
         let Ok(Some((
             Order::Hello {
                 settings,
-                replaces,
+                replaced,
                 supervisor,
             },
             _,
@@ -59,7 +59,7 @@ impl Worker {
         Ok(Worker {
             line: Arc::new(line),
             settings,
-            replaces,
+            replaced,
             supervisor,
         })
     }
@@ -69,10 +69,10 @@ impl Worker {
         &self.settings
     }
 
-    /// True if another worker has served this mount before: the kernel knows its files, so the
-    /// first request may be for any of them.
-    pub fn replaces_another(&self) -> bool {
-        self.replaces
+    /// How many workers have served this mount before and died. With one, the kernel knows its files:
+    /// the first request may be for any of them.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// Serves what `make_service` makes until the mount ends. `make_service` may start threads.
@@ -105,6 +105,7 @@ impl Worker {
         let thread = watch_signals(signals, events.clone(), Arc::clone(&is_serving))
             .context(SystemFailure)?;
         let Service { fs, settled } = make_service()?;
+        fs.set_replaced_workers(self.replaced);
         let thread = thread.as_ref().map(AsFd::as_fd);
         self.line.tell(&Report::Built, thread.as_slice())?;
 

@@ -3,15 +3,18 @@
 //! A volume whose bytes or texts change gets other inode numbers, like a file that is replaced: who
 //! has the old one open keeps it, with the pages the kernel has of it, and nobody reads a mixture.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+use serde::Deserialize;
 
 use super::views::Views;
 use super::{Entry, IndexFile, Lazy, Node, Stale, Tree, ino, show};
 use crate::format::{self, table};
 use crate::library::{self, Card, Library, ScanState};
 use crate::volume::Built;
+use crate::volume::finding::known_code;
 
 impl Tree {
     /// The first generation of a library; `built` is the time shown for what has no source file.
@@ -90,6 +93,21 @@ impl Tree {
         })
     }
 
+    /// How many lines of [`Tree::findings`] there are of each code.
+    pub fn finding_counts(&self) -> &BTreeMap<&'static str, u64> {
+        self.finding_counts.get_or_init(|| {
+            let mut counts = BTreeMap::new();
+            for entry in &self.entries {
+                count_codes(&entry.card().findings, &mut counts);
+            }
+            for series in &self.holdings.series {
+                count_codes(&series.findings, &mut counts);
+            }
+            count_codes(&self.holdings.findings, &mut counts);
+            counts
+        })
+    }
+
     /// Length of [`Tree::findings`], without making it.
     pub fn findings_len_bytes(&self) -> u64 {
         self.findings.len_bytes
@@ -99,6 +117,22 @@ impl Tree {
         for entry in &self.entries {
             text.extend_from_slice(of(entry.card()));
         }
+    }
+}
+
+/// Counts lines of `findings.jsonl` by their codes, of which there are only so many.
+fn count_codes(lines: &[u8], counts: &mut BTreeMap<&'static str, u64>) {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        code: std::borrow::Cow<'a, str>,
+    }
+    let lines = lines.split(|byte| *byte == b'\n');
+    for line in lines.filter(|line| !line.is_empty()) {
+        // Our own lines; a damaged one is counted as what a code that is not known is.
+        let line: Option<Line<'_>> = serde_json::from_slice(line).ok();
+        let code = known_code(line.as_ref().map_or("", |line| &line.code));
+        *counts.entry(code).or_default() += 1;
     }
 }
 
@@ -160,6 +194,7 @@ fn generation(
         findings: Lazy::new(of_files as u64 + len(&|card| &card.findings)),
         total_bytes: sum(&|card| card.len_bytes),
         node_count: sum(&|card| card.shown.nodes) + views.len() as u64,
+        finding_counts: OnceLock::new(),
         library,
         holdings,
         index_inos,

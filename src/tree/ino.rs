@@ -39,7 +39,7 @@ const LOCAL_DICOM_FILE: u32 = 2 << 22;
 const LOCAL_CHUNK: u32 = 3 << 22;
 
 /// Not 5 and 6, which the tables at the root once had: their numbers follow from their contents.
-const FIXED: [(u64, Node); 9] = [
+const FIXED: [(u64, Node); 10] = [
     (1, Node::Root),
     (2, Node::Series),
     (STUDIES, Node::View(STUDIES)),
@@ -49,6 +49,7 @@ const FIXED: [(u64, Node); 9] = [
     (9, Node::ControlFile(ControlFile::Config)),
     (10, Node::ControlFile(ControlFile::Stats)),
     (11, Node::ControlFile(ControlFile::Findings)),
+    (12, Node::ControlFile(ControlFile::Metrics)),
 ];
 
 pub(super) fn fixed(ino: u64) -> Option<Node> {

@@ -21,6 +21,10 @@ pub fn show(loaded: &Loaded) -> Shown {
         study: safe(study_uid, "unknown").into(),
         patient: safe(&text(volume, "PatientID"), "unknown").into(),
         visit: safe(&visit, "unknown").into(),
+        patient_id: text(volume, "PatientID").into(),
+        study_date: text(volume, "StudyDate").into(),
+        description: text(volume, "SeriesDescription").into(),
+        instances: volume.records.len() as u64,
     }
 }
 

@@ -154,6 +154,7 @@ fn shown(
             Arc::new(Record {
                 path: record.path.clone(),
                 identity: record.identity,
+                inside: record.inside.clone(),
                 instance: deid.instance(&record.instance),
             })
         });

@@ -161,7 +161,7 @@ pub(super) fn tolerance(spacing_mm: f64) -> f64 {
 pub(super) fn common_spacing(gaps: &[f64]) -> Option<f64> {
     let mut sorted = gaps.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let usual = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
+    let usual = *sorted.get(sorted.len().saturating_sub(1) / 2)?;
     let smallest = *sorted.first()?;
     let steps = |candidate: f64| {
         let steps = |gap: &f64| {

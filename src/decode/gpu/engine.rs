@@ -21,14 +21,19 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(super) use self::frame::check_native;
+
 use self::frame::Checked;
-use self::slot::{Memory, Slot, Stop, Tools};
+use self::slot::{Beside, Memory, Slot, Stop, Tools};
 use super::driver::{Context, CudaError, Registered, Stream};
-use super::job::{Codec, Job, Outcome, Refusal};
-use super::jpeg2k::{self, Jpeg2k};
+use super::job::{Job, Outcome, Refusal};
+use super::jpeg::Jpeg;
+use super::jpeg2k::Jpeg2k;
 use super::kernels::Kernels;
-use super::planes::PlaneDecoder;
-use super::{DeviceReport, probe};
+use super::planes::{Decoders, PlaneDecoder};
+use super::store::{Account, ReadToDevice, Store, Table};
+use super::worker::Place;
+use super::{CUFILE, DeviceReport, LibraryReport, NVJPEG, NVJPEG2K, cufile, nodes, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
@@ -60,10 +65,12 @@ const PLANE_STREAMS: usize = 8;
 /// A device that decodes.
 pub struct Engine {
     // Dropped in this order: the decoder's state, then what it and the slots run on.
-    decoder: Option<Box<dyn PlaneDecoder>>,
+    decoders: Decoders,
     slots: Vec<Slot>,
     plane_streams: Vec<Stream>,
     kernels: Kernels,
+    account: Account,
+    table: Arc<Table>,
     context: Arc<Context>,
     report: DeviceReport,
     device_bytes_max: usize,
@@ -79,12 +86,20 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Takes the device with this ordinal, and nvJPEG2000 if it is there: without it J2K and HTJ2K
-    /// are refused, and the report says why.
+    /// Takes the device with this ordinal, and NVIDIA's libraries if they are there: what needs one
+    /// that is not is refused, and the report says why.
     ///
     /// # Errors
     /// Why it cannot be used, in words.
     pub fn open(ordinal: u32) -> Result<Engine, String> {
+        Engine::open_with(ordinal, Arc::default())
+    }
+
+    /// The same, with residents that it shares with other engines of this process.
+    ///
+    /// # Errors
+    /// As of [`Engine::open`].
+    pub(super) fn open_with(ordinal: u32, table: Arc<Table>) -> Result<Engine, String> {
         let (device, report) = probe::find(ordinal)?;
         let text = |error: CudaError| error.to_string();
         let context = Context::open(&device).map_err(text)?;
@@ -92,18 +107,26 @@ impl Engine {
         let slots: Result<Vec<Slot>, CudaError> = (0..SLOTS).map(|_| Slot::new(&context)).collect();
         let free = context.free_bytes().map_err(text)?;
         let mut engine = Engine {
-            decoder: None,
+            decoders: Decoders::default(),
             slots: slots.map_err(text)?,
             plane_streams: Vec::new(),
             kernels,
+            account: Account::new(&table),
+            table,
             context,
             report,
             device_bytes_max: (free / 2).min(DEVICE_BYTES_MAX),
         };
-        let library = engine.set_plane_decoder(|| Ok(Box::new(Jpeg2k::new(PLANE_STREAMS)?)));
-        if let Err(why) = library {
-            engine.report.libraries.push(jpeg2k::report(Err(why)));
-        }
+        let jpeg2k = || Ok(Box::new(Jpeg2k::new(PLANE_STREAMS)?) as Box<dyn PlaneDecoder>);
+        let found = engine.set_plane_decoder(NVJPEG2K, jpeg2k);
+        engine.say_missing(NVJPEG2K, found);
+        let jpeg = || Ok(Box::new(Jpeg::new()?) as Box<dyn PlaneDecoder>);
+        let found = engine.set_plane_decoder(NVJPEG, jpeg);
+        engine.say_missing(NVJPEG, found);
+        engine.report.libraries.push(LibraryReport {
+            name: CUFILE.to_string(),
+            version: cufile::version(),
+        });
         Ok(engine)
     }
 
@@ -112,13 +135,24 @@ impl Engine {
         &self.report
     }
 
-    /// Gives it a library for J2K and HTJ2K. The device's context is current when this returns, and
-    /// must be when `make` is called: so it is called here.
+    /// Has the report say why a library is not there.
+    fn say_missing(&mut self, library: &str, found: Result<(), String>) {
+        if let Err(why) = found {
+            self.report.libraries.push(LibraryReport {
+                name: library.to_string(),
+                version: Err(why),
+            });
+        }
+    }
+
+    /// Gives it a decoder for the codecs of a library ([`super::Codec::library`]). The device's context
+    /// is current when this returns, and must be when `make` is called: so it is called here.
     ///
     /// # Errors
     /// What `make` says; it then stands in the report, and those codecs are refused.
     pub fn set_plane_decoder(
         &mut self,
+        library: &'static str,
         make: impl FnOnce() -> Result<Box<dyn PlaneDecoder>, String>,
     ) -> Result<(), String> {
         let text = |error: CudaError| error.to_string();
@@ -130,14 +164,47 @@ impl Engine {
                 .collect();
             self.plane_streams = streams.map_err(text)?;
         }
-        self.report.libraries = vec![decoder.report()];
-        self.decoder = Some(decoder);
+        let libraries = &mut self.report.libraries;
+        libraries.retain(|known| known.name != library);
+        libraries.push(LibraryReport {
+            name: library.to_string(),
+            ..decoder.report()
+        });
+        self.decoders.set(library, decoder);
         Ok(())
     }
 
     /// Gives the device memory and pinned memory back; the next batch takes them again.
     pub fn release(&mut self) {
         self.slots.iter_mut().for_each(Slot::release);
+        self.count();
+    }
+
+    /// Says what its buffers take.
+    fn count(&mut self) {
+        let held: usize = self.slots.iter().map(Slot::held_bytes).sum();
+        self.account.set(held as u64);
+    }
+
+    /// What keeps the residents of its device, for a thread of its own. Before this process gives up its
+    /// rights: cuFile is started, where the kernel has what it is for.
+    pub(super) fn store(&self) -> Result<Store, CudaError> {
+        let reader = match nodes::reads_files() {
+            true => cufile::CuFile::load(),
+            false => Err("no nvidia-fs here".to_string()),
+        };
+        let reader = reader.inspect_err(|why| tracing::debug!(why, "files are read by the CPU"));
+        let reader = reader.map(|reader| Box::new(reader) as Box<dyn ReadToDevice>);
+        self.store_with(reader.ok())
+    }
+
+    /// The same, with this way to read files.
+    pub(super) fn store_with(
+        &self,
+        reader: Option<Box<dyn ReadToDevice>>,
+    ) -> Result<Store, CudaError> {
+        let (export, memory_bytes) = (self.report.export, self.report.memory_bytes);
+        Store::new(&self.context, &self.table, export, memory_bytes, reader)
     }
 
     /// Does a batch. `encoded` holds what [`Job::encoded`] speaks of, `slab` is the window of the
@@ -153,6 +220,22 @@ impl Engine {
         encoded: &[u8],
         slab: &mut [u8],
     ) -> Result<Vec<Outcome>, String> {
+        self.run_beside(jobs, &[], encoded, slab)
+    }
+
+    /// The same, with the values of each job copied to a resident as well where `beside`, which is as
+    /// long as `jobs` or empty, says so. One that is gone gets nothing. Where a job is not
+    /// [`Outcome::Done`], its place in a resident holds anything.
+    ///
+    /// # Errors
+    /// As of [`Engine::run`].
+    pub(super) fn run_beside(
+        &mut self,
+        jobs: &[Job],
+        beside: &[Option<Place>],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
         self.context
             .make_current()
             .map_err(|error| error.to_string())?;
@@ -165,6 +248,8 @@ impl Engine {
                 Err(outcome) => outcomes[index] = Some(outcome),
             }
         }
+        // Held until all streams have been waited for.
+        let beside = self.beside(beside, &mut queue, &mut outcomes);
         in_order(&mut queue, &mut outcomes);
 
         // Pinned here, and given back after all streams have been waited for.
@@ -182,18 +267,54 @@ impl Engine {
             encoded_is_pinned: pinned.0.is_some(),
             slab: slab_start,
             slab_is_pinned: pinned.1.is_some(),
+            beside: &beside,
         };
         let ran = self.run_all(queue.into(), chunk_bytes_max, &memory, &mut outcomes);
         for slot in &mut self.slots {
             slot.abandon();
             slot.trim(STAGE_BYTES_MAX);
         }
+        self.count();
         ran?;
         let unsaid = || Outcome::Failed("left out".to_string());
         Ok(outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(unsaid))
             .collect())
+    }
+
+    /// The residents that jobs are copied to, by job. Takes those out of the queue that reach beyond
+    /// theirs.
+    fn beside(
+        &self,
+        places: &[Option<Place>],
+        queue: &mut Vec<Checked>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Vec<Option<Beside>> {
+        let mut beside: Vec<Option<Beside>> = places
+            .iter()
+            .map(|place| {
+                let place = (*place)?;
+                let resident = self.table.get(place.number)?;
+                Some(Beside {
+                    resident,
+                    offset_bytes: place.offset_bytes,
+                })
+            })
+            .collect();
+        queue.retain(|checked| {
+            let Some(Some(found)) = beside.get_mut(checked.index) else {
+                return true;
+            };
+            let end = found.offset_bytes.checked_add(checked.out.len() as u64);
+            let fits = end.is_some_and(|end| end <= found.resident.len_bytes());
+            if !fits {
+                let what = "its values are not in the resident".to_string();
+                outcomes[checked.index] = Some(Outcome::Failed(what));
+            }
+            fits
+        });
+        beside
     }
 
     fn check(
@@ -204,8 +325,7 @@ impl Engine {
         slab_len: usize,
         bytes_max: usize,
     ) -> Result<Checked, Outcome> {
-        let with_library = matches!(job.codec, Codec::Jpeg2000 | Codec::Htj2k);
-        if with_library && self.decoder.is_none() {
+        if job.codec.library().is_some() && !self.decoders.has(job.codec) {
             return Err(Outcome::Refused(Refusal::NoLibrary));
         }
         let checked = frame::check(index, job, encoded, slab_len)?;
@@ -231,7 +351,7 @@ impl Engine {
         let mut tools = Tools {
             context: &self.context,
             kernels: &self.kernels,
-            decoder: self.decoder.as_mut(),
+            decoders: &mut self.decoders,
             plane_streams: &self.plane_streams,
         };
         // The slots that are used, by turns: those that got memory.
@@ -289,7 +409,7 @@ fn take(queue: &mut VecDeque<Checked>, limit: usize) -> Vec<Checked> {
     while let Some(next) = queue.front() {
         let alike = chunk
             .first()
-            .is_none_or(|first| first.is_uploaded() == next.is_uploaded());
+            .is_none_or(|first| first.codec.library() == next.codec.library());
         let fits = bytes + next.device_bytes() <= limit || chunk.is_empty();
         if !alike || !fits {
             break;
@@ -315,7 +435,7 @@ fn in_order(queue: &mut Vec<Checked>, outcomes: &mut [Option<Outcome>]) {
         }
         free
     });
-    queue.sort_by_key(|checked| checked.is_uploaded());
+    queue.sort_by_key(|checked| (checked.is_uploaded(), checked.codec.library()));
 }
 
 /// The bytes from the first to the last, if most of them are in one of the ranges and they are

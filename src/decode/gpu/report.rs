@@ -1,5 +1,7 @@
 //! What is known of a device, and what devices may be asked for at all. Pure data.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Codec;
@@ -20,11 +22,34 @@ pub struct DeviceReport {
     pub driver_version: String,
     /// Compute capability: `9.0`.
     pub compute_capability: String,
-    /// Libraries that decode on it.
+    /// Libraries that decode on it, or read files into it.
     pub libraries: Vec<LibraryReport>,
+    /// How its memory can be given to other processes.
+    pub export: Export,
 }
 
-/// A library that decodes on the device.
+/// How memory of a device can be given to another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Export {
+    /// As a file descriptor (virtual memory management).
+    Descriptor,
+    /// As a CUDA IPC handle.
+    Ipc,
+    /// Not at all.
+    None,
+}
+
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Export::Descriptor => "as file descriptors",
+            Export::Ipc => "as CUDA IPC handles",
+            Export::None => "no",
+        })
+    }
+}
+
+/// A library that works on the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryReport {
     /// Name for people: [`NVJPEG2K`].
@@ -35,6 +60,15 @@ pub struct LibraryReport {
 
 /// The library that decodes JPEG 2000, plain and high-throughput.
 pub const NVJPEG2K: &str = "nvJPEG2000";
+
+/// The library that decodes JPEG.
+pub const NVJPEG: &str = "nvJPEG";
+
+/// JPEG Baseline and Extended: the processes of two transfer syntaxes of the family (PS3.5 A.4.1).
+const SEQUENTIAL_JPEG: [&str; 2] = ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"];
+
+/// The library that reads files into device memory.
+pub const CUFILE: &str = "cuFile";
 
 impl Codec {
     /// The way in which a device can undo what this transfer syntax does to a frame; `None`: only
@@ -51,6 +85,7 @@ impl Codec {
                 Some(Codec::Native { big_endian })
             }
             CodecFamily::Rle => Some(Codec::Rle),
+            CodecFamily::JpegDct if SEQUENTIAL_JPEG.contains(&facts.uid) => Some(Codec::Jpeg),
             CodecFamily::JpegLossless => Some(Codec::JpegLossless),
             CodecFamily::Jpeg2000 => Some(Codec::Jpeg2000),
             CodecFamily::HtJ2k => Some(Codec::Htj2k),
@@ -63,6 +98,7 @@ impl Codec {
     pub fn library(self) -> Option<&'static str> {
         match self {
             Codec::Native { .. } | Codec::Rle | Codec::JpegLossless => None,
+            Codec::Jpeg => Some(NVJPEG),
             Codec::Jpeg2000 | Codec::Htj2k => Some(NVJPEG2K),
         }
     }
@@ -105,6 +141,9 @@ mod tests {
                 Some(Codec::Native { big_endian: true }),
             ),
             ("1.2.840.10008.1.2.5", Some(Codec::Rle)),
+            ("1.2.840.10008.1.2.4.50", Some(Codec::Jpeg)),
+            ("1.2.840.10008.1.2.4.51", Some(Codec::Jpeg)),
+            ("1.2.840.10008.1.2.4.53", None),
             ("1.2.840.10008.1.2.4.57", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.70", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.80", None),
@@ -130,6 +169,7 @@ mod tests {
             driver_version: String::new(),
             compute_capability: "8.0".into(),
             libraries: Vec::new(),
+            export: Export::Ipc,
         };
         assert_eq!(report.can(Codec::Rle), Ok(()));
         assert!(

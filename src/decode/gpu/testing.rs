@@ -1,18 +1,22 @@
 //! A device that is none, for the tests: jobs, an engine that does as it is told by the bytes that it
 //! "decodes", and this test program as the device's process.
 
+pub mod header;
+pub mod reader;
+
 use std::env;
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::wire::store::{StoreAnswer, StoreOrder};
 use super::wire::{self, Answer, Order};
 use super::worker::{self, Opened};
-use super::{Codec, DeviceReport, Job, Lane, Launch, Limits, Outcome, Run, Show};
+use super::{Codec, DeviceReport, Export, Job, Lane, Launch, Limits, Outcome, Part, Run, Show};
 use crate::dicom::{ImagePixel, Photometric, PixelElement};
 
 /// How long anything that should happen may take before a test fails.
@@ -73,6 +77,7 @@ pub fn report(ordinal: u32) -> DeviceReport {
         driver_version: "12.2".into(),
         compute_capability: "8.0".into(),
         libraries: Vec::new(),
+        export: Export::Ipc,
     }
 }
 
@@ -168,6 +173,9 @@ fn as_device() {
         }),
         // Ends before it has said a word.
         "mute" => Ok(()),
+        // With the libcuda of the tests.
+        "cuda" => worker::run(worker::engines()),
+        "cuda, with a reader" => worker::run(reader::open),
         part => speak(part),
     };
     result.expect("a device's process");
@@ -188,10 +196,17 @@ fn speak(part: &str) -> std::io::Result<()> {
     if part == "out of turn" {
         return wire::tell(line.as_fd(), &Answer::Lost("?".into()), &[]);
     }
-    wire::tell(line.as_fd(), &Answer::Ready(report(ordinal)), &[])?;
-    let Some((Order::Batch { number, jobs, .. }, _)) = wire::hear(sockets[0].as_fd())? else {
+    let Some((Order::Store, store)) = wire::hear(line.as_fd())? else {
         return Ok(());
     };
+    wire::tell(line.as_fd(), &Answer::Ready(report(ordinal)), &[])?;
+    if let Some(part) = part.strip_prefix("store: ") {
+        return speak_of_residents(part, store[0].as_fd());
+    }
+    let Some((Order::Batch { number, parts }, _)) = wire::hear(sockets[0].as_fd())? else {
+        return Ok(());
+    };
+    let count: usize = parts.iter().map(|part| part.jobs.len()).sum();
     let done = |number, count| Answer::Done {
         number,
         outcomes: vec![Outcome::Done; count],
@@ -199,11 +214,38 @@ fn speak(part: &str) -> std::io::Result<()> {
         wall_ns: 1,
     };
     match part {
-        "too few" => wire::tell(sockets[0].as_fd(), &done(number, jobs.len() - 1), &[])?,
-        "too many" => wire::tell(sockets[0].as_fd(), &done(number, jobs.len() + 1), &[])?,
-        "another" => wire::tell(sockets[0].as_fd(), &done(number + 1, jobs.len()), &[])?,
+        "too few" => wire::tell(sockets[0].as_fd(), &done(number, count - 1), &[])?,
+        "too many" => wire::tell(sockets[0].as_fd(), &done(number, count + 1), &[])?,
+        "another" => wire::tell(sockets[0].as_fd(), &done(number + 1, count), &[])?,
         "garbage" => crate::ipc::send(sockets[0].as_fd(), &[0xff; 40], &[])?,
         "ready again" => wire::tell(sockets[0].as_fd(), &Answer::Ready(report(0)), &[])?,
+        _ => panic!("no such part: {part}"),
+    }
+    // Killed for it.
+    loop {
+        thread::park();
+    }
+}
+
+/// Answers the first order for residents with nonsense.
+fn speak_of_residents(part: &str, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+    if wire::hear::<StoreOrder>(socket)?.is_none() {
+        return Ok(());
+    }
+    let reserved = |allocation_bytes, ipc: Option<usize>| StoreAnswer::Reserved {
+        allocation_bytes,
+        ipc: ipc.map(|len| vec![0; len]),
+    };
+    match part {
+        "done" => wire::tell(socket, &StoreAnswer::Done, &[])?,
+        "no handle" => wire::tell(socket, &reserved(1 << 21, None), &[])?,
+        "short handle" => wire::tell(socket, &reserved(1 << 21, Some(63)), &[])?,
+        "both" => wire::tell(socket, &reserved(1 << 21, Some(64)), &[socket])?,
+        "two" => wire::tell(socket, &reserved(1 << 21, None), &[socket, socket])?,
+        "too little" => wire::tell(socket, &reserved(99, Some(64)), &[])?,
+        "outcomes" => wire::tell(socket, &StoreAnswer::Outcomes(vec![]), &[])?,
+        "garbage" => crate::ipc::send(socket, &[0xff; 40], &[])?,
+        "dies" => return Ok(()),
         _ => panic!("no such part: {part}"),
     }
     // Killed for it.
@@ -232,7 +274,8 @@ pub fn decode_well(lane: &mut Lane, first: &[u8]) {
         })
         .collect();
     let deadline = Instant::now() + LONG;
-    let decoded_batch = lane.run(&jobs, slab.as_fd(), 300_000, deadline);
+    let parts = [Part::new(&jobs, slab.as_fd(), 300_000)];
+    let decoded_batch = lane.run(&parts, deadline);
     let (outcomes, _) = decoded_batch.expect("decoded");
     assert_eq!(outcomes, vec![Outcome::Done; first.len()]);
     let mut bytes = vec![0; 300_000];

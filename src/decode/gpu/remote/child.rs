@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Launch;
-use crate::decode::gpu::DeviceReport;
 use crate::decode::gpu::wire::{self, Answer, Order};
+use crate::decode::gpu::{DeviceReport, cufile};
 use crate::ipc;
 use crate::ipc::process::wait_readable;
 
@@ -34,7 +34,8 @@ pub enum Heard {
 }
 
 impl Child {
-    /// Starts a process and hands it a lane for each memory: the process, and our ends of the lanes.
+    /// Starts a process and hands it a lane for each memory: the process, and our ends of the lanes and,
+    /// behind them, of the line for residents.
     /// It dies with the *thread* that calls this.
     ///
     /// # Errors
@@ -50,6 +51,8 @@ impl Child {
             .args(&launch.args)
             .arg(ordinal.to_string())
             .envs(launch.variables.iter().map(|(name, value)| (name, value)))
+            // It would keep a log that names files.
+            .env(cufile::LOG_VARIABLE, cufile::LOG_TO)
             // Speaks for the mount, which it is not.
             .env_remove("NOTIFY_SOCKET")
             // Holds no directory, and none that a library could be put into.
@@ -90,7 +93,14 @@ impl Child {
             wire::tell(self.line.as_fd(), &lane, &fds)?;
             Ok(ours)
         };
-        memories.iter().map(hand_over).collect()
+        let mut lines: Vec<OwnedFd> = memories.iter().map(hand_over).collect::<io::Result<_>>()?;
+        // Who only looks at the device needs none.
+        if !lines.is_empty() {
+            let (ours, theirs) = ipc::pair()?;
+            wire::tell(self.line.as_fd(), &Order::Store, &[theirs.as_fd()])?;
+            lines.push(ours);
+        }
+        Ok(lines)
     }
 
     /// Its process id, until it is reaped.
