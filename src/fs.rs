@@ -6,6 +6,7 @@
 
 mod content;
 mod control;
+mod cuda;
 mod error;
 mod handles;
 pub mod ledger;
@@ -23,13 +24,16 @@ use std::time::{Duration, Instant};
 pub use content::Cached;
 pub use error::Error;
 pub use pages::PageCache;
-pub use types::{Attr, Backing, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs};
+pub use types::{
+    Attr, Backing, DirEntry, Kind, NOBODY, OpenMode, Opened, Opening, ReadReply, StatFs,
+};
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
 use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::Volume;
 use content::{Content, VolumeText};
+use cuda::CudaFile;
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
 use modes::Modes;
@@ -247,9 +251,17 @@ impl Fs {
             return Err(Error::IsDirectory);
         }
         let attr = self.attr(&tree, node)?;
-        let content = self.content(&tree, node)?;
+        let content = match node {
+            Node::Part(position, Part::Cuda(variant)) => {
+                let volume = tree.volume(position)?.ok_or(Error::Absent)?;
+                let uid = opening.uid();
+                let file = CudaFile::open(&self.fetcher, &self.source, &volume, variant, uid)?;
+                Content::Cuda(file)
+            }
+            _ => self.content(&tree, node)?,
+        };
         let (mode, open_mode) = match &content {
-            Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
+            Content::Bytes { volatile: true, .. } | Content::Cuda(_) => (None, OpenMode::Direct),
             Content::Text(text) if text.is_volatile() => (None, OpenMode::Direct),
             Content::Slab(view) if view.is_whole_slab() => {
                 let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), opening);
@@ -470,6 +482,8 @@ impl Fs {
                     record: record.clone(),
                 })
             }
+            // Only an open gives a lease, and only the process that gave it knows it.
+            Part::Cuda(_) => Err(Error::Changed("the lease ended with its process".into())),
             Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }
     }

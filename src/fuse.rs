@@ -145,6 +145,7 @@ struct KernelOpening<'a> {
     passthrough: &'a Passthrough,
     reply: &'a ReplyOpen,
     request: u64,
+    uid: u32,
 }
 
 impl Opening for KernelOpening<'_> {
@@ -154,6 +155,10 @@ impl Opening for KernelOpening<'_> {
 
     fn request(&self) -> u64 {
         self.request
+    }
+
+    fn uid(&self) -> u32 {
+        self.uid
     }
 }
 
@@ -227,6 +232,7 @@ impl Filesystem for Adapter {
                 passthrough: &self.passthrough,
                 reply: &reply,
                 request,
+                uid: req.uid(),
             };
             fs.open(ino.0, flags.0, &mut opening)
         });

@@ -34,6 +34,7 @@ use std::time::Duration;
 use super::Error;
 use crate::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Spent};
 
+pub(super) use check::{dtype as job_dtype, is_uniform};
 pub(super) use lanes::{Devices, Tuning};
 pub use process::Gpu;
 pub use report::DeviceStats;

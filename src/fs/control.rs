@@ -55,6 +55,7 @@ impl Fs {
             "decode_failures": get(&counters.failures),
             "decoders": self.fetcher.made().into_iter().collect::<BTreeMap<_, _>>(),
             "devices": self.fetcher.device_stats(),
+            "residents": self.fetcher.resident_stats(),
             "cache_resident_bytes": cache.resident_bytes(),
             "cache_budget_bytes": cache.budget_bytes(),
             "cache_slabs": cache.slab_count(),

@@ -62,13 +62,36 @@ pub fn plan(
     check_samples(image)?;
     check_show(image, show)?;
     match codec {
-        Codec::Native { .. } => check_native(image, encoded)?,
+        Codec::Native { .. } => check_native(image, encoded.len() as u64)?,
         Codec::Rle => check_rle(image, encoded)?,
         Codec::JpegLossless => check_lossless(image, encoded)?,
         Codec::Jpeg2000 => check_codestream(&JPEG_2000, image, encoded, exact)?,
         Codec::Htj2k => check_codestream(&HTJ2K, image, encoded, exact)?,
     }
     Ok(codec)
+}
+
+/// The same for a frame that lies in its file as it is, of which only the length is known: whether a
+/// device can read it from there itself.
+///
+/// # Errors
+/// As of [`plan`]; what is encoded otherwise is [`Refusal::TransferSyntax`].
+pub fn plan_native(
+    transfer_syntax_uid: &str,
+    image: &ImagePixel,
+    show: &Show,
+    len_bytes: u64,
+) -> Result<Codec, Refusal> {
+    let facts = syntax::by_uid(transfer_syntax_uid).ok_or(Refusal::TransferSyntax)?;
+    if facts.deflated || facts.codec != CodecFamily::Native {
+        return Err(Refusal::TransferSyntax);
+    }
+    check_samples(image)?;
+    check_show(image, show)?;
+    check_native(image, len_bytes)?;
+    Ok(Codec::Native {
+        big_endian: facts.big_endian,
+    })
 }
 
 /// Whole numbers of 8, 16 or 32 bits, one or three a pixel: what the kernels know.
@@ -107,14 +130,14 @@ fn check_show(image: &ImagePixel, show: &Show) -> Result<(), Refusal> {
 }
 
 /// A word for each sample, all there; 4:2:2 shares words between pixels.
-fn check_native(image: &ImagePixel, encoded: &[u8]) -> Result<(), Refusal> {
+fn check_native(image: &ImagePixel, len_bytes: u64) -> Result<(), Refusal> {
     let words = native::check_stored_bits("device", image).is_ok() && !native::is_422(image);
     if !words {
         return Err(Refusal::Samples);
     }
     let whole = image
         .frame_len_bytes()
-        .is_some_and(|len| encoded.len() >= len);
+        .is_some_and(|len| len_bytes >= len as u64);
     if whole { Ok(()) } else { Err(Refusal::Layout) }
 }
 

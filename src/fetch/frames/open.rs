@@ -1,6 +1,7 @@
 //! One source file that is being read: where each of its frames lies, and its bytes.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use super::{Error, too_large};
@@ -80,6 +81,35 @@ impl OpenRecord {
             table,
             luts,
         })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where in the file a native frame of `len_bytes` starts, all of which is there.
+    pub(super) fn direct_offset_bytes(
+        &self,
+        of: &Wanted<'_>,
+        len_bytes: u64,
+    ) -> Result<u64, Error> {
+        let place = native::native_frame_location(of.image, of.frame_index)
+            .filter(|place| place.len_bytes as u64 == len_bytes && place.first_bit == 0)
+            .ok_or_else(|| too_large("the frame"))?;
+        let end = place.offset_bytes.saturating_add(len_bytes);
+        let start = self
+            .location
+            .offset_bytes
+            .saturating_add(place.offset_bytes);
+        let is_there = self.location.length_bytes.is_none_or(|len| end <= len)
+            && start.saturating_add(len_bytes) <= of.record.identity.size_bytes;
+        match is_there {
+            true => Ok(start),
+            false => Err(Error::Malformed(
+                "the pixel data end before this frame does".to_string(),
+            )),
+        }
     }
 
     /// True when the file holds the samples just as they are to stand in the slab.
@@ -224,6 +254,12 @@ impl OpenRecord {
             read_exact(&self.file, out, offset)?;
         }
         Ok(place.first_bit)
+    }
+}
+
+impl AsFd for OpenRecord {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
