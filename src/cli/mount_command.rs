@@ -194,6 +194,7 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
     let value = json!({
         "cache_size_bytes": config.cache_size_bytes,
         "cache_dir": config.cache_dir.is_some(),
+        "device_cache_size": config.device_cache_size.to_string(),
         "decode_threads": config.archive.decode_threads,
         "readahead_frames": config.readahead_frames,
         "scan_wait_s": config.scan_wait.as_secs(),

@@ -279,9 +279,16 @@ impl Residences {
     fn drop_memory(&self, victims: impl IntoIterator<Item = Arc<Resident>>) {
         for victim in victims {
             self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-            if let Some(memory) = self.memories.get(victim.memory) {
-                memory.release(victim.place);
-            }
+            self.give_back(victim);
+        }
+    }
+
+    fn give_back(&self, resident: Arc<Resident>) {
+        let (memory, place) = (self.memories.get(resident.memory), resident.place);
+        // Its descriptor first: the memory is taken as long as one is open.
+        drop(resident);
+        if let Some(memory) = memory {
+            memory.release(place);
         }
     }
 
@@ -319,7 +326,10 @@ impl Residences {
             .wait_timeout_while(running, STOP_WITHIN, |running| *running > 0);
         let (running, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if *running > 0 {
-            tracing::warn!("{} threads that fill devices do not end and are left", *running);
+            tracing::warn!(
+                "{} threads that fill devices do not end and are left",
+                *running
+            );
         }
     }
 
@@ -336,9 +346,7 @@ impl Residences {
             (None, Ok(resident)) => {
                 let bytes = resident.exported.allocation_bytes;
                 self.table().uncharge(resident.memory, bytes);
-                if let Some(memory) = self.memories.get(resident.memory) {
-                    memory.release(resident.place);
-                }
+                self.give_back(resident);
             }
             (None, Err(_)) => {}
         }
@@ -384,10 +392,7 @@ impl Lease {
             answer(settled.and_then(|resident| residences.export(&resident, token)));
         };
         let mut waiter = Some(Box::new(answer) as Waiter);
-        let standing = self
-            .residences
-            .table()
-            .standing(self.number, &mut waiter);
+        let standing = self.residences.table().standing(self.number, &mut waiter);
         // It waits for the end of the filling.
         let Some(waiter) = waiter else { return };
         waiter(match standing {
@@ -409,11 +414,7 @@ impl Drop for Lease {
 }
 
 impl Residences {
-    fn export(
-        self: &Arc<Residences>,
-        resident: &Resident,
-        token: String,
-    ) -> Result<Export, Error> {
+    fn export(self: &Arc<Residences>, resident: &Resident, token: String) -> Result<Export, Error> {
         let memory = self.memories.get(resident.memory);
         if !memory.is_some_and(|memory| memory.is_held(resident.place)) {
             return Err(lost());
@@ -444,10 +445,7 @@ fn parse_token(token: &[u8]) -> Option<(u64, Secret)> {
     }
     let (number, secret) = text.split_at(16);
     let secret = u128::from_str_radix(secret, 16).ok()?;
-    Some((
-        u64::from_str_radix(number, 16).ok()?,
-        secret.to_be_bytes(),
-    ))
+    Some((u64::from_str_radix(number, 16).ok()?, secret.to_be_bytes()))
 }
 
 /// Length of a volume's array, which is its slab without the header, bytes.

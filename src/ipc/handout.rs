@@ -63,7 +63,9 @@ impl Handout {
     /// None of these can be written to, or the system has no thread left.
     pub fn open(find: Find) -> io::Result<Handout> {
         let bases = bases(own_uid());
-        let in_bases = bases.iter().map(|base| base_dir(base).and_then(|()| Place::new(base, "m-")));
+        let in_bases = bases
+            .iter()
+            .map(|base| base_dir(base).and_then(|()| Place::new(base, "m-")));
         let in_temporary = || Place::new(&std::env::temp_dir(), "dicomfs-");
         let mut place = None;
         for made in in_bases {
@@ -92,7 +94,11 @@ impl Handout {
 impl Drop for Handout {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
             tracing::error!("the thread that hands descriptors out ended by a panic");
         }
     }

@@ -56,8 +56,13 @@ pub fn wait_any_readable(
         i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
     });
     // SAFETY: a list of ours that outlives the call, with its length.
-    let result =
-        unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) };
+    let result = unsafe {
+        libc::poll(
+            polled.as_mut_ptr(),
+            polled.len() as libc::nfds_t,
+            timeout_ms,
+        )
+    };
     readable.clear();
     match check(result) {
         Ok(()) => readable.extend(polled.iter().map(|polled| polled.revents != 0)),

@@ -117,9 +117,7 @@ pub(super) fn part(local: u32) -> Option<Option<Part>> {
         LOCAL_DICOM_FILE => Part::DicomFile(n),
         LOCAL_CHUNK => Part::Chunk(n),
         _ if local == 0 => return Some(None),
-        _ if local >= LOCAL_CUDA => {
-            Part::Cuda(*Variant::ALL.get((local - LOCAL_CUDA) as usize)?)
-        }
+        _ if local >= LOCAL_CUDA => Part::Cuda(*Variant::ALL.get((local - LOCAL_CUDA) as usize)?),
         _ if local >= LOCAL_ARRAY => Part::Array(ArrayFile::from_code(local - LOCAL_ARRAY)?),
         _ => NAMED.iter().find(|(number, _)| *number == local)?.1,
     };

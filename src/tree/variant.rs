@@ -141,8 +141,16 @@ mod tests {
             assert_eq!(ArrayFile::parse(&name), None, "{name}");
         }
         assert_eq!(cuda_name(Variant::Values), "volume.cuda.json");
-        assert_eq!(parse_cuda("volume.f32.cuda.json").map(Variant::word), Some("f32"));
-        for name in ["volume.json", "cuda.json", "volume..cuda.json", "volume.x.cuda.json"] {
+        assert_eq!(
+            parse_cuda("volume.f32.cuda.json").map(Variant::word),
+            Some("f32")
+        );
+        for name in [
+            "volume.json",
+            "cuda.json",
+            "volume..cuda.json",
+            "volume.x.cuda.json",
+        ] {
             assert_eq!(parse_cuda(name), None, "{name}");
         }
     }

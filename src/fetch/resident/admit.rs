@@ -8,7 +8,7 @@ use std::{io, thread};
 
 use super::fill::{Failure, Fill};
 use super::{
-    DeviceMemory, Exported, Handle, Order, Place, Residences, Resident, ReserveError, no_device,
+    DeviceMemory, Exported, Handle, Order, Place, ReserveError, Residences, Resident, no_device,
     too_large,
 };
 use crate::fetch::{Error, Readiness, Shared};
@@ -32,7 +32,11 @@ pub(super) fn spawn(
     struct Running(Arc<Residences>);
     impl Drop for Running {
         fn drop(&mut self) {
-            let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = self
+                .0
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             *running -= 1;
             drop(running);
             self.0.ended.notify_all();
@@ -80,11 +84,13 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if let Some(exported) = self.exported.take() {
+            let bytes = exported.allocation_bytes;
+            // Its descriptor first: the memory is taken as long as one is open.
+            drop(exported);
             if let Some(memory) = self.residences.memories.get(self.memory) {
                 memory.release(self.place);
             }
-            let mut table = self.residences.table();
-            table.uncharge(self.memory, exported.allocation_bytes);
+            self.residences.table().uncharge(self.memory, bytes);
         }
     }
 }
@@ -129,7 +135,11 @@ impl Residences {
     }
 
     /// One attempt to make a volume resident.
-    fn make(self: &Arc<Residences>, shared: &Arc<Shared>, order: &Order) -> Result<Resident, Failure> {
+    fn make(
+        self: &Arc<Residences>,
+        shared: &Arc<Shared>,
+        order: &Order,
+    ) -> Result<Resident, Failure> {
         let len_bytes = super::array_len_bytes(&order.stream);
         let index = self.choose(order)?;
         let memory = self.memories.get(index).ok_or_else(no_device)?;
@@ -143,7 +153,14 @@ impl Residences {
                 .map_err(|error| Error::io("no socket to hand descriptors out by", &error))?;
         }
         let place = reserved.place;
-        let mut fill = Fill::new(self, shared, &**memory, place, order.residence, &order.stream);
+        let mut fill = Fill::new(
+            self,
+            shared,
+            &**memory,
+            place,
+            order.residence,
+            &order.stream,
+        );
         let direct_frames = fill.run()?;
         let exported = reserved.keep().ok_or_else(no_device)?;
         Ok(Resident {
@@ -216,8 +233,9 @@ impl Residences {
         let charged = self.charge(index, more_bytes, budget_bytes);
         if let Err(refused) = charged {
             self.table().uncharge(index, len_bytes);
-            memory.release(place);
             let never = exported.allocation_bytes > budget_bytes;
+            drop(exported);
+            memory.release(place);
             return Err(if never { too_large().into() } else { refused });
         }
         Ok(Reserved {

@@ -190,7 +190,9 @@ impl<'f> Fill<'f> {
             false => Vec::new(),
         };
         let producer = self.stream.producer();
-        let direct = absent.into_iter().filter(|frame| producer.is_direct(*frame));
+        let direct = absent
+            .into_iter()
+            .filter(|frame| producer.is_direct(*frame));
         self.direct = direct.collect();
         let mut next = 0;
         for frame in self.direct.iter().copied().chain([count]) {
@@ -250,8 +252,13 @@ impl<'f> Fill<'f> {
             len_bytes: range.end - range.start,
         };
         let deadline = copy_time(piece.len_bytes);
-        self.memory
-            .upload(self.place, slab.file(), slab.len_bytes(), &[piece], deadline)?;
+        self.memory.upload(
+            self.place,
+            slab.file(),
+            slab.len_bytes(),
+            &[piece],
+            deadline,
+        )?;
         let uploaded = &self.residences.counters.uploaded_frames;
         uploaded.fetch_add(frames.len() as u64, Ordering::Relaxed);
         Ok(())
@@ -290,7 +297,8 @@ impl<'f> Fill<'f> {
         if self.residences.is_direct.load(Ordering::SeqCst) && self.is_right(&done)? {
             let counter = &self.residences.counters.direct_frames;
             counter.fetch_add(done.len() as u64, Ordering::Relaxed);
-            self.direct_done.extend(done.iter().map(|(frame, _)| *frame));
+            self.direct_done
+                .extend(done.iter().map(|(frame, _)| *frame));
             return Ok(());
         }
         // Nothing of it is believed, nor what it read before.
@@ -311,7 +319,9 @@ impl<'f> Fill<'f> {
         let mut files: Vec<&Arc<_>> = Vec::new();
         let mut jobs = Vec::new();
         for (frame, direct) in opened {
-            let known = files.iter().position(|file| Arc::ptr_eq(file, &direct.file));
+            let known = files
+                .iter()
+                .position(|file| Arc::ptr_eq(file, &direct.file));
             let file = known.unwrap_or_else(|| {
                 files.push(&direct.file);
                 files.len() - 1
@@ -330,7 +340,9 @@ impl<'f> Fill<'f> {
         let outcomes = self.memory.direct(self.place, &files, &jobs, deadline)?;
         match outcomes.len() == jobs.len() {
             true => Ok(outcomes),
-            false => Err(Failure::Lost("not as many answers as questions".to_string())),
+            false => Err(Failure::Lost(
+                "not as many answers as questions".to_string(),
+            )),
         }
     }
 

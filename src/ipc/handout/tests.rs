@@ -67,7 +67,13 @@ fn a_token_is_turned_into_its_descriptor() {
 #[test]
 fn who_has_no_token_gets_nothing() {
     let handout = open(&Arc::default());
-    for line in [&b"0124\n"[..], b"\n", b"\0\xff\n", b"01234\n", &[b'0'; 4096]] {
+    for line in [
+        &b"0124\n"[..],
+        b"\n",
+        b"\0\xff\n",
+        b"01234\n",
+        &[b'0'; 4096],
+    ] {
         let (answer, fds) = ask(handout.path(), line);
         assert!(answer.is_empty() || answer == [REFUSED], "{answer:?}");
         assert!(fds.is_empty());
