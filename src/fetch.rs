@@ -32,6 +32,9 @@ pub use resident::{
 };
 pub use stream::{Interest, Reply, Stream};
 
+#[cfg(test)]
+pub(crate) use resident::tests::fake as fake_memory;
+
 use device::Devices;
 use queue::{Queue, Task};
 use resident::Residences;

@@ -23,7 +23,7 @@ mod fill;
 mod memory;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::VecDeque;
 use std::io;

@@ -71,3 +71,6 @@ fn text(volume: &Volume, variant: Variant, export: &Export) -> Result<Vec<u8>, E
     };
     cuda::json(volume, variant, device, handle).map_err(|why| Error::Malformed(why.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

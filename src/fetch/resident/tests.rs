@@ -1,6 +1,6 @@
 //! Residences over a device that is scripted: leases, filling, room, and what goes wrong.
 
-mod fake;
+pub(crate) mod fake;
 mod hostile;
 
 use std::fs::File;

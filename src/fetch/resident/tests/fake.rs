@@ -16,42 +16,42 @@ use crate::fetch::resident::{
 };
 use crate::fetch::{Error, Produce, Readiness, Unfit};
 
-pub(super) const FRAME: usize = 4096;
+pub(crate) const FRAME: usize = 4096;
 
 /// What a device's memory does.
-pub(super) struct Fake {
-    pub(super) memory_bytes: u64,
+pub(crate) struct Fake {
+    pub(crate) memory_bytes: u64,
     /// What it gives out at a time.
-    pub(super) granule_bytes: u64,
+    pub(crate) granule_bytes: u64,
     by_ipc: bool,
-    pub(super) readiness: Mutex<Readiness>,
-    pub(super) held: Mutex<HashMap<u64, (File, u64)>>,
+    pub(crate) readiness: Mutex<Readiness>,
+    pub(crate) held: Mutex<HashMap<u64, (File, u64)>>,
     next: AtomicU64,
-    pub(super) uploads: AtomicUsize,
-    pub(super) direct_frames: AtomicUsize,
-    pub(super) released: AtomicUsize,
+    pub(crate) uploads: AtomicUsize,
+    pub(crate) direct_frames: AtomicUsize,
+    pub(crate) released: AtomicUsize,
     /// Frames that it reads wrong, and those that it leaves alone and says it has read.
-    pub(super) wrong: Mutex<HashSet<usize>>,
-    pub(super) forgotten: Mutex<HashSet<usize>>,
+    pub(crate) wrong: Mutex<HashSet<usize>>,
+    pub(crate) forgotten: Mutex<HashSet<usize>>,
     /// How many more copies it makes before its process dies once.
-    pub(super) dies_after: Mutex<Option<usize>>,
-    pub(super) gate: Gate,
+    pub(crate) dies_after: Mutex<Option<usize>>,
+    pub(crate) gate: Gate,
 }
 
 /// A door that copies wait at while it is closed.
 #[derive(Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     is_closed: Mutex<bool>,
     opened: Condvar,
-    pub(super) waiting: AtomicBool,
+    pub(crate) waiting: AtomicBool,
 }
 
 impl Gate {
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         *self.is_closed.lock().unwrap() = true;
     }
 
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.is_closed.lock().unwrap() = false;
         self.opened.notify_all();
     }
@@ -66,7 +66,7 @@ impl Gate {
 }
 
 impl Fake {
-    pub(super) fn new(memory_bytes: u64) -> Fake {
+    pub(crate) fn new(memory_bytes: u64) -> Fake {
         Fake {
             memory_bytes,
             granule_bytes: 1,
@@ -84,7 +84,7 @@ impl Fake {
         }
     }
 
-    pub(super) fn by_ipc(memory_bytes: u64) -> Fake {
+    pub(crate) fn by_ipc(memory_bytes: u64) -> Fake {
         Fake {
             by_ipc: true,
             ..Fake::new(memory_bytes)
@@ -92,7 +92,7 @@ impl Fake {
     }
 
     /// The process that holds the memory dies, and another one takes its place.
-    pub(super) fn die(&self) {
+    pub(crate) fn die(&self) {
         self.held.lock().unwrap().clear();
     }
 
@@ -238,19 +238,19 @@ impl DeviceMemory for Fake {
 }
 
 /// A volume whose frames are made from a file.
-pub(super) struct Volume {
+pub(crate) struct Volume {
     file: Arc<File>,
-    pub(super) direct: HashSet<usize>,
+    pub(crate) direct: HashSet<usize>,
     /// Frames that cannot be made.
-    pub(super) broken: HashMap<usize, Error>,
+    pub(crate) broken: HashMap<usize, Error>,
     /// Those whose file is found to have changed after it was read.
-    pub(super) changed: HashSet<usize>,
-    pub(super) made: Mutex<Vec<usize>>,
-    pub(super) gate: Gate,
+    pub(crate) changed: HashSet<usize>,
+    pub(crate) made: Mutex<Vec<usize>>,
+    pub(crate) gate: Gate,
 }
 
 impl Volume {
-    pub(super) fn new(frames: usize) -> Volume {
+    pub(crate) fn new(frames: usize) -> Volume {
         let file = tempfile::tempfile().unwrap();
         for frame in 0..frames {
             file.write_all_at(&frame_bytes(frame), (frame * FRAME) as u64)
@@ -266,7 +266,7 @@ impl Volume {
         }
     }
 
-    pub(super) fn all_direct(frames: usize) -> Volume {
+    pub(crate) fn all_direct(frames: usize) -> Volume {
         let mut volume = Volume::new(frames);
         volume.direct = (0..frames).collect();
         volume
@@ -274,12 +274,12 @@ impl Volume {
 }
 
 /// No two bytes of a frame's start are the same, and no two frames.
-pub(super) fn frame_bytes(frame: usize) -> Vec<u8> {
+pub(crate) fn frame_bytes(frame: usize) -> Vec<u8> {
     (0..FRAME).map(|n| (n * 7 + frame * 31) as u8).collect()
 }
 
 /// What the memory of a volume has to hold.
-pub(super) fn array(frames: usize) -> Vec<u8> {
+pub(crate) fn array(frames: usize) -> Vec<u8> {
     (0..frames).flat_map(frame_bytes).collect()
 }
 
