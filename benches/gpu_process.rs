@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use dicomfs::decode::gpu::{
-    Codec, DeviceReport, Job, Lane, Launch, Outcome, Remote, Run, Show, State, worker,
+    Codec, DeviceReport, Job, Lane, Launch, Outcome, Part, Remote, Run, Show, State, worker,
 };
 use dicomfs::dicom::{ImagePixel, Photometric, PixelElement};
 use memmap2::MmapMut;
@@ -61,6 +61,7 @@ fn open(ordinal: u32) -> Result<worker::Opened, String> {
         driver_version: String::new(),
         compute_capability: String::new(),
         libraries: Vec::new(),
+        export: Export::None,
     };
     Ok((report, Box::new(Copier)))
 }
@@ -106,7 +107,8 @@ fn timed(mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<Duration
 fn batch(lane: &mut Lane, jobs: &[Job], slab: &File) -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let len = slab.metadata()?.len();
-    let (outcomes, _) = lane.run(jobs, slab.as_fd(), len, deadline)?;
+    let parts = [Part::new(jobs, slab.as_fd(), len)];
+    let (outcomes, _) = lane.run(&parts, deadline)?;
     assert_eq!(outcomes.len(), jobs.len());
     Ok(())
 }

@@ -27,8 +27,7 @@ use crate::decode::gpu::Refusal;
 pub use device::{Device, DeviceStats, Gpu, Lane, Prepared, Readiness, Unfit};
 pub use frames::FrameSource;
 pub use resident::{
-    DeviceMemory, DirectFrame, DirectJob, Export, ExportWay, Exported, Handle, Lease, MemoryBudget,
-    Piece, Place, ReserveError, ResidentStats,
+    DeviceMemory, DirectFrame, Export, ExportWay, GpuMemory, Lease, MemoryBudget, ResidentStats,
 };
 pub use stream::{Interest, Reply, Stream};
 

@@ -77,6 +77,7 @@ fn report_devices(
                 Err(why) => writeln!(out, "{:<13} no {}: {why}", "", library.name)?,
             }
         }
+        writeln!(out, "{:<13} tensors exported: {}", "", found.export)?;
     }
     if !devices.iter().any(Result::is_ok) {
         writeln!(out, "{:<13} everything is decoded on the CPU", "")?;
@@ -143,7 +144,7 @@ fn report_mounting(probe: &Probe, out: &mut dyn Write) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::gpu::{LibraryReport, NVJPEG2K};
+    use crate::decode::gpu::{Export, LibraryReport, NVJPEG2K};
     use crate::mount::Device;
 
     #[test]
@@ -159,6 +160,7 @@ mod tests {
                 name: NVJPEG2K.into(),
                 version,
             }],
+            export: Export::Descriptor,
         };
         let report = |devices: &[Result<DeviceReport, String>]| {
             let mut out = Vec::new();
@@ -179,6 +181,7 @@ mod tests {
         for words in [
             "NVIDIA H200, 140.0 GiB",
             "no nvJPEG2000: not found",
+            "tensors exported: as file descriptors",
             "gpu 1         no: too old",
         ] {
             assert!(text.contains(words), "{words}: {text}");

@@ -28,7 +28,7 @@ pub struct GpuWorkerArgs {
 ///
 /// Nobody has started this as a device's process.
 pub fn run() -> Result<()> {
-    Ok(worker::run(worker::open_engine)?)
+    Ok(worker::run(worker::engines())?)
 }
 
 /// Begins to start the devices of a mount: for the fetcher, and as the pool that they are in.

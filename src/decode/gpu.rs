@@ -15,6 +15,7 @@
 //! | `wire.rs`, `memory.rs` | messages and memory between the two processes |
 //! | `worker.rs`, `confine.rs`, `nodes.rs` | the device's process, what it gives up, the driver's files |
 //! | `engine.rs` | a batch of jobs on a device |
+//! | `resident.rs`, `store.rs` | memory of the device that holds whole arrays and is given to other processes |
 //! | `planes.rs`, `jpeg2k.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
 //! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
@@ -39,6 +40,8 @@ mod pool;
 mod probe;
 mod remote;
 mod report;
+mod resident;
+mod store;
 #[cfg(test)]
 mod testing;
 mod wire;
@@ -51,7 +54,11 @@ pub use nodes::device_count;
 pub use plan::{plan, plan_native};
 pub use planes::{PLANES_MAX, PlaneDecoder, PlaneRequest, Planes};
 pub use pool::{Pool, Wanted};
-pub use remote::{Facts, Fault, Lane, Launch, Limits, Remote, Spent, State, probe};
-pub use report::{DeviceReport, LibraryReport, NVJPEG2K};
-pub use wire::JOBS_MAX;
+pub use remote::{
+    Facts, Fault, Lane, Launch, Limits, Part, Remote, ReserveError, Residents, Spent, State, probe,
+};
+pub use report::{DeviceReport, Export, LibraryReport, NVJPEG2K};
+pub use resident::{DirectJob, Exported, Handle, Piece, ResidentId};
+pub use store::{DeviceFile, ReadToDevice};
+pub use wire::{JOBS_MAX, PARTS_MAX};
 pub use worker::{Opened, Run};

@@ -26,13 +26,12 @@ mod settle;
 mod tests;
 
 use std::collections::HashSet;
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Error;
-use crate::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Spent};
+use crate::decode::gpu::{self, Codec, Fault, Job, Outcome, Refusal, Spent};
 
 pub(super) use check::{dtype as job_dtype, is_uniform};
 pub(super) use lanes::{Devices, Tuning};
@@ -95,16 +94,15 @@ pub trait Lane: Send {
     /// The memory; the same, and of the same length, at each call.
     fn encoded(&mut self) -> &mut [u8];
 
-    /// Has a batch decoded into a slab's file. Returns when nobody writes to the frames of the batch
-    /// any more, [`Fault::Stuck`] excepted.
+    /// Has a batch decoded into the files of its slabs: how each job went, those of the first part
+    /// first. Returns when nobody writes to the frames of the batch any more, [`Fault::Stuck`]
+    /// excepted.
     ///
     /// # Errors
     /// [`Fault`]: then nothing of the batch is to be believed.
     fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[gpu::Part<'_>],
         deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault>;
 }

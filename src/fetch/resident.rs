@@ -21,6 +21,7 @@ mod admit;
 mod check;
 mod fill;
 mod memory;
+mod process;
 mod table;
 #[cfg(test)]
 pub(super) mod tests;
@@ -32,12 +33,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-pub use memory::{
-    DeviceMemory, DirectFrame, DirectJob, Exported, Handle, MemoryBudget, Piece, Place,
-    ReserveError,
-};
+pub use memory::{DeviceMemory, DirectFrame, MemoryBudget};
+pub use process::GpuMemory;
 
 use super::{Error, Readiness, Shared, Stream};
+use crate::decode::gpu::{Exported, Handle, ResidentId};
 use crate::ipc::handout::{Handout, hex};
 use crate::ipc::process::random;
 use table::{Key, Secret, Standing, Table, Waiter};
@@ -56,7 +56,7 @@ pub(super) struct Resident {
     /// Which device, by its place in the list.
     memory: usize,
     ordinal: u32,
-    place: Place,
+    id: ResidentId,
     exported: Exported,
     /// Frames that the device has read itself.
     direct_frames: usize,
@@ -235,7 +235,7 @@ impl Residences {
     /// Whether a residence's memory is still there; else it is one no more.
     fn is_held(&self, residence: u64, resident: &Resident) -> bool {
         let memory = self.memories.get(resident.memory);
-        if memory.is_some_and(|memory| memory.is_held(resident.place)) {
+        if memory.is_some_and(|memory| memory.is_held(resident.id)) {
             return true;
         }
         let lost = self.table().lose(residence, lost());
@@ -249,7 +249,7 @@ impl Residences {
         let (resident, owner) = self.table().shown(number, &secret)?;
         let is_due = uid == owner || uid == 0;
         let memory = self.memories.get(resident.memory)?;
-        if !is_due || !memory.is_held(resident.place) {
+        if !is_due || !memory.is_held(resident.id) {
             return None;
         }
         match &resident.exported.handle {
@@ -284,11 +284,11 @@ impl Residences {
     }
 
     fn give_back(&self, resident: Arc<Resident>) {
-        let (memory, place) = (self.memories.get(resident.memory), resident.place);
+        let (memory, id) = (self.memories.get(resident.memory), resident.id);
         // Its descriptor first: the memory is taken as long as one is open.
         drop(resident);
         if let Some(memory) = memory {
-            memory.release(place);
+            memory.release(id);
         }
     }
 
@@ -416,7 +416,7 @@ impl Drop for Lease {
 impl Residences {
     fn export(self: &Arc<Residences>, resident: &Resident, token: String) -> Result<Export, Error> {
         let memory = self.memories.get(resident.memory);
-        if !memory.is_some_and(|memory| memory.is_held(resident.place)) {
+        if !memory.is_some_and(|memory| memory.is_held(resident.id)) {
             return Err(lost());
         }
         let way = match &resident.exported.handle {

@@ -8,7 +8,8 @@
 // - an error of the device is sticky: every later call fails with it.
 // What it checks and a driver does not: every copy lies inside one live allocation; nothing is freed
 // or unpinned that work on a stream still needs; handles are alive; all is freed at the end. A breach
-// is counted (`misuses`), printed, and sticky. Behind each device allocation lies a page that cannot
+// is counted (`misuses`), printed, and sticky. Memory of the virtual memory management is a memfd, and its
+// exported descriptor that memfd: who maps it sees the device's bytes. Behind each device allocation lies a page that cannot
 // be touched, and freed memory cannot be either: a kernel that goes astray there dies.
 //
 // FAKE_CUDA_FAULTS, read once, is a list like "alloc:3,launch:5,register:1+"; n counts from 1, and
@@ -24,6 +25,12 @@
 //   die:n       the process is killed when the n-th launch is made
 //   zeros:n     the n-th download of values (more than FLAGS_MAX bytes) delivers zeros
 //   wrong:n     the same, with one bit flipped in the middle
+//   create:n    the n-th cuMemCreate fails for lack of memory
+//   export:n    the n-th cuMemExportToShareableHandle is refused by the system
+//   map:n       the n-th cuMemMap fails for lack of memory
+//   access:n    the n-th cuMemSetAccess fails for lack of memory
+//   no_vmm      the device has no virtual memory management; no_export: no descriptors of it;
+//   no_ipc      nor CUDA IPC
 // FAKE_CUDA_MEMORY: bytes of device memory (4 GiB).
 // FAKE_CUDA_COUNTERS: a file of 64-bit numbers, kept up to date while the process runs: see Counters.
 
@@ -40,6 +47,8 @@
 #include <set>
 #include <string>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <vector>
@@ -202,10 +211,12 @@ enum : int {
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400,
+    OPERATING_SYSTEM = 304,
     NOT_FOUND = 500,
     ILLEGAL_ADDRESS = 700,
     OUT_OF_RESOURCES = 701,
     NOT_PERMITTED = 800,
+    NOT_SUPPORTED = 801,
 };
 typedef int Result;
 typedef uint64_t Address;
@@ -214,7 +225,8 @@ typedef uint64_t Address;
 struct Counters {
     uint64_t launches, allocations, live_bytes, peak_bytes, pinned_live, registered_live, uploads,
         downloads, uploaded_bytes, downloaded_bytes, registrations, misuses, streams_live,
-        contexts_live, modules_live, pageable_copies;
+        contexts_live, modules_live, pageable_copies, physical_live, reserved_live, mapped_live,
+        exports, device_copies;
 };
 static Counters no_file;
 static Counters *counters = &no_file;
@@ -229,6 +241,8 @@ struct Stream {
     uint64_t queued = 0, done = 0;
     // Host memory that queued copies need: start and length, by the number of the copy.
     std::map<uint64_t, std::pair<const char *, size_t>> needs;
+    // The same of device memory, of copies on the device and of memory that is filled.
+    std::map<uint64_t, std::vector<std::pair<Address, size_t>>> device_needs;
 };
 
 struct Event {
@@ -239,6 +253,20 @@ struct Event {
 static const size_t PAGE = 4096;
 static const size_t FLAGS_MAX = 64;
 
+// Physical memory of cuMemCreate.
+struct Physical {
+    int file;
+    size_t len;
+    unsigned mappings;
+    bool is_released;
+};
+
+struct Mapping {
+    size_t len;
+    uint64_t physical;
+    bool is_accessible;
+};
+
 struct State {
     std::recursive_mutex lock;
     std::map<std::string, Fault> faults;
@@ -248,6 +276,10 @@ struct State {
     bool started = false;
     std::map<Address, std::pair<size_t, size_t>> device; // start -> length, pages mapped
     std::map<const char *, size_t> pinned, registered;
+    std::map<uint64_t, Physical> physical;
+    std::map<Address, size_t> reserved;
+    std::map<Address, Mapping> mapped;
+    uint64_t last_physical = 0;
     std::set<Stream *> streams;
     std::set<Event *> events;
 
@@ -324,6 +356,7 @@ static void run_until(Stream *stream, uint64_t count)
             work();
         stream->done++;
         stream->needs.erase(stream->done);
+        stream->device_needs.erase(stream->done);
     }
 }
 
@@ -341,6 +374,13 @@ static void queue(Stream *stream, std::function<void()> work)
 
 static bool inside_device(Address start, size_t len)
 {
+    auto behind = state().mapped.upper_bound(start);
+    if (behind != state().mapped.begin()) {
+        auto found = std::prev(behind);
+        size_t skip = start - found->first;
+        if (skip < found->second.len)
+            return found->second.is_accessible && len <= found->second.len - skip;
+    }
     auto after = state().device.upper_bound(start);
     if (after == state().device.begin())
         return false;
@@ -447,8 +487,29 @@ Result cuDeviceTotalMem_v2(size_t *bytes, int)
 Result cuDeviceGetAttribute(int *value, int attribute, int)
 {
     ENTER;
-    // Compute capability 7.5; nothing else is asked for.
-    *value = attribute == 75 ? 7 : attribute == 76 ? 5 : 0;
+    auto has = [](const char *fault) { return state().faults.count(fault) ? 0 : 1; };
+    switch (attribute) {
+    // Compute capability 7.5.
+    case 75:
+        *value = 7;
+        break;
+    case 76:
+        *value = 5;
+        break;
+    // Unified addressing.
+    case 41:
+        *value = has("no_ipc");
+        break;
+    // Virtual memory management, and descriptors of it.
+    case 102:
+        *value = has("no_vmm");
+        break;
+    case 103:
+        *value = has("no_export");
+        break;
+    default:
+        *value = 0;
+    }
     return SUCCESS;
 }
 
@@ -534,6 +595,262 @@ Result cuMemFree_v2(Address address)
     madvise((void *)address, found->second.second, MADV_DONTNEED);
     counters->live_bytes -= found->second.first;
     state().device.erase(found);
+    return state().sticky;
+}
+
+// ---- memory that others can map ----
+
+static const size_t GRAIN = 2 << 20;
+enum { PINNED_TYPE = 1, DEVICE_LOCATION = 1, DESCRIPTOR_TYPE = 1, READ_WRITE = 3 };
+
+struct Location {
+    int type, id;
+};
+
+struct Properties {
+    int type, handle_types;
+    Location location;
+    void *windows;
+    unsigned char flags[8];
+};
+
+struct Access {
+    Location location;
+    int flags;
+};
+
+static bool is_device(const Location &location)
+{
+    return location.type == DEVICE_LOCATION && location.id == 0;
+}
+
+static bool is_known(const Properties *properties)
+{
+    return properties->type == PINNED_TYPE && properties->handle_types == DESCRIPTOR_TYPE &&
+           is_device(properties->location);
+}
+
+// Gives physical memory back that nobody here has any more. Who has a descriptor keeps it.
+static void free_unused(uint64_t handle)
+{
+    auto found = state().physical.find(handle);
+    if (!found->second.is_released || found->second.mappings > 0)
+        return;
+    counters->live_bytes -= found->second.len;
+    close(found->second.file);
+    state().physical.erase(found);
+}
+
+Result cuMemGetAllocationGranularity(size_t *grain, const Properties *properties, int)
+{
+    ENTER;
+    if (state().faults.count("no_vmm"))
+        return NOT_SUPPORTED;
+    *grain = GRAIN;
+    return is_known(properties) ? SUCCESS : INVALID_VALUE;
+}
+
+Result cuMemCreate(uint64_t *handle, size_t len, const Properties *properties, uint64_t flags)
+{
+    ENTER;
+    if (state().faults.count("no_vmm"))
+        return NOT_SUPPORTED;
+    if (len == 0 || len % GRAIN || !is_known(properties) || flags)
+        return INVALID_VALUE;
+    if (fault("create") || counters->live_bytes + len > state().memory_bytes)
+        return OUT_OF_MEMORY;
+    int file = memfd_create("fake device memory", MFD_CLOEXEC);
+    if (file < 0 || ftruncate(file, len) != 0)
+        return OUT_OF_MEMORY;
+    // Somebody else's bytes.
+    std::string old(GRAIN, '\xA5');
+    for (size_t at = 0; at < len; at += GRAIN)
+        if (pwrite(file, old.data(), GRAIN, at) != (ssize_t)GRAIN)
+            return OUT_OF_MEMORY;
+    *handle = ++state().last_physical;
+    state().physical[*handle] = {file, len, 0, false};
+    counters->physical_live++;
+    counters->allocations++;
+    counters->live_bytes += len;
+    counters->peak_bytes = std::max(counters->peak_bytes, counters->live_bytes);
+    return SUCCESS;
+}
+
+Result cuMemRelease(uint64_t handle)
+{
+    LOCK;
+    auto found = state().physical.find(handle);
+    if (found == state().physical.end() || found->second.is_released)
+        return misuse("cuMemRelease of what is not there, or a second time");
+    found->second.is_released = true;
+    counters->physical_live--;
+    free_unused(handle);
+    return state().sticky;
+}
+
+Result cuMemExportToShareableHandle(int *fd, uint64_t handle, int type, uint64_t flags)
+{
+    ENTER;
+    auto found = state().physical.find(handle);
+    if (found == state().physical.end() || found->second.is_released)
+        return misuse("an export of what is not there");
+    if (type != DESCRIPTOR_TYPE || flags)
+        return INVALID_VALUE;
+    if (fault("export"))
+        return OPERATING_SYSTEM;
+    *fd = fcntl(found->second.file, F_DUPFD_CLOEXEC, 3);
+    counters->exports++;
+    return *fd < 0 ? OPERATING_SYSTEM : SUCCESS;
+}
+
+// The memory of another process, by the descriptor that it exported.
+Result cuMemImportFromShareableHandle(uint64_t *handle, void *descriptor, int type)
+{
+    ENTER;
+    struct stat found;
+    int file = (int)(intptr_t)descriptor;
+    if (type != DESCRIPTOR_TYPE || fstat(file, &found) != 0 || found.st_size == 0 || found.st_size % GRAIN)
+        return INVALID_VALUE;
+    file = fcntl(file, F_DUPFD_CLOEXEC, 3);
+    if (file < 0)
+        return OPERATING_SYSTEM;
+    *handle = ++state().last_physical;
+    state().physical[*handle] = {file, (size_t)found.st_size, 0, false};
+    counters->physical_live++;
+    counters->live_bytes += found.st_size;
+    return SUCCESS;
+}
+
+Result cuMemAddressReserve(Address *start, size_t len, size_t, Address, uint64_t flags)
+{
+    ENTER;
+    if (len == 0 || len % GRAIN || flags)
+        return INVALID_VALUE;
+    // One more page: a kernel that goes astray dies there.
+    void *map = mmap(nullptr, len + 2 * GRAIN, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED)
+        return OUT_OF_MEMORY;
+    *start = ((Address)map + GRAIN - 1) / GRAIN * GRAIN;
+    state().reserved[*start] = len;
+    counters->reserved_live++;
+    return SUCCESS;
+}
+
+Result cuMemAddressFree(Address start, size_t len)
+{
+    LOCK;
+    auto found = state().reserved.find(start);
+    if (found == state().reserved.end() || found->second != len)
+        return misuse("cuMemAddressFree of what is not reserved as such");
+    if (state().mapped.count(start))
+        return misuse("cuMemAddressFree of addresses with memory");
+    // The addresses are never given out again.
+    state().reserved.erase(found);
+    counters->reserved_live--;
+    return state().sticky;
+}
+
+Result cuMemMap(Address start, size_t len, size_t offset, uint64_t handle, uint64_t flags)
+{
+    ENTER;
+    auto physical = state().physical.find(handle);
+    auto reserved = state().reserved.find(start);
+    if (physical == state().physical.end() || physical->second.is_released)
+        return misuse("cuMemMap of what is not there");
+    if (reserved == state().reserved.end() || reserved->second < len || state().mapped.count(start))
+        return misuse("cuMemMap at addresses that are not free");
+    if (len != physical->second.len || offset || flags)
+        return INVALID_VALUE;
+    if (fault("map"))
+        return OUT_OF_MEMORY;
+    void *map = mmap((void *)start, len, PROT_NONE, MAP_SHARED | MAP_FIXED, physical->second.file, 0);
+    if (map == MAP_FAILED)
+        return OUT_OF_MEMORY;
+    physical->second.mappings++;
+    state().mapped[start] = {len, handle, false};
+    counters->mapped_live++;
+    return SUCCESS;
+}
+
+Result cuMemSetAccess(Address start, size_t len, const Access *access, size_t count)
+{
+    ENTER;
+    auto found = state().mapped.find(start);
+    if (found == state().mapped.end() || found->second.len != len)
+        return misuse("cuMemSetAccess of what is not mapped");
+    if (count != 1 || !is_device(access->location) || access->flags != READ_WRITE)
+        return INVALID_VALUE;
+    if (fault("access"))
+        return OUT_OF_MEMORY;
+    mprotect((void *)start, len, PROT_READ | PROT_WRITE);
+    found->second.is_accessible = true;
+    return SUCCESS;
+}
+
+Result cuMemUnmap(Address start, size_t len)
+{
+    LOCK;
+    auto found = state().mapped.find(start);
+    if (found == state().mapped.end() || found->second.len != len)
+        return misuse("cuMemUnmap of what is not mapped as such");
+    for (Stream *stream : state().streams)
+        for (auto &needs : stream->device_needs)
+            for (auto &need : needs.second)
+                if (!state().sticky && need.first < start + len && start < need.first + need.second)
+                    return misuse("cuMemUnmap of what a stream still needs");
+    mmap((void *)start, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    uint64_t handle = found->second.physical;
+    state().mapped.erase(found);
+    state().physical[handle].mappings--;
+    counters->mapped_live--;
+    free_unused(handle);
+    return state().sticky;
+}
+
+// The handle says where the memory is and in which process.
+Result cuIpcGetMemHandle(unsigned char *handle, Address address)
+{
+    ENTER;
+    auto found = state().device.find(address);
+    if (found == state().device.end())
+        return misuse("an IPC handle of what is not an allocation");
+    if (found->second.first % GRAIN)
+        return misuse("an IPC handle of memory that shares its block with others");
+    if (state().faults.count("no_ipc"))
+        return NOT_SUPPORTED;
+    memset(handle, 0, 64);
+    uint64_t words[3] = {(uint64_t)getpid(), address, found->second.first};
+    memcpy(handle, words, sizeof words);
+    counters->exports++;
+    return SUCCESS;
+}
+
+struct IpcHandle {
+    uint64_t words[8];
+};
+
+// A copy of what lies there now: good for who only reads.
+Result cuIpcOpenMemHandle_v2(Address *start, IpcHandle handle, unsigned flags)
+{
+    ENTER;
+    size_t len = handle.words[2];
+    if (flags != 1 || handle.words[0] == (uint64_t)getpid())
+        return INVALID_VALUE;
+    char *copy = (char *)malloc(len);
+    iovec here = {copy, len}, there = {(void *)handle.words[1], len};
+    if (!copy || process_vm_readv((pid_t)handle.words[0], &here, 1, &there, 1, 0) != (ssize_t)len) {
+        free(copy);
+        return INVALID_VALUE;
+    }
+    *start = (Address)copy;
+    return SUCCESS;
+}
+
+Result cuIpcCloseMemHandle(Address start)
+{
+    LOCK;
+    free((void *)start);
     return state().sticky;
 }
 
@@ -639,6 +956,31 @@ Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t len, Stream *stream)
     counters->pageable_copies++;
     run_until(stream, stream->queued);
     return state().sticky;
+}
+
+Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t len, Stream *stream)
+{
+    ENTER;
+    if (!state().streams.count(stream))
+        return misuse("a copy on a stream that is not alive");
+    if (!inside_device(to, len) || !inside_device(from, len))
+        return misuse("a copy outside of device memory");
+    counters->device_copies++;
+    queue(stream, [=] { memmove((void *)to, (void *)from, len); });
+    stream->device_needs[stream->queued] = {{to, len}, {from, len}};
+    return SUCCESS;
+}
+
+Result cuMemsetD8Async(Address to, unsigned char value, size_t len, Stream *stream)
+{
+    ENTER;
+    if (!state().streams.count(stream))
+        return misuse("a fill on a stream that is not alive");
+    if (!inside_device(to, len))
+        return misuse("a fill outside of device memory");
+    queue(stream, [=] { memset((void *)to, value, len); });
+    stream->device_needs[stream->queued] = {{to, len}};
+    return SUCCESS;
 }
 
 Result cuStreamCreate(Stream **stream, unsigned)
@@ -811,6 +1153,12 @@ Result cuGetErrorName(int code, const char **name)
         break;
     case OUT_OF_RESOURCES:
         *name = "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES";
+        break;
+    case OPERATING_SYSTEM:
+        *name = "CUDA_ERROR_OPERATING_SYSTEM";
+        break;
+    case NOT_SUPPORTED:
+        *name = "CUDA_ERROR_NOT_SUPPORTED";
         break;
     case NOT_PERMITTED:
         *name = "CUDA_ERROR_NOT_PERMITTED";

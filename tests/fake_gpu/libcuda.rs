@@ -60,6 +60,11 @@ pub struct Counters {
     pub contexts_live: u64,
     pub modules_live: u64,
     pub pageable_copies: u64,
+    pub physical_live: u64,
+    pub reserved_live: u64,
+    pub mapped_live: u64,
+    pub exports: u64,
+    pub device_copies: u64,
 }
 
 impl Counters {
@@ -87,6 +92,11 @@ impl Counters {
             contexts_live: next(),
             modules_live: next(),
             pageable_copies: next(),
+            physical_live: next(),
+            reserved_live: next(),
+            mapped_live: next(),
+            exports: next(),
+            device_copies: next(),
         }
     }
 
@@ -102,6 +112,8 @@ impl Counters {
             self.modules_live,
         );
         assert_eq!(left, (0, 0, 0, 0, 0, 0, 0), "{self:?}");
+        let left = (self.physical_live, self.reserved_live, self.mapped_live);
+        assert_eq!(left, (0, 0, 0), "{self:?}");
     }
 }
 

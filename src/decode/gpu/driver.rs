@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use cudarc::driver::sys;
 
+use super::report::Export;
+
 /// Calls a function of the driver: `call!(cuInit(0))`.
 macro_rules! call {
     ($function:ident($($arg:expr),* $(,)?)) => {
@@ -25,12 +27,13 @@ macro_rules! call {
     };
 }
 
+mod export;
 mod memory;
 
 pub(super) use memory::{DeviceMemory, HostMemory, Registered};
 
 /// All functions that are called: each must be there before the first is.
-const FUNCTIONS: [&str; 33] = [
+const FUNCTIONS: [&str; 45] = [
     "cuCtxSetCurrent",
     "cuDeviceGet",
     "cuDeviceGetAttribute",
@@ -47,16 +50,28 @@ const FUNCTIONS: [&str; 33] = [
     "cuEventRecord",
     "cuGetErrorName",
     "cuInit",
+    "cuIpcGetMemHandle",
     "cuLaunchKernel",
+    "cuMemAddressFree",
+    "cuMemAddressReserve",
     "cuMemAlloc_v2",
+    "cuMemCreate",
+    "cuMemExportToShareableHandle",
     "cuMemFree_v2",
     "cuMemFreeHost",
+    "cuMemGetAllocationGranularity",
     "cuMemGetInfo_v2",
     "cuMemHostAlloc",
     "cuMemHostRegister_v2",
     "cuMemHostUnregister",
+    "cuMemMap",
+    "cuMemRelease",
+    "cuMemSetAccess",
+    "cuMemUnmap",
+    "cuMemcpyDtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
     "cuModuleGetFunction",
     "cuModuleLoadData",
     "cuModuleUnload",
@@ -84,12 +99,18 @@ impl CudaError {
         self.code == 2
     }
 
+    /// The system does not allow it or does not have it: another way may do.
+    pub fn is_denied(&self) -> bool {
+        // Invalid value, operating system, not permitted, not supported (`CUresult` in cuda.h).
+        matches!(self.code, 1 | 304 | 800 | 801)
+    }
+
     /// Whether the context may still be used. After a fault on the device every call fails, and only
     /// a new process has a device again. Codes that are not known to be harmless are such faults.
     pub fn is_lost(&self) -> bool {
-        // Invalid value, out of memory, out of resources for a launch, memory (not) registered,
-        // not permitted, not supported (`CUresult` in cuda.h).
-        !matches!(self.code, 1 | 2 | 701 | 712 | 713 | 800 | 801)
+        // Invalid value, out of memory, operating system, out of resources for a launch, memory (not)
+        // registered, not permitted, not supported (`CUresult` in cuda.h).
+        !matches!(self.code, 1 | 2 | 304 | 701 | 712 | 713 | 800 | 801)
     }
 }
 
@@ -149,6 +170,8 @@ pub(super) struct Device {
     pub driver_version: u32,
     /// Compute capability, major and minor.
     pub capability: (u32, u32),
+    /// How its memory can be given to other processes.
+    pub export: Export,
 }
 
 impl Device {
@@ -183,12 +206,24 @@ impl Device {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+            CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED as DESCRIPTORS,
+            CU_DEVICE_ATTRIBUTE_INTEGRATED as INTEGRATED,
+            CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING as UNIFIED,
+            CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED as MAPPED,
         };
         let attribute = |which| {
             let mut value = 0;
             // SAFETY: as above.
             unsafe { call!(cuDeviceGetAttribute(&raw mut value, which, handle)) }.map_err(text)?;
             Ok::<u32, String>(u32::try_from(value).unwrap_or(0))
+        };
+        let has = |which| Ok::<bool, String>(attribute(which)? != 0);
+        let export = if has(MAPPED)? && has(DESCRIPTORS)? {
+            Export::Descriptor
+        } else if has(UNIFIED)? && !has(INTEGRATED)? {
+            Export::Ipc
+        } else {
+            Export::None
         };
         Ok(Device {
             handle,
@@ -200,6 +235,7 @@ impl Device {
             memory_bytes: memory as u64,
             driver_version: u32::try_from(version).unwrap_or(0),
             capability: (attribute(MAJOR)?, attribute(MINOR)?),
+            export,
         })
     }
 }

@@ -21,13 +21,17 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(super) use self::frame::check_native;
+
 use self::frame::Checked;
-use self::slot::{Memory, Slot, Stop, Tools};
+use self::slot::{Beside, Memory, Slot, Stop, Tools};
 use super::driver::{Context, CudaError, Registered, Stream};
 use super::job::{Codec, Job, Outcome, Refusal};
 use super::jpeg2k::{self, Jpeg2k};
 use super::kernels::Kernels;
 use super::planes::PlaneDecoder;
+use super::store::{Account, Store, Table};
+use super::worker::Place;
 use super::{DeviceReport, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
@@ -64,6 +68,8 @@ pub struct Engine {
     slots: Vec<Slot>,
     plane_streams: Vec<Stream>,
     kernels: Kernels,
+    account: Account,
+    table: Arc<Table>,
     context: Arc<Context>,
     report: DeviceReport,
     device_bytes_max: usize,
@@ -85,6 +91,14 @@ impl Engine {
     /// # Errors
     /// Why it cannot be used, in words.
     pub fn open(ordinal: u32) -> Result<Engine, String> {
+        Engine::open_with(ordinal, Arc::default())
+    }
+
+    /// The same, with residents that it shares with other engines of this process.
+    ///
+    /// # Errors
+    /// As of [`Engine::open`].
+    pub(super) fn open_with(ordinal: u32, table: Arc<Table>) -> Result<Engine, String> {
         let (device, report) = probe::find(ordinal)?;
         let text = |error: CudaError| error.to_string();
         let context = Context::open(&device).map_err(text)?;
@@ -96,6 +110,8 @@ impl Engine {
             slots: slots.map_err(text)?,
             plane_streams: Vec::new(),
             kernels,
+            account: Account::new(&table),
+            table,
             context,
             report,
             device_bytes_max: (free / 2).min(DEVICE_BYTES_MAX),
@@ -138,6 +154,19 @@ impl Engine {
     /// Gives the device memory and pinned memory back; the next batch takes them again.
     pub fn release(&mut self) {
         self.slots.iter_mut().for_each(Slot::release);
+        self.count();
+    }
+
+    /// Says what its buffers take.
+    fn count(&mut self) {
+        let held: usize = self.slots.iter().map(Slot::held_bytes).sum();
+        self.account.set(held as u64);
+    }
+
+    /// What keeps the residents of its device, for a thread of its own.
+    pub(super) fn store(&self) -> Result<Store, CudaError> {
+        let (export, memory_bytes) = (self.report.export, self.report.memory_bytes);
+        Store::new(&self.context, &self.table, export, memory_bytes, None)
     }
 
     /// Does a batch. `encoded` holds what [`Job::encoded`] speaks of, `slab` is the window of the
@@ -153,6 +182,22 @@ impl Engine {
         encoded: &[u8],
         slab: &mut [u8],
     ) -> Result<Vec<Outcome>, String> {
+        self.run_beside(jobs, &[], encoded, slab)
+    }
+
+    /// The same, with the values of each job copied to a resident as well where `beside`, which is as
+    /// long as `jobs` or empty, says so. One that is gone gets nothing. Where a job is not
+    /// [`Outcome::Done`], its place in a resident holds anything.
+    ///
+    /// # Errors
+    /// As of [`Engine::run`].
+    pub(super) fn run_beside(
+        &mut self,
+        jobs: &[Job],
+        beside: &[Option<Place>],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
         self.context
             .make_current()
             .map_err(|error| error.to_string())?;
@@ -165,6 +210,8 @@ impl Engine {
                 Err(outcome) => outcomes[index] = Some(outcome),
             }
         }
+        // Held until all streams have been waited for.
+        let beside = self.beside(beside, &mut queue, &mut outcomes);
         in_order(&mut queue, &mut outcomes);
 
         // Pinned here, and given back after all streams have been waited for.
@@ -182,18 +229,54 @@ impl Engine {
             encoded_is_pinned: pinned.0.is_some(),
             slab: slab_start,
             slab_is_pinned: pinned.1.is_some(),
+            beside: &beside,
         };
         let ran = self.run_all(queue.into(), chunk_bytes_max, &memory, &mut outcomes);
         for slot in &mut self.slots {
             slot.abandon();
             slot.trim(STAGE_BYTES_MAX);
         }
+        self.count();
         ran?;
         let unsaid = || Outcome::Failed("left out".to_string());
         Ok(outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(unsaid))
             .collect())
+    }
+
+    /// The residents that jobs are copied to, by job. Takes those out of the queue that reach beyond
+    /// theirs.
+    fn beside(
+        &self,
+        places: &[Option<Place>],
+        queue: &mut Vec<Checked>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Vec<Option<Beside>> {
+        let mut beside: Vec<Option<Beside>> = places
+            .iter()
+            .map(|place| {
+                let place = (*place)?;
+                let resident = self.table.get(place.number)?;
+                Some(Beside {
+                    resident,
+                    offset_bytes: place.offset_bytes,
+                })
+            })
+            .collect();
+        queue.retain(|checked| {
+            let Some(Some(found)) = beside.get_mut(checked.index) else {
+                return true;
+            };
+            let end = found.offset_bytes.checked_add(checked.out.len() as u64);
+            let fits = end.is_some_and(|end| end <= found.resident.len_bytes());
+            if !fits {
+                let what = "its values are not in the resident".to_string();
+                outcomes[checked.index] = Some(Outcome::Failed(what));
+            }
+            fits
+        });
+        beside
     }
 
     fn check(

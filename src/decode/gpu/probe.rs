@@ -51,6 +51,7 @@ fn report(ordinal: u32, device: &Device) -> Result<DeviceReport, String> {
         driver_version,
         compute_capability,
         libraries: Vec::new(),
+        export: device.export,
     })
 }
 

@@ -6,6 +6,8 @@
 //! | `child.rs` | the process: started, heard, killed, reaped |
 //! | `keeper.rs` | the thread that starts it, watches it, and starts another when it has failed |
 //! | `lane.rs` | a batch: asked, waited for, checked |
+//! | `store.rs` | memory of the device that is given to others: reserved, filled, released |
+//! | `ask.rs` | what these two have in common |
 //!
 //! A fault is the process's death, a passed deadline, or an answer that breaks the rules. Whoever
 //! notices it tells the keeper, which kills the process **and waits until it is reaped** before the
@@ -15,9 +17,11 @@
 //! again; the third fault retires the device for good. Only where the kernel cannot end the process
 //! may it write still: [`Fault::Stuck`].
 
+mod ask;
 mod child;
 mod keeper;
 mod lane;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +36,8 @@ use std::time::{Duration, Instant};
 
 use super::{DeviceReport, memory};
 
-pub use lane::{Fault, Lane, Spent};
+pub use lane::{Fault, Lane, Part, Spent};
+pub use store::{ReserveError, Residents};
 
 /// How a device's process is started, and what it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +154,7 @@ pub struct Facts {
 pub struct Remote {
     shared: Arc<Shared>,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    residents: Residents,
 }
 
 /// What the keeper, the lanes and the owner share.
@@ -169,7 +175,7 @@ struct Inner {
     /// How many processes were started: the number of the present one.
     starts: u32,
     pid: Option<u32>,
-    /// The lanes of the present process, if it is ready.
+    /// The lanes of the present process, if it is ready, and behind them the line for residents.
     sockets: Vec<Arc<OwnedFd>>,
     /// Why the present process has to go.
     failed: Option<String>,
@@ -278,12 +284,23 @@ impl Remote {
             lanes.push(Lane::new(index as usize, Arc::clone(&shared), map));
             memories.push(memory);
         }
+        let residents = Residents::new(lanes.len(), Arc::clone(&shared));
         let keeper = keeper::Keeper::new(Arc::clone(&shared), launch, memories, woken);
         let keeper = std::thread::Builder::new()
             .name(format!("gpu {ordinal}"))
             .spawn(move || keeper.run())?;
         let keeper = Mutex::new(Some(keeper));
-        Ok((Remote { shared, keeper }, lanes))
+        let remote = Remote {
+            shared,
+            keeper,
+            residents,
+        };
+        Ok((remote, lanes))
+    }
+
+    /// Memory of it that is given to others.
+    pub fn residents(&self) -> Residents {
+        self.residents.clone()
     }
 
     /// Its number.

@@ -1,5 +1,7 @@
 //! What is known of a device, and what devices may be asked for at all. Pure data.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Codec;
@@ -22,6 +24,29 @@ pub struct DeviceReport {
     pub compute_capability: String,
     /// Libraries that decode on it.
     pub libraries: Vec<LibraryReport>,
+    /// How its memory can be given to other processes.
+    pub export: Export,
+}
+
+/// How memory of a device can be given to another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Export {
+    /// As a file descriptor (virtual memory management).
+    Descriptor,
+    /// As a CUDA IPC handle.
+    Ipc,
+    /// Not at all.
+    None,
+}
+
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Export::Descriptor => "as file descriptors",
+            Export::Ipc => "as CUDA IPC handles",
+            Export::None => "no",
+        })
+    }
 }
 
 /// A library that decodes on the device.
@@ -130,6 +155,7 @@ mod tests {
             driver_version: String::new(),
             compute_capability: "8.0".into(),
             libraries: Vec::new(),
+            export: Export::Ipc,
         };
         assert_eq!(report.can(Codec::Rle), Ok(()));
         assert!(

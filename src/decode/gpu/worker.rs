@@ -6,7 +6,9 @@
 //! is told: each range of each job is checked against the memory that is really there.
 //!
 //! One thread a lane, each with an engine of its own: while one lane's batch is copied, another's is
-//! decoded. The first thread only waits for the end.
+//! decoded. One thread for residents ([`store`]). The first thread only waits for the end.
+
+pub mod store;
 
 use std::fs::File;
 use std::io;
@@ -20,18 +22,24 @@ use std::time::{Duration, Instant};
 
 use memmap2::Mmap;
 
-use super::wire::{self, Answer, Order};
-use super::{DeviceReport, Engine, Job, Outcome, confine, memory, nodes};
+use self::store::Keep;
+use super::memory::{self, Windows};
+use super::store::Table;
+use super::wire::{self, Answer, Order, Part};
+use super::{DeviceReport, Engine, Job, Outcome, confine, nodes};
 use crate::ipc::process::{silence, wait_readable};
 
 /// How long the first word may take. Who starts this has said it before the program runs.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 
+/// How long a lane keeps its buffers when it is asked for nothing.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+
 /// Something that decodes batches on a device. Used by the thread that opened it, and by no other.
 pub trait Run {
     /// Decodes `jobs` from `encoded` into `slab`, of which each uses its own ranges only
     /// ([`Job::encoded`], [`Job::out`], relative to these slices). They do not overlap. How each went,
-    /// in order.
+    /// in order. `slab` is the windows of one slab or of several, side by side.
     ///
     /// `encoded` is the same memory at every call, and may be mapped for reading only; `slab` is
     /// gone when this returns, so a device must be done with it. Bytes of it that no job names
@@ -46,6 +54,41 @@ pub trait Run {
         encoded: &[u8],
         slab: &mut [u8],
     ) -> Result<Vec<Outcome>, String>;
+
+    /// The same, and copies the values of each job that is [`Outcome::Done`] to a resident as well,
+    /// where `beside` says so: it is as long as `jobs`. A resident that is gone gets nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Run::run`].
+    fn run_beside(
+        &mut self,
+        jobs: &[Job],
+        beside: &[Option<Place>],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
+        // There are none.
+        let _ = beside;
+        self.run(jobs, encoded, slab)
+    }
+
+    /// Gives buffers back: nothing was asked for a while.
+    fn rest(&mut self) {}
+
+    /// What keeps residents of this device, for a thread of its own; `None`: there are to be none.
+    fn store(&mut self) -> Option<Box<dyn Keep>> {
+        None
+    }
+}
+
+/// A place in a resident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The resident's number.
+    pub number: u64,
+    /// Where in it.
+    pub offset_bytes: u64,
 }
 
 /// A device that was opened.
@@ -57,14 +100,13 @@ pub trait Open: Fn(u32) -> Result<Opened, String> + Send + Sync + 'static {}
 
 impl<F: Fn(u32) -> Result<Opened, String> + Send + Sync + 'static> Open for F {}
 
-/// Opens a device of this machine.
-///
-/// # Errors
-///
-/// Why there is none to be used.
-pub fn open_engine(ordinal: u32) -> Result<Opened, String> {
-    let engine = Engine::open(ordinal)?;
-    Ok((engine.report().clone(), Box::new(engine)))
+/// Opens a device of this machine: engines that share its residents.
+pub fn engines() -> impl Open {
+    let table = Arc::new(Table::default());
+    move |ordinal| {
+        let engine = Engine::open_with(ordinal, Arc::clone(&table))?;
+        Ok((engine.report().clone(), Box::new(engine) as Box<dyn Run>))
+    }
 }
 
 impl Run for Engine {
@@ -75,6 +117,30 @@ impl Run for Engine {
         slab: &mut [u8],
     ) -> Result<Vec<Outcome>, String> {
         Engine::run(self, jobs, encoded, slab)
+    }
+
+    fn run_beside(
+        &mut self,
+        jobs: &[Job],
+        beside: &[Option<Place>],
+        encoded: &[u8],
+        slab: &mut [u8],
+    ) -> Result<Vec<Outcome>, String> {
+        Engine::run_beside(self, jobs, beside, encoded, slab)
+    }
+
+    fn rest(&mut self) {
+        Engine::release(self);
+    }
+
+    fn store(&mut self) -> Option<Box<dyn Keep>> {
+        match Engine::store(self) {
+            Ok(store) => Some(Box::new(store)),
+            Err(error) => {
+                tracing::warn!(%error, "the device keeps no residents");
+                None
+            }
+        }
     }
 }
 
@@ -171,7 +237,11 @@ pub fn serve(
         1..=wire::LANES_MAX => (0..lanes).map(|_| lane(line)).collect::<io::Result<_>>()?,
         _ => return Err(broken("too many lanes")),
     };
-    let answer = match start(ordinal, handed, &open, settle) {
+    let socket = match lanes {
+        0 => None,
+        _ => Some(store::line(line)?),
+    };
+    let answer = match start(ordinal, handed, socket, &open, settle) {
         Ok((report, go)) => {
             wire::tell(line.as_fd(), &Answer::Ready(report), &[])?;
             go
@@ -213,6 +283,7 @@ fn lane(line: &OwnedFd) -> io::Result<Handed> {
 fn start(
     ordinal: u32,
     handed: Vec<Handed>,
+    socket: Option<OwnedFd>,
     open: &Arc<dyn Open>,
     settle: impl FnOnce() -> io::Result<()>,
 ) -> Result<(DeviceReport, Vec<Sender<()>>), String> {
@@ -221,16 +292,22 @@ fn start(
         report = Some(opened(&**open, ordinal)?.0);
     }
     let mut started = Vec::new();
+    let mut store = None;
     // One after the other: a driver's first call takes locks of its own.
     for (n, handed) in handed.into_iter().enumerate() {
         let (tell, told) = mpsc::channel();
         let (go, may_go) = mpsc::channel();
         let open = Arc::clone(open);
-        let work = move || work(ordinal, &handed, &*open, &tell, &may_go);
+        let has_store = n == 0;
+        let work = move || work(ordinal, &handed, has_store, &*open, &tell, &may_go);
         let thread = thread::Builder::new().name(format!("lane {n}"));
         thread.spawn(work).map_err(|error| error.to_string())?;
-        report = Some(told.recv().map_err(|_| "a lane has ended")??);
+        let (found, kept) = told.recv().map_err(|_| "a lane has ended")??;
+        (report, store) = (Some(found), store.or(kept));
         started.push(go);
+    }
+    if let Some(socket) = socket {
+        started.push(store::start(socket, store).map_err(|error| error.to_string())?);
     }
     settle().map_err(|error| format!("cannot give up rights: {error}"))?;
     let report = report.ok_or("no device was opened")?;
@@ -242,12 +319,16 @@ fn opened(open: &dyn Open, ordinal: u32) -> Result<Opened, String> {
         .unwrap_or_else(|_| Err("the driver's binding panicked".into()))
 }
 
+/// What a lane says when it has opened the device: what that is, and what keeps its residents.
+type Told = Result<(DeviceReport, Option<Box<dyn Keep>>), String>;
+
 /// A lane's thread: opens the device, and decodes batch after batch.
 fn work(
     ordinal: u32,
     lane: &Handed,
+    has_store: bool,
     open: &dyn Open,
-    tell: &Sender<Result<DeviceReport, String>>,
+    tell: &Sender<Told>,
     may_go: &Receiver<()>,
 ) {
     let (report, mut engine) = match opened(open, ordinal) {
@@ -258,11 +339,15 @@ fn work(
             return;
         }
     };
-    let told = tell.send(Ok(report));
+    let store = has_store.then(|| engine.store()).flatten();
+    let told = tell.send(Ok((report, store)));
     if told.is_err() || may_go.recv().is_err() {
         return;
     }
     loop {
+        if let Ok([false]) = wait_readable([lane.socket.as_fd()], Some(IDLE_TIME)) {
+            engine.rest();
+        }
         let answer = match wire::hear::<Order>(lane.socket.as_fd()) {
             Ok(Some((order, fds))) => decode(&mut *engine, order, &fds, &lane.memory),
             Ok(None) => return,
@@ -287,32 +372,27 @@ fn decode(
     fds: &[OwnedFd],
     encoded: &Mmap,
 ) -> Result<Answer, String> {
-    let Order::Batch {
-        number,
-        window,
-        mut jobs,
-    } = order
-    else {
+    let Order::Batch { number, parts } = order else {
         return Err("a batch was expected".into());
     };
-    let [slab] = fds else {
-        return Err("a batch without its slab".into());
-    };
     let start = (Instant::now(), confine::thread_cpu_time());
-    let system = |error: io::Error| format!("cannot map the slab: {error}");
-    let slab_len = memory::len_of(slab.as_fd()).map_err(system)?;
-    wire::check(&jobs, encoded.len() as u64, &window, slab_len)?;
-    let mut slab = memory::map_window(slab, &window).map_err(system)?;
-    for job in &mut jobs {
-        job.out = job.out.start - window.start..job.out.end - window.start;
-    }
-    memory::populate(&slab, jobs.iter().map(|job| job.out.clone()));
-    let run = AssertUnwindSafe(|| engine.run(&jobs, encoded, &mut slab));
+    let system = |error: io::Error| format!("cannot map the slabs: {error}");
+    let lens = memory::lens_of(fds.iter().map(AsFd::as_fd)).map_err(system)?;
+    wire::check(&parts, &lens, encoded.len() as u64)?;
+    let slabs = fds.iter().map(AsFd::as_fd);
+    let mapped = Windows::map(slabs.zip(parts.iter().map(|part| &part.window)));
+    let mut windows = mapped.map_err(system)?;
+    let (jobs, beside) = side_by_side(parts, windows.offsets());
+    windows.populate(jobs.iter().map(|job| job.out.clone()));
+    let run = AssertUnwindSafe(|| match beside.iter().any(Option::is_some) {
+        true => engine.run_beside(&jobs, &beside, encoded, windows.bytes()),
+        false => engine.run(&jobs, encoded, windows.bytes()),
+    });
     let outcomes = catch_unwind(run).unwrap_or_else(|_| Err("the decoder panicked".into()))?;
     if outcomes.len() != jobs.len() {
         return Err("the decoder lost count of its jobs".into());
     }
-    drop(slab);
+    drop(windows);
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     Ok(Answer::Done {
         number,
@@ -320,6 +400,24 @@ fn decode(
         cpu_ns: nanoseconds(confine::thread_cpu_time().saturating_sub(start.1)),
         wall_ns: nanoseconds(start.0.elapsed()),
     })
+}
+
+/// The jobs of all parts, with outputs in the memory where the windows begin at `offsets`, and where
+/// their values belong beside.
+fn side_by_side(parts: Vec<Part>, offsets: &[u64]) -> (Vec<Job>, Vec<Option<Place>>) {
+    let moved = |(part, offset): (Part, &u64)| {
+        let (from, to, resident) = (part.window.start, *offset, part.resident);
+        part.jobs.into_iter().map(move |mut job| {
+            // Checked with the part: no output is before the resident's first byte.
+            let place = resident.map(|beside| Place {
+                number: beside.number,
+                offset_bytes: job.out.start - beside.slab_offset_bytes,
+            });
+            job.out = job.out.start - from + to..job.out.end - from + to;
+            (job, place)
+        })
+    };
+    parts.into_iter().zip(offsets).flat_map(moved).unzip()
 }
 
 #[cfg(test)]

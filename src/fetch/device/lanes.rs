@@ -12,7 +12,7 @@ use super::batch::{Batch, Claimed, Judge};
 use super::rates::{CpuRates, Crowd, Kind, Rates, Took};
 use super::report::{DeviceCounters, DeviceStats};
 use super::{Device, Lane, Readiness};
-use crate::decode::gpu::{Codec, Fault, Job, Outcome, Spent};
+use crate::decode::gpu::{self, Codec, Fault, Job, Outcome, Spent};
 use crate::fetch::tally::{CODECS, codec_index};
 use crate::fetch::{Error, Shared, Stream};
 
@@ -479,10 +479,8 @@ impl<'s> Crew<'s> {
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
         let jobs: Vec<Job> = claimed.iter().map(|c| c.prepared.job.clone()).collect();
         let slab = stream.slab();
-        let run = || {
-            self.lane
-                .run(&jobs, slab.file(), slab.len_bytes(), deadline)
-        };
+        let parts = [gpu::Part::new(&jobs, slab.file(), slab.len_bytes())];
+        let run = || self.lane.run(&parts, deadline);
         let (outcomes, spent) = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(Fault::Stuck("the lane panicked".to_string())))?;
         match outcomes.len() == jobs.len() {

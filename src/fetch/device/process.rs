@@ -2,12 +2,11 @@
 //!
 //! Turns what [`crate::decode::gpu`] says of that process into what the lanes' threads ask.
 
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Device, Lane, Readiness};
-use crate::decode::gpu::{self, Codec, Fault, Job, Outcome, Pool, Refusal, Remote, Spent, State};
+use crate::decode::gpu::{self, Codec, Fault, Outcome, Part, Pool, Refusal, Remote, Spent, State};
 
 /// One of the GPUs of a mount.
 pub struct Gpu {
@@ -34,6 +33,17 @@ impl Gpu {
     }
 }
 
+impl Readiness {
+    /// Where a device's process stands, for who asks something of it.
+    pub(in crate::fetch) fn of(state: &State) -> Readiness {
+        match state {
+            State::Ready => Readiness::Ready,
+            State::Starting | State::Resting(_) => Readiness::Resting,
+            State::Retired(_) | State::Absent(_) => Readiness::Retired,
+        }
+    }
+}
+
 impl Device for Gpu {
     fn name(&self) -> String {
         format!("cuda:{}", self.remote.ordinal())
@@ -50,11 +60,7 @@ impl Device for Gpu {
     }
 
     fn readiness(&self) -> Readiness {
-        match self.remote.state() {
-            State::Ready => Readiness::Ready,
-            State::Starting | State::Resting(_) => Readiness::Resting,
-            State::Retired(_) | State::Absent(_) => Readiness::Retired,
-        }
+        Readiness::of(&self.remote.state())
     }
 
     fn state(&self) -> String {
@@ -89,11 +95,9 @@ impl Lane for gpu::Lane {
 
     fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[Part<'_>],
         deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
-        gpu::Lane::run(self, jobs, slab, slab_len_bytes, Instant::now() + deadline)
+        gpu::Lane::run(self, parts, Instant::now() + deadline)
     }
 }

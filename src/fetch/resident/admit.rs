@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::fill::{Failure, Fill};
-use super::{
-    DeviceMemory, Exported, Handle, Order, Place, ReserveError, Residences, Resident, no_device,
-    too_large,
-};
+use super::{DeviceMemory, Order, Residences, Resident, no_device, too_large};
+use crate::decode::gpu::{Exported, Handle, ReserveError, ResidentId};
 use crate::fetch::{Error, Readiness, Shared};
 
 /// How long a residence waits for a device that is being started.
@@ -70,7 +68,7 @@ pub(super) fn spawn(
 struct Reserved<'r> {
     residences: &'r Residences,
     memory: usize,
-    place: Place,
+    id: ResidentId,
     /// Until it is kept.
     exported: Option<Exported>,
 }
@@ -88,7 +86,7 @@ impl Drop for Reserved<'_> {
             // Its descriptor first: the memory is taken as long as one is open.
             drop(exported);
             if let Some(memory) = self.residences.memories.get(self.memory) {
-                memory.release(self.place);
+                memory.release(self.id);
             }
             self.residences.table().uncharge(self.memory, bytes);
         }
@@ -152,21 +150,14 @@ impl Residences {
             self.handout()
                 .map_err(|error| Error::io("no socket to hand descriptors out by", &error))?;
         }
-        let place = reserved.place;
-        let mut fill = Fill::new(
-            self,
-            shared,
-            &**memory,
-            place,
-            order.residence,
-            &order.stream,
-        );
+        let id = reserved.id;
+        let mut fill = Fill::new(self, shared, &**memory, id, order.residence, &order.stream);
         let direct_frames = fill.run()?;
         let exported = reserved.keep().ok_or_else(no_device)?;
         Ok(Resident {
             memory: index,
             ordinal: memory.ordinal(),
-            place,
+            id,
             exported,
             direct_frames,
         })
@@ -213,8 +204,8 @@ impl Residences {
             self.is_held(number, &resident);
         }
         self.charge(index, len_bytes, budget_bytes)?;
-        let (place, exported) = loop {
-            match memory.reserve(len_bytes) {
+        let (id, exported) = loop {
+            match memory.reserve(len_bytes, budget_bytes) {
                 Ok(reserved) => break reserved,
                 Err(refused) => {
                     let victim = match refused {
@@ -235,13 +226,13 @@ impl Residences {
             self.table().uncharge(index, len_bytes);
             let never = exported.allocation_bytes > budget_bytes;
             drop(exported);
-            memory.release(place);
+            memory.release(id);
             return Err(if never { too_large().into() } else { refused });
         }
         Ok(Reserved {
             residences: self,
             memory: index,
-            place,
+            id,
             exported: Some(exported),
         })
     }
@@ -264,10 +255,11 @@ fn no_room() -> Error {
 
 impl From<ReserveError> for Failure {
     fn from(refused: ReserveError) -> Failure {
-        Failure::Error(match refused {
+        Failure::Error(match &refused {
             ReserveError::NoMemory => no_room(),
             ReserveError::TooLarge => too_large(),
-            ReserveError::Unusable(why) => return Failure::Lost(why),
+            ReserveError::CannotShare(_) => Error::NoDevice(refused.to_string()),
+            ReserveError::Fault(fault) => return Failure::Lost(fault.to_string()),
         })
     }
 }

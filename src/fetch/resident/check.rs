@@ -8,9 +8,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use super::Piece;
 use super::fill::{Failure, Fill, copy_time};
-use crate::decode::gpu::Job;
+use crate::decode::gpu::{Job, Piece};
 use crate::fetch::Error;
 use crate::fetch::device::{is_uniform, job_dtype};
 
@@ -115,7 +114,7 @@ impl Fill<'_> {
         back.set_len(len_bytes).map_err(|error| io(&error))?;
         let deadline = copy_time(len_bytes);
         self.memory
-            .download(self.place, pieces, back.as_fd(), deadline)?;
+            .download(self.id, pieces, back.as_fd(), deadline)?;
         let mut bytes = vec![0; len_bytes as usize];
         back.read_exact_at(&mut bytes, 0)
             .map_err(|error| io(&error))?;

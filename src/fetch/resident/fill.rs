@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::{DeviceMemory, DirectFrame, DirectJob, Piece, Place, Residences};
-use crate::decode::gpu::{Fault, Outcome};
+use super::{DeviceMemory, DirectFrame, Residences};
+use crate::decode::gpu::{DirectJob, Fault, Outcome, Piece, ResidentId};
 use crate::fetch::{Error, Interest, Reply, Shared, Stream};
 use crate::ipc::process::random;
 
@@ -100,7 +100,7 @@ pub(super) struct Fill<'f> {
     pub(super) residences: &'f Residences,
     pub(super) shared: &'f Arc<Shared>,
     pub(super) memory: &'f dyn DeviceMemory,
-    pub(super) place: Place,
+    pub(super) id: ResidentId,
     residence: u64,
     pub(super) stream: Arc<Stream>,
     interest: Interest,
@@ -128,7 +128,7 @@ impl<'f> Fill<'f> {
         residences: &'f Residences,
         shared: &'f Arc<Shared>,
         memory: &'f dyn DeviceMemory,
-        place: Place,
+        id: ResidentId,
         residence: u64,
         stream: &Arc<Stream>,
     ) -> Fill<'f> {
@@ -138,7 +138,7 @@ impl<'f> Fill<'f> {
             residences,
             shared,
             memory,
-            place,
+            id,
             residence,
             stream,
             interest: Interest::default(),
@@ -252,13 +252,8 @@ impl<'f> Fill<'f> {
             len_bytes: range.end - range.start,
         };
         let deadline = copy_time(piece.len_bytes);
-        self.memory.upload(
-            self.place,
-            slab.file(),
-            slab.len_bytes(),
-            &[piece],
-            deadline,
-        )?;
+        self.memory
+            .upload(self.id, slab.file(), slab.len_bytes(), &[piece], deadline)?;
         let uploaded = &self.residences.counters.uploaded_frames;
         uploaded.fetch_add(frames.len() as u64, Ordering::Relaxed);
         Ok(())
@@ -330,14 +325,14 @@ impl<'f> Fill<'f> {
             let mut job = direct.job.clone();
             job.out = start..start + frame_len;
             jobs.push(DirectJob {
-                file,
+                file: u32::try_from(file).unwrap_or(u32::MAX),
                 file_offset_bytes: direct.file_offset_bytes,
                 job,
             });
         }
         let files: Vec<BorrowedFd<'_>> = files.iter().map(|file| file.as_fd()).collect();
         let deadline = copy_time(frame_len * opened.len() as u64);
-        let outcomes = self.memory.direct(self.place, &files, &jobs, deadline)?;
+        let outcomes = self.memory.direct(self.id, &files, &jobs, deadline)?;
         match outcomes.len() == jobs.len() {
             true => Ok(outcomes),
             false => Err(Failure::Lost(

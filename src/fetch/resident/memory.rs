@@ -3,73 +3,14 @@
 //! How a device does it is behind [`DeviceMemory`]; a test has one in its own process. Knows nothing of
 //! volumes, users or budgets.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decode::gpu::{Fault, Job, Outcome};
+use crate::decode::gpu::{
+    DirectJob, Exported, Fault, Job, Outcome, Piece, ReserveError, ResidentId,
+};
 use crate::fetch::{Error, Readiness};
-
-/// A piece of device memory, by the device's own number of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place(pub u64);
-
-/// What another process needs to map a piece of device memory.
-#[derive(Debug)]
-pub struct Exported {
-    /// `GPU-` and a UUID, as nvidia-smi writes it.
-    pub device_uuid: String,
-    /// What it takes of the device, bytes: at least what was asked for.
-    pub allocation_bytes: u64,
-    /// How it is opened.
-    pub handle: Handle,
-}
-
-/// How another process opens a piece of device memory.
-#[derive(Debug)]
-pub enum Handle {
-    /// An allocation of the driver's virtual memory management, as a file descriptor
-    /// (`cuMemExportToShareableHandle`): lives as long as somebody has it mapped.
-    Descriptor(OwnedFd),
-    /// A CUDA IPC handle (`cuIpcGetMemHandle`): the memory must not be freed while somebody uses it.
-    Ipc([u8; 64]),
-}
-
-/// Why memory could not be reserved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReserveError {
-    /// Not as much is free now.
-    #[error("the device has no memory left")]
-    NoMemory,
-    /// More than the device ever has.
-    #[error("larger than the device's memory")]
-    TooLarge,
-    /// The device is not to be used now, or cannot export.
-    #[error("{0}")]
-    Unusable(String),
-}
-
-/// Bytes of a file that belong at a place of device memory, or come from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    /// Where they lie in the file.
-    pub file_offset_bytes: u64,
-    /// Where they lie in the device memory.
-    pub offset_bytes: u64,
-    /// How many.
-    pub len_bytes: u64,
-}
-
-/// A frame that the device reads from its file by itself.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DirectJob {
-    /// Which of the files.
-    pub file: usize,
-    /// Where the frame starts in it.
-    pub file_offset_bytes: u64,
-    /// What is to be made of it; `encoded` is 0 and its length, `out` lies in the device memory.
-    pub job: Job,
-}
 
 /// A frame of a volume that lies in its file just as a device can read it.
 pub struct DirectFrame<'p> {
@@ -101,14 +42,19 @@ pub trait DeviceMemory: Send + Sync {
     /// All its memory, bytes; `None` while that is not known.
     fn memory_bytes(&self) -> Option<u64>;
 
-    /// Reserves memory and exports it.
+    /// Reserves memory and exports it, where no more than `budget_bytes` are taken then by all that is
+    /// reserved and by decoding. Who releases it lets go of the descriptor first.
     ///
     /// # Errors
     /// [`ReserveError`].
-    fn reserve(&self, len_bytes: u64) -> Result<(Place, Exported), ReserveError>;
+    fn reserve(
+        &self,
+        len_bytes: u64,
+        budget_bytes: u64,
+    ) -> Result<(ResidentId, Exported), ReserveError>;
 
     /// False once the memory is gone, with the process that held it for example.
-    fn is_held(&self, place: Place) -> bool;
+    fn is_held(&self, id: ResidentId) -> bool;
 
     /// Copies pieces of a slab's file there. Returns when that is done.
     ///
@@ -116,7 +62,7 @@ pub trait DeviceMemory: Send + Sync {
     /// [`Fault`]: then the memory holds anything.
     fn upload(
         &self,
-        place: Place,
+        id: ResidentId,
         slab: BorrowedFd<'_>,
         slab_len_bytes: u64,
         pieces: &[Piece],
@@ -126,10 +72,10 @@ pub trait DeviceMemory: Send + Sync {
     /// Has the device read frames from their files and make what is shown of them.
     ///
     /// # Errors
-    /// As of [`DeviceMemory::upload`]. Of what is not [`Outcome::Done`] the place holds anything.
+    /// As of [`DeviceMemory::upload`]. Of what is not [`Outcome::Done`] the memory holds anything.
     fn direct(
         &self,
-        place: Place,
+        id: ResidentId,
         files: &[BorrowedFd<'_>],
         jobs: &[DirectJob],
         deadline: Duration,
@@ -141,14 +87,14 @@ pub trait DeviceMemory: Send + Sync {
     /// As of [`DeviceMemory::upload`].
     fn download(
         &self,
-        place: Place,
+        id: ResidentId,
         pieces: &[Piece],
         into: BorrowedFd<'_>,
         deadline: Duration,
     ) -> Result<(), Fault>;
 
     /// Gives the memory back. Who has it mapped keeps it, where it was exported by descriptor.
-    fn release(&self, place: Place);
+    fn release(&self, id: ResidentId);
 }
 
 /// How much of each device volumes may take.

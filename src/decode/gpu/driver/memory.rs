@@ -10,16 +10,25 @@ use std::sync::Arc;
 
 use cudarc::driver::sys;
 
+use super::export::Mapped;
 use super::{Context, CudaError, Stream, check, freed};
+use crate::decode::gpu::report::Export;
+use crate::decode::gpu::resident::{Handle, IPC_HANDLE_BYTES};
 
 /// `CUDA_ERROR_INVALID_VALUE`.
 const INVALID_VALUE: u32 = 1;
+
+/// What memory that is shared by CUDA IPC is a multiple of, bytes: the driver cuts smaller pieces from
+/// larger blocks, and shares whole blocks (CUDA C programming guide, interprocess communication).
+const IPC_GRAIN_BYTES: usize = 2 << 20;
 
 /// Memory of the device.
 #[derive(Debug)]
 pub struct DeviceMemory {
     address: u64,
     len: usize,
+    /// What it is made of, if it is not plain.
+    mapped: Option<Mapped>,
     context: Arc<Context>,
 }
 
@@ -33,8 +42,59 @@ impl DeviceMemory {
         Ok(DeviceMemory {
             address,
             len,
+            mapped: None,
             context,
         })
+    }
+
+    /// Memory of at least `len` > 0 bytes that can be given to other processes, of zeros: never what
+    /// another process has left there. It takes as much as a multiple of what the device gives.
+    pub fn for_others(
+        context: &Arc<Context>,
+        len: usize,
+        export: Export,
+        stream: &Stream,
+    ) -> Result<DeviceMemory, CudaError> {
+        let memory = match export {
+            Export::Descriptor => {
+                let mapped = Mapped::new(context, len)?;
+                DeviceMemory {
+                    address: mapped.address(),
+                    len: mapped.len(),
+                    mapped: Some(mapped),
+                    context: Arc::clone(context),
+                }
+            }
+            Export::Ipc => {
+                let len = len.checked_next_multiple_of(IPC_GRAIN_BYTES);
+                DeviceMemory::new(context, len.unwrap_or(usize::MAX))?
+            }
+            Export::None => return Err(refused("cuMemCreate", 801, "no way to share memory")),
+        };
+        // SAFETY: all of memory that is ours.
+        unsafe {
+            call!(cuMemsetD8Async(
+                memory.address,
+                0,
+                memory.len,
+                stream.handle
+            ))
+        }?;
+        stream.wait()?;
+        Ok(memory)
+    }
+
+    /// How another process maps it: the whole of it.
+    pub fn export(&self) -> Result<Handle, CudaError> {
+        if let Some(mapped) = &self.mapped {
+            return Ok(Handle::Descriptor(mapped.export()?));
+        }
+        let mut handle = sys::CUipcMemHandle {
+            reserved: [0; IPC_HANDLE_BYTES],
+        };
+        // SAFETY: the handle is written by the call; the memory is a whole allocation of ours.
+        unsafe { call!(cuIpcGetMemHandle(&raw mut handle, self.address)) }?;
+        Ok(Handle::Ipc(handle.reserved.map(|byte| byte as u8)))
     }
 
     /// Address of its first byte, on the device.
@@ -52,11 +112,7 @@ impl DeviceMemory {
         let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
         inside
             .then_some(self.address + offset as u64)
-            .ok_or_else(|| CudaError {
-                call,
-                code: INVALID_VALUE,
-                name: "a copy beyond the device memory".to_string(),
-            })
+            .ok_or_else(|| refused(call, INVALID_VALUE, "a copy beyond the device memory"))
     }
 
     /// Copies bytes to `offset`, after the work that the stream has.
@@ -96,11 +152,39 @@ impl DeviceMemory {
         // SAFETY: inside of this; the caller vouches for `to`.
         unsafe { call!(cuMemcpyDtoHAsync_v2(to.cast(), from, len, stream.handle)) }
     }
+
+    /// Copies `len` bytes of other memory of the device to `offset`, after the work that the stream has.
+    ///
+    /// # Safety
+    /// Both must live until the stream has been waited for.
+    pub unsafe fn copy_from(
+        &self,
+        offset: usize,
+        other: &DeviceMemory,
+        other_offset: usize,
+        len: usize,
+        stream: &Stream,
+    ) -> Result<(), CudaError> {
+        let to = self.at("cuMemcpyDtoDAsync_v2", offset, len)?;
+        let from = other.at("cuMemcpyDtoDAsync_v2", other_offset, len)?;
+        // SAFETY: inside of both, which the caller keeps.
+        unsafe { call!(cuMemcpyDtoDAsync_v2(to, from, len, stream.handle)) }
+    }
+}
+
+/// An error of our own, in the driver's form.
+fn refused(call: &'static str, code: u32, name: &str) -> CudaError {
+    let name = name.to_string();
+    CudaError { call, code, name }
 }
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
         freed(self.context.make_current());
+        // It frees itself.
+        if self.mapped.is_some() {
+            return;
+        }
         // SAFETY: allocated by `new`, freed once; the call waits for work that uses it.
         freed(unsafe { call!(cuMemFree_v2(self.address)) });
     }

@@ -23,7 +23,7 @@ pub(super) const ALIGN: usize = 256;
 
 /// A job that is safe to do.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Checked {
+pub(in crate::decode::gpu) struct Checked {
     /// Its place in the batch.
     pub index: usize,
     pub codec: Codec,
@@ -118,6 +118,34 @@ pub(super) fn check(
     encoded: &[u8],
     slab_len: usize,
 ) -> Result<Checked, Outcome> {
+    check_with(index, job, slab_len, |frame_len| {
+        let bytes = range(&job.encoded, encoded.len(), "encoded memory")?;
+        let read = read(job, &encoded[bytes.clone()], frame_len)?;
+        Ok((bytes, read))
+    })
+}
+
+/// Checks a job of samples as they are, before its bytes are read: [`Job::encoded`] counts from its
+/// own start. Against the length of the memory for its values.
+pub(in crate::decode::gpu) fn check_native(
+    index: usize,
+    job: &Job,
+    memory_len: usize,
+) -> Result<Checked, Outcome> {
+    check_with(index, job, memory_len, |frame_len| {
+        let len = job.encoded.end.saturating_sub(job.encoded.start);
+        let len = usize::try_from(len).map_err(|_| Outcome::Refused(Refusal::TooLarge))?;
+        let source = read_native(job, len, frame_len)?;
+        Ok((0..frame_len, (source, Vec::new(), None)))
+    })
+}
+
+fn check_with(
+    index: usize,
+    job: &Job,
+    slab_len: usize,
+    read: impl FnOnce(usize) -> Result<(Range<usize>, Read), Outcome>,
+) -> Result<Checked, Outcome> {
     let image = &job.image;
     let frame_len = image
         .frame_len_bytes()
@@ -134,9 +162,8 @@ pub(super) fn check(
         let what = format!("{} bytes for {samples_all} values", out.len());
         return Err(Outcome::Failed(what));
     }
-    let bytes = range(&job.encoded, encoded.len(), "encoded memory")?;
     let pixels = samples_all / usize::from(image.samples_per_pixel);
-    let (source, segments, picture) = read(job, &encoded[bytes.clone()], frame_len)?;
+    let (bytes, (source, segments, picture)) = read(frame_len)?;
     let (by, slope, intercept) = match job.show {
         Show::Stored => (0, 0.0, 0.0),
         Show::Offset { intercept, .. } => (intercept, 0.0, 0.0),
@@ -258,14 +285,8 @@ fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<Read, Outcome> {
         return Err(Outcome::Refused(Refusal::TooLarge));
     }
     match job.codec {
-        Codec::Native { .. } if bytes.len() < frame_len => Err(short),
         Codec::Native { .. } => {
-            let by_plane = job.image.planar_configuration == 1 && job.image.samples_per_pixel > 1;
-            let source = if by_plane {
-                source::WORD_PLANES
-            } else {
-                source::WORDS
-            };
+            let source = read_native(job, bytes.len(), frame_len)?;
             Ok((source, Vec::new(), None))
         }
         Codec::Rle => {
@@ -284,6 +305,21 @@ fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<Read, Outcome> {
         }
         Codec::Jpeg2000 | Codec::Htj2k => Ok((source::COMPONENTS, Vec::new(), None)),
     }
+}
+
+/// The same of samples as they are, of which so many bytes are there.
+fn read_native(job: &Job, len: usize, frame_len: usize) -> Result<u32, Outcome> {
+    if !matches!(job.codec, Codec::Native { .. }) {
+        return Err(Outcome::Refused(Refusal::TransferSyntax));
+    }
+    if len < frame_len {
+        return Err(Outcome::Refused(Refusal::Codestream));
+    }
+    let by_plane = job.image.planar_configuration == 1 && job.image.samples_per_pixel > 1;
+    Ok(match by_plane {
+        true => source::WORD_PLANES,
+        false => source::WORDS,
+    })
 }
 
 /// Shifts of a 64-bit word that leave the stored bits, at the bottom. Of components the precision is

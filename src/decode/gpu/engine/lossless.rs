@@ -16,7 +16,7 @@ use crate::dicom::ImagePixel;
 
 /// A picture that the kernels decode.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Picture {
+pub(in crate::decode::gpu) struct Picture {
     /// Tables by component, or one for all of them.
     pub codes: Vec<Codes>,
     /// Point transform, in bits.

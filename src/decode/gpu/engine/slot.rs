@@ -13,6 +13,7 @@ use crate::decode::gpu::driver::{Context, CudaError, DeviceMemory, HostMemory, S
 use crate::decode::gpu::job::{Job, Outcome, Refusal};
 use crate::decode::gpu::kernels::{Kernels, flag};
 use crate::decode::gpu::planes::{PlaneDecoder, PlaneRequest, Planes};
+use crate::decode::gpu::store::Resident;
 
 /// Device memory is taken in multiples of this, the size of its large pages.
 const GRAIN_BYTES: usize = 2 << 20;
@@ -31,6 +32,15 @@ pub(super) struct Memory<'a> {
     pub slab: *mut u8,
     /// The part of the window that this batch fills is pinned.
     pub slab_is_pinned: bool,
+    /// Where the values of each job belong beside; empty if none do. Long enough for them.
+    pub beside: &'a [Option<Beside>],
+}
+
+/// A place in a resident.
+pub(super) struct Beside {
+    /// Not freed while it is held.
+    pub resident: Arc<Resident>,
+    pub offset_bytes: u64,
 }
 
 /// What decodes, beside the slots.
@@ -195,6 +205,7 @@ impl Slot {
             let flags = &mut tables[pending.flags.clone()];
             device.download(pending.flags.start, flags.as_mut_ptr(), flags.len(), stream)?;
         }
+        copy_beside(layout, pending, memory, device, stream)?;
         let first = layout.values.start;
         if !memory.slab_is_pinned {
             let from = rest.as_mut_ptr();
@@ -326,6 +337,29 @@ fn upload(
     }
     // SAFETY: the stage is left alone until `finish` has waited.
     unsafe { device.upload(first, stage, stream) }
+}
+
+/// Copies values to residents, on the device. The layout has its addresses.
+fn copy_beside(
+    layout: &Layout,
+    pending: &Pending,
+    memory: &Memory<'_>,
+    device: &DeviceMemory,
+    stream: &Stream,
+) -> Result<(), CudaError> {
+    for (checked, frame) in pending.chunk.iter().zip(&layout.frames) {
+        let Some(Some(beside)) = memory.beside.get(checked.index) else {
+            continue;
+        };
+        let from = (frame.out - device.address()) as usize;
+        let (to, len) = (beside.offset_bytes as usize, checked.out.len());
+        // SAFETY: the slot's memory stays until `finish` has waited, the resident for the batch.
+        unsafe {
+            let resident = beside.resident.memory();
+            resident.copy_from(to, device, from, len, stream)?;
+        }
+    }
+    Ok(())
 }
 
 /// Has a library decode the frames that are its own; those that it does not take get no samples.

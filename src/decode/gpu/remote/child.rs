@@ -34,7 +34,8 @@ pub enum Heard {
 }
 
 impl Child {
-    /// Starts a process and hands it a lane for each memory: the process, and our ends of the lanes.
+    /// Starts a process and hands it a lane for each memory: the process, and our ends of the lanes and,
+    /// behind them, of the line for residents.
     /// It dies with the *thread* that calls this.
     ///
     /// # Errors
@@ -90,7 +91,14 @@ impl Child {
             wire::tell(self.line.as_fd(), &lane, &fds)?;
             Ok(ours)
         };
-        memories.iter().map(hand_over).collect()
+        let mut lines: Vec<OwnedFd> = memories.iter().map(hand_over).collect::<io::Result<_>>()?;
+        // Who only looks at the device needs none.
+        if !lines.is_empty() {
+            let (ours, theirs) = ipc::pair()?;
+            wire::tell(self.line.as_fd(), &Order::Store, &[theirs.as_fd()])?;
+            lines.push(ours);
+        }
+        Ok(lines)
     }
 
     /// Its process id, until it is reaped.

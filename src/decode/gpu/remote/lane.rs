@@ -1,18 +1,16 @@
 //! A lane: memory for the encoded frames of one batch, and the way to have it decoded.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memmap2::MmapMut;
 
-use super::{Inner, Shared, State};
+use super::ask::answer;
+use super::{Shared, State};
+use crate::decode::gpu::resident::ResidentId;
 use crate::decode::gpu::wire::{self, Answer, Order};
-use crate::decode::gpu::{Job, Outcome};
-use crate::ipc::process::wait_readable;
-
-/// What the keeper may take beyond the time of reaping, before it is given up.
-const KEEPER_TIME: Duration = Duration::from_secs(5);
+use crate::decode::gpu::{Job, Outcome, memory};
 
 /// What a batch has taken, as the device's process says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +28,12 @@ pub enum Fault {
     #[error("the device is not ready ({0})")]
     NotReady(State),
     /// Nothing was asked: the batch breaks the rules. A mistake of the caller.
-    #[error("not a batch: {0}")]
+    #[error("against the rules: {0}")]
     Refused(&'static str),
+    /// The device's process could not do it, or not all of it, in these words, and goes on. Never said
+    /// of a batch.
+    #[error("{0}")]
+    Failed(String),
     /// The device's process has failed and is gone. The outputs' places hold anything, and nobody
     /// but the caller will write there.
     #[error("{0}")]
@@ -49,6 +51,52 @@ impl Fault {
     /// True if the outputs' places must never be used again: [`Fault::Stuck`].
     pub fn may_still_write(&self) -> bool {
         matches!(self, Fault::Stuck(_))
+    }
+}
+
+/// The frames of a batch that belong to one slab. No two parts of a batch are of one slab.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The frames, [`Job::out`] in the slab's file.
+    pub jobs: &'a [Job],
+    /// The slab's file.
+    pub slab: BorrowedFd<'a>,
+    /// How long it is.
+    pub slab_len_bytes: u64,
+    /// A resident that gets the values of all frames that are [`Outcome::Done`] as well, and the byte
+    /// of the slab's file that is its first. One that is gone gets nothing.
+    pub resident: Option<(ResidentId, u64)>,
+}
+
+impl<'a> Part<'a> {
+    /// These frames, of a slab of this length.
+    pub fn new(jobs: &'a [Job], slab: BorrowedFd<'a>, slab_len_bytes: u64) -> Part<'a> {
+        Part {
+            jobs,
+            slab,
+            slab_len_bytes,
+            resident: None,
+        }
+    }
+
+    /// The same, to a resident as well: see [`Part::resident`].
+    #[must_use]
+    pub fn beside(self, resident: ResidentId, slab_offset_bytes: u64) -> Part<'a> {
+        let resident = Some((resident, slab_offset_bytes));
+        Part { resident, ..self }
+    }
+
+    /// As a device's process is told.
+    fn told(&self, ordinal: u32, process: u32) -> wire::Part {
+        let there = |(id, _): &(ResidentId, u64)| id.ordinal == ordinal && id.process == process;
+        let beside = |(id, slab_offset_bytes): (ResidentId, u64)| wire::Beside {
+            number: id.number,
+            slab_offset_bytes,
+        };
+        let window = wire::window_of(self.jobs, self.slab_len_bytes);
+        let mut part = wire::Part::new(window, self.jobs.to_vec());
+        part.resident = self.resident.filter(there).map(beside);
+        part
     }
 }
 
@@ -91,10 +139,10 @@ impl Lane {
         self.shared.wait_settled(deadline)
     }
 
-    /// Has a batch decoded into a slab of `slab_len_bytes`, and waits for it: how each job went, in
-    /// order. At most [`wire::JOBS_MAX`] jobs.
+    /// Has a batch decoded into its slabs, and waits for it: how each job went, in order, those of the
+    /// first part first. At most [`wire::JOBS_MAX`] jobs in [`wire::PARTS_MAX`] parts.
     ///
-    /// Returns once nothing writes to the slab any more on this batch's behalf, with the one
+    /// Returns once nothing writes to the slabs any more on this batch's behalf, with the one
     /// exception of [`Fault::Stuck`].
     ///
     /// # Errors
@@ -102,77 +150,29 @@ impl Lane {
     /// See [`Fault`]; with one, nothing is known of any output.
     pub fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[Part<'_>],
         deadline: Instant,
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
-        let window = wire::window_of(jobs, slab_len_bytes);
-        let encoded_len = self.memory.len() as u64;
-        wire::check(jobs, encoded_len, &window, slab_len_bytes).map_err(Fault::Refused)?;
-        let (socket, process) = self.socket()?;
+        let slabs: Vec<BorrowedFd<'_>> = parts.iter().map(|part| part.slab).collect();
+        let lens: Vec<u64> = parts.iter().map(|part| part.slab_len_bytes).collect();
+        let jobs = parts.iter().map(|part| part.jobs.len()).sum();
+        let (ordinal, socket) = (self.ordinal(), self.shared.socket(self.index));
+        // Of no process, to be checked all the same.
+        let process = socket.as_ref().map_or(0, |(_, process)| *process);
+        let told = |part: &Part<'_>| part.told(ordinal, process);
+        let parts: Vec<wire::Part> = parts.iter().map(told).collect();
+        wire::check(&parts, &lens, self.memory.len() as u64).map_err(Fault::Refused)?;
+        memory::lens_of(slabs.iter().copied())
+            .map_err(|_| Fault::Refused("no slabs, or one twice"))?;
+        let (socket, process) = socket?;
         self.number += 1;
         let number = self.number;
-        let batch = Order::Batch {
-            number,
-            window,
-            jobs: jobs.to_vec(),
-        };
-        let answered = wire::tell(socket.as_fd(), &batch, &[slab])
+        let batch = Order::Batch { number, parts };
+        let answered = wire::tell(socket.as_fd(), &batch, &slabs)
             .map_err(|error| format!("it takes no batch: {error}"))
-            .and_then(|()| answer(&socket, deadline))
-            .and_then(|answer| check(answer, number, jobs.len()));
-        answered.map_err(|why| self.fault(process, why))
-    }
-
-    /// The line to the present process, and which one that is.
-    fn socket(&self) -> Result<(Arc<OwnedFd>, u32), Fault> {
-        let inner = self.shared.lock();
-        match inner.sockets.get(self.index) {
-            Some(socket) if inner.state == State::Ready && inner.failed.is_none() => {
-                Ok((Arc::clone(socket), inner.starts))
-            }
-            _ => Err(Fault::NotReady(inner.state.clone())),
-        }
-    }
-
-    /// Has the keeper end the process, and waits until that is done.
-    fn fault(&self, process: u32, why: String) -> Fault {
-        self.shared.change(|inner| {
-            // It may be another one by now.
-            if inner.starts == process && inner.gone < process {
-                inner.failed.get_or_insert_with(|| why.clone());
-                inner.pause();
-            }
-        });
-        self.shared.wake();
-        let limit = self.shared.limits.reap + KEEPER_TIME;
-        let ended = |inner: &Inner| {
-            let is_gone = inner.gone >= process;
-            (is_gone || inner.is_stuck).then_some(is_gone)
-        };
-        match self.shared.wait(Some(Instant::now() + limit), ended) {
-            Some(true) => Fault::Lost(why),
-            _ => Fault::Stuck(why),
-        }
-    }
-}
-
-/// Waits for an answer.
-fn answer(socket: &OwnedFd, deadline: Instant) -> Result<Answer, String> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match wait_readable([socket.as_fd()], Some(left)) {
-            Ok([true]) => break,
-            Ok([false]) if left.is_zero() => return Err("a batch took too long".into()),
-            Ok([false]) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-    match wire::hear(socket.as_fd()) {
-        Ok(Some((answer, _))) => Ok(answer),
-        Ok(None) => Err("it died with a batch".into()),
-        Err(error) => Err(error.to_string()),
+            .and_then(|()| answer(&socket, "a batch", deadline))
+            .and_then(|(answer, _)| check(answer, number, jobs));
+        answered.map_err(|why| self.shared.fault(process, why))
     }
 }
 

@@ -10,10 +10,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::decode::cpu::tests::gray;
-use crate::decode::gpu::{Codec, Fault, Job, Outcome, Show};
-use crate::fetch::resident::{
-    DeviceMemory, DirectFrame, DirectJob, Exported, Handle, Piece, Place, ReserveError,
+use crate::decode::gpu::{
+    Codec, DirectJob, Exported, Fault, Handle, Job, Outcome, Piece, ReserveError, ResidentId, Show,
 };
+use crate::fetch::resident::{DeviceMemory, DirectFrame};
 use crate::fetch::{Error, Produce, Readiness, Unfit};
 
 pub(crate) const FRAME: usize = 4096;
@@ -96,7 +96,7 @@ impl Fake {
         self.held.lock().unwrap().clear();
     }
 
-    fn file(&self, place: Place) -> Result<File, Fault> {
+    fn file(&self, id: ResidentId) -> Result<File, Fault> {
         self.gate.pass();
         let mut dies = self.dies_after.lock().unwrap();
         match dies.as_mut() {
@@ -110,7 +110,7 @@ impl Fake {
         }
         let held = self.held.lock().unwrap();
         let (file, _) = held
-            .get(&place.0)
+            .get(&id.number)
             .ok_or_else(|| Fault::Lost("its process died".to_string()))?;
         Ok(file.try_clone().unwrap())
     }
@@ -139,7 +139,7 @@ impl DeviceMemory for Fake {
         Some(self.memory_bytes)
     }
 
-    fn reserve(&self, len_bytes: u64) -> Result<(Place, Exported), ReserveError> {
+    fn reserve(&self, len_bytes: u64, _: u64) -> Result<(ResidentId, Exported), ReserveError> {
         let mut held = self.held.lock().unwrap();
         let used: u64 = held.values().map(|(_, len)| len).sum();
         let allocation_bytes = len_bytes.next_multiple_of(self.granule_bytes);
@@ -156,29 +156,34 @@ impl DeviceMemory for Fake {
             true => Handle::Ipc([0xab; 64]),
             false => Handle::Descriptor(file.try_clone().unwrap().into()),
         };
-        let place = Place(self.next.fetch_add(1, Ordering::SeqCst));
-        held.insert(place.0, (file, allocation_bytes));
+        let id = ResidentId {
+            ordinal: 7,
+            process: 1,
+            number: self.next.fetch_add(1, Ordering::SeqCst),
+        };
+        held.insert(id.number, (file, allocation_bytes));
         let exported = Exported {
             device_uuid: "GPU-00000000-0000-0000-0000-000000000007".to_string(),
+            len_bytes,
             allocation_bytes,
             handle,
         };
-        Ok((place, exported))
+        Ok((id, exported))
     }
 
-    fn is_held(&self, place: Place) -> bool {
-        self.held.lock().unwrap().contains_key(&place.0)
+    fn is_held(&self, id: ResidentId) -> bool {
+        self.held.lock().unwrap().contains_key(&id.number)
     }
 
     fn upload(
         &self,
-        place: Place,
+        id: ResidentId,
         slab: BorrowedFd<'_>,
         slab_len_bytes: u64,
         pieces: &[Piece],
         _deadline: Duration,
     ) -> Result<(), Fault> {
-        let file = self.file(place)?;
+        let file = self.file(id)?;
         for piece in pieces {
             assert!(piece.file_offset_bytes + piece.len_bytes <= slab_len_bytes);
             let (from, to) = (piece.file_offset_bytes, piece.offset_bytes);
@@ -190,18 +195,18 @@ impl DeviceMemory for Fake {
 
     fn direct(
         &self,
-        place: Place,
+        id: ResidentId,
         files: &[BorrowedFd<'_>],
         jobs: &[DirectJob],
         _deadline: Duration,
     ) -> Result<Vec<Outcome>, Fault> {
-        let memory = self.file(place)?;
+        let memory = self.file(id)?;
         let outcome = |job: &DirectJob| {
             let frame = (job.job.out.start / FRAME as u64) as usize;
             if self.forgotten.lock().unwrap().contains(&frame) {
                 return Outcome::Done;
             }
-            let (from, out) = (open(files[job.file]), &job.job.out);
+            let (from, out) = (open(files[job.file as usize]), &job.job.out);
             let len = out.end - out.start;
             if from.metadata().unwrap().len() < job.file_offset_bytes + len {
                 return Outcome::Failed("the file is short".to_string());
@@ -218,12 +223,12 @@ impl DeviceMemory for Fake {
 
     fn download(
         &self,
-        place: Place,
+        id: ResidentId,
         pieces: &[Piece],
         into: BorrowedFd<'_>,
         _deadline: Duration,
     ) -> Result<(), Fault> {
-        let memory = self.file(place)?;
+        let memory = self.file(id)?;
         for piece in pieces {
             let (from, to) = (piece.offset_bytes, piece.file_offset_bytes);
             copy(&memory, from, &open(into), to, piece.len_bytes);
@@ -231,8 +236,8 @@ impl DeviceMemory for Fake {
         Ok(())
     }
 
-    fn release(&self, place: Place) {
-        self.held.lock().unwrap().remove(&place.0);
+    fn release(&self, id: ResidentId) {
+        self.held.lock().unwrap().remove(&id.number);
         self.released.fetch_add(1, Ordering::SeqCst);
     }
 }
