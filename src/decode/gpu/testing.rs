@@ -4,12 +4,13 @@
 use std::env;
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::wire::store::{StoreAnswer, StoreOrder};
 use super::wire::{self, Answer, Order};
 use super::worker::{self, Opened};
 use super::{Codec, DeviceReport, Export, Job, Lane, Launch, Limits, Outcome, Part, Run, Show};
@@ -169,6 +170,8 @@ fn as_device() {
         }),
         // Ends before it has said a word.
         "mute" => Ok(()),
+        // With the libcuda of the tests.
+        "cuda" => worker::run(worker::engines()),
         part => speak(part),
     };
     result.expect("a device's process");
@@ -189,7 +192,13 @@ fn speak(part: &str) -> std::io::Result<()> {
     if part == "out of turn" {
         return wire::tell(line.as_fd(), &Answer::Lost("?".into()), &[]);
     }
+    let Some((Order::Store, store)) = wire::hear(line.as_fd())? else {
+        return Ok(());
+    };
     wire::tell(line.as_fd(), &Answer::Ready(report(ordinal)), &[])?;
+    if let Some(part) = part.strip_prefix("store: ") {
+        return speak_of_residents(part, store[0].as_fd());
+    }
     let Some((Order::Batch { number, parts }, _)) = wire::hear(sockets[0].as_fd())? else {
         return Ok(());
     };
@@ -206,6 +215,33 @@ fn speak(part: &str) -> std::io::Result<()> {
         "another" => wire::tell(sockets[0].as_fd(), &done(number + 1, count), &[])?,
         "garbage" => crate::ipc::send(sockets[0].as_fd(), &[0xff; 40], &[])?,
         "ready again" => wire::tell(sockets[0].as_fd(), &Answer::Ready(report(0)), &[])?,
+        _ => panic!("no such part: {part}"),
+    }
+    // Killed for it.
+    loop {
+        thread::park();
+    }
+}
+
+/// Answers the first order for residents with nonsense.
+fn speak_of_residents(part: &str, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+    if wire::hear::<StoreOrder>(socket)?.is_none() {
+        return Ok(());
+    }
+    let reserved = |allocation_bytes, ipc: Option<usize>| StoreAnswer::Reserved {
+        allocation_bytes,
+        ipc: ipc.map(|len| vec![0; len]),
+    };
+    match part {
+        "done" => wire::tell(socket, &StoreAnswer::Done, &[])?,
+        "no handle" => wire::tell(socket, &reserved(1 << 21, None), &[])?,
+        "short handle" => wire::tell(socket, &reserved(1 << 21, Some(63)), &[])?,
+        "both" => wire::tell(socket, &reserved(1 << 21, Some(64)), &[socket])?,
+        "two" => wire::tell(socket, &reserved(1 << 21, None), &[socket, socket])?,
+        "too little" => wire::tell(socket, &reserved(99, Some(64)), &[])?,
+        "outcomes" => wire::tell(socket, &StoreAnswer::Outcomes(vec![]), &[])?,
+        "garbage" => crate::ipc::send(socket, &[0xff; 40], &[])?,
+        "dies" => return Ok(()),
         _ => panic!("no such part: {part}"),
     }
     // Killed for it.

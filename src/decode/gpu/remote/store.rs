@@ -424,3 +424,6 @@ impl Line {
         self.shared.fault(process, why.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

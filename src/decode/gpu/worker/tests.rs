@@ -308,7 +308,7 @@ fn it_holds_no_descriptor_but_its_own() {
         .filter(|link| link.starts_with("socket:"))
         .count();
     let null = before.iter().filter(|link| *link == "/dev/null").count();
-    assert_eq!((sockets, null, before.len()), (3, 3, 6), "{before:?}");
+    assert_eq!((sockets, null, before.len()), (4, 3, 7), "{before:?}");
     drop(remote);
 }
 
