@@ -42,8 +42,8 @@ pub trait DeviceMemory: Send + Sync {
     /// All its memory, bytes; `None` while that is not known.
     fn memory_bytes(&self) -> Option<u64>;
 
-    /// Reserves memory and exports it, where no more than `budget_bytes` are taken then by all that is
-    /// reserved and by decoding. Who releases it lets go of the descriptor first.
+    /// Reserves memory and exports it. All that is reserved keeps to `budget_bytes` already; what the
+    /// device takes beside it may leave less. Who releases it lets go of the descriptor first.
     ///
     /// # Errors
     /// [`ReserveError`].

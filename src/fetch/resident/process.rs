@@ -10,6 +10,10 @@ use crate::decode::gpu::{
 };
 use crate::fetch::Readiness;
 
+/// What copies and decoding may take of the device beside the volumes, bytes. If they take more, it is the
+/// volumes' room that they take.
+const BUFFERS_BYTES: u64 = 512 << 20;
+
 /// The memory of one of the GPUs of a mount.
 pub struct GpuMemory {
     pool: Arc<Pool>,
@@ -55,7 +59,8 @@ impl DeviceMemory for GpuMemory {
         len_bytes: u64,
         budget_bytes: u64,
     ) -> Result<(ResidentId, Exported), ReserveError> {
-        self.residents.set_budget_bytes(budget_bytes);
+        let all_bytes = budget_bytes.saturating_add(BUFFERS_BYTES);
+        self.residents.set_budget_bytes(all_bytes);
         self.residents.reserve(len_bytes)
     }
 
