@@ -334,6 +334,63 @@ fn what_a_device_reads_wrong_is_found_and_made_anew() {
 }
 
 #[test]
+fn what_was_read_by_a_device_that_is_wrong_goes() {
+    let bench = Bench::of_frames(1000);
+    let open = |name, volume| bench.lease(&bench.open(name, 40, volume));
+    let [read, leased] = ["a", "b"].map(|name| open(name, Volume::all_direct(40)));
+    let copied = open("c", Volume::new(40));
+    for lease in [&read, &leased, &copied] {
+        wait(lease).unwrap();
+    }
+    drop((read, copied));
+    bench.fake.wrong.lock().unwrap().insert(2);
+    let found = open("d", Volume::all_direct(40));
+    assert!(bench.bytes(&found, 40) == array(40));
+    let stats = bench.fetcher.resident_stats();
+    assert_eq!((stats.mismatches, stats.evictions), (1, 1));
+    assert_eq!(
+        stats.count, 3,
+        "what was copied stays, and what somebody has"
+    );
+}
+
+#[test]
+fn a_volume_is_where_its_series_is_decoded() {
+    let cache = Arc::new(Cache::new(1 << 20, 100).unwrap());
+    let fetcher = Fetcher::new(cache, 1, usize::MAX).unwrap();
+    let fakes = ["a", "b"].map(|name| {
+        let mut fake = Fake::new(1 << 30);
+        fake.prefers = Some(name);
+        Arc::new(fake)
+    });
+    let memories = fakes
+        .iter()
+        .map(|fake| fake.clone() as Arc<dyn DeviceMemory>);
+    fetcher
+        .export_to(memories.collect(), MemoryBudget::Percent(50))
+        .unwrap();
+    let held = || [0, 1].map(|n: usize| fakes[n].held.lock().unwrap().len());
+    let bench = Bench {
+        fetcher,
+        fake: fakes[0].clone(),
+    };
+    let place = |name: &str, frames| {
+        let lease = bench.lease(&bench.open(name, frames, Volume::new(frames)));
+        wait(&lease).unwrap();
+    };
+    place("b", 3);
+    assert_eq!(held(), [0, 1]);
+    place("a", 3);
+    assert_eq!(held(), [1, 1]);
+    // Of what no device is the best for, and while the best one rests, another has it.
+    place("c", 3);
+    assert_eq!(held(), [2, 1]);
+    *fakes[0].readiness.lock().unwrap() = Readiness::Resting;
+    place("d", 3);
+    assert_eq!(held(), [2, 2]);
+}
+
+#[test]
 fn a_device_that_is_lost_while_it_is_filled_is_filled_once_more() {
     for copies in [0, 1] {
         let bench = Bench::of_frames(100);

@@ -25,6 +25,8 @@ pub(crate) struct Fake {
     pub(crate) granule_bytes: u64,
     by_ipc: bool,
     pub(crate) readiness: Mutex<Readiness>,
+    /// The only volume that it prefers, if it does not prefer all.
+    pub(crate) prefers: Option<&'static str>,
     pub(crate) held: Mutex<HashMap<u64, (File, u64)>>,
     next: AtomicU64,
     pub(crate) uploads: AtomicUsize,
@@ -72,6 +74,7 @@ impl Fake {
             granule_bytes: 1,
             by_ipc: false,
             readiness: Mutex::new(Readiness::Ready),
+            prefers: None,
             held: Mutex::default(),
             next: AtomicU64::new(1),
             uploads: AtomicUsize::new(0),
@@ -133,6 +136,10 @@ impl DeviceMemory for Fake {
 
     fn readiness(&self) -> Readiness {
         *self.readiness.lock().unwrap()
+    }
+
+    fn prefers(&self, volume: &str) -> bool {
+        self.prefers.is_none_or(|prefers| prefers == volume)
     }
 
     fn memory_bytes(&self) -> Option<u64> {
