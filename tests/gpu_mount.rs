@@ -12,6 +12,8 @@ mod frames;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use common::{Mount, can_mount, expected_slab, skip};
 use dicom_dictionary_std::uids;
@@ -210,6 +212,73 @@ fn a_device_shares_the_work_and_whatever_it_does_every_byte_is_right() {
         cases.len()
     );
     assert!(on_device > 0 && faults > 0);
+}
+
+/// Series of one frame each.
+fn single_frames(dir: &Path, count: usize) -> Vec<Series> {
+    let series = |n| {
+        let uid = format!("2.25.73.{}", n + 1);
+        let mut series = Series::mr(&uid, uids::RLE_LOSSLESS, [1, 512, 512]);
+        // No two alike, so that bytes of one in the place of another are seen.
+        let shift = n as i16;
+        series.stored.iter_mut().for_each(|value| *value += shift);
+        series.write(&dir.join(&uid)).expect("files written");
+        series
+    };
+    (0..count).map(series).collect()
+}
+
+#[test]
+fn series_of_one_frame_that_are_read_at_once_share_batches() {
+    let test = "series_of_one_frame_that_are_read_at_once_share_batches";
+    if !can_mount(test) {
+        return;
+    }
+    let Some(library) = libcuda::library(test) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let all = single_frames(dir.path(), 128);
+    for case in ["", "wrong:1+", "lost:2"] {
+        // Whether readers ever wait for a worker is a matter of speeds; mostly they do at once.
+        let device = (0..5)
+            .map(|_| read_at_once(dir.path(), &library, case, &all))
+            .find(|device| count(device, "batches") + count(device, "faults") > 0)
+            .unwrap_or_else(|| panic!("{case}: the device was never asked"));
+        let (batches, frames) = (count(&device, "batches"), count(&device, "frames"));
+        match case {
+            "" => {
+                assert_eq!(count(&device, "mismatches"), 0, "{device}");
+                // Each frame is a series.
+                assert!(frames >= 2 * batches && batches > 0, "{device}");
+            }
+            "wrong:1+" => assert_eq!((frames, count(&device, "mismatches")), (0, 1), "{device}"),
+            _ => assert!(count(&device, "faults") > 0, "{device}"),
+        }
+    }
+}
+
+/// Mounts series with the fake device, has many readers read all of them, and compares: what the
+/// device has done.
+fn read_at_once(dir: &Path, library: &Path, faults: &str, all: &[Series]) -> Value {
+    let counters = dir.join(format!("counters-{}", faults.replace([':', '+'], "-")));
+    let mount = Mount::with(dir, &ON_DEVICE, environment(library, faults, &counters));
+    let state = wait_settled(&mount);
+    assert!(state.starts_with("ready"), "{faults}: {state}");
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..48 {
+            scope.spawn(|| {
+                while let Some(series) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(&mount, series);
+                }
+            });
+        }
+    });
+    assert!(mount.is_mounted() && mount.worker().is_some(), "{faults}");
+    let device = device(&mount);
+    println!("{faults:>12}: {device}");
+    device
 }
 
 #[test]

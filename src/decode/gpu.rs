@@ -17,6 +17,8 @@
 //! | `engine.rs` | a batch of jobs on a device |
 //! | `resident.rs`, `store.rs` | memory of the device that holds whole arrays and is given to other processes |
 //! | `planes.rs`, `jpeg2k.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
+//! | `library.rs` | NVIDIA's libraries found, loaded and looked through |
+//! | `cufile.rs` | files read straight into device memory by NVIDIA's cuFile, when it is there |
 //! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
 //! | `lossless.cu`, `.ptx`, `.rs` | the same for JPEG Lossless |
@@ -25,11 +27,13 @@
 //! Must not know the archive, volumes' order or who reads.
 
 mod confine;
+pub mod cufile;
 mod driver;
 mod engine;
 mod job;
 mod jpeg2k;
 mod kernels;
+mod library;
 mod lossless;
 mod memory;
 mod nodes;
@@ -57,7 +61,7 @@ pub use pool::{Pool, Wanted};
 pub use remote::{
     Facts, Fault, Lane, Launch, Limits, Part, Remote, ReserveError, Residents, Spent, State, probe,
 };
-pub use report::{DeviceReport, Export, LibraryReport, NVJPEG2K};
+pub use report::{CUFILE, DeviceReport, Export, LibraryReport, NVJPEG2K};
 pub use resident::{DirectJob, Exported, Handle, Piece, ResidentId};
 pub use store::{DeviceFile, ReadToDevice};
 pub use wire::{JOBS_MAX, PARTS_MAX};

@@ -5,5 +5,6 @@
 #![allow(dead_code)]
 
 pub mod build;
+pub mod cufile;
 pub mod libcuda;
 pub mod nvjpeg2k;

@@ -30,9 +30,9 @@ use super::job::{Codec, Job, Outcome, Refusal};
 use super::jpeg2k::{self, Jpeg2k};
 use super::kernels::Kernels;
 use super::planes::PlaneDecoder;
-use super::store::{Account, Store, Table};
+use super::store::{Account, ReadToDevice, Store, Table};
 use super::worker::Place;
-use super::{DeviceReport, probe};
+use super::{CUFILE, DeviceReport, LibraryReport, cufile, nodes, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
@@ -120,6 +120,10 @@ impl Engine {
         if let Err(why) = library {
             engine.report.libraries.push(jpeg2k::report(Err(why)));
         }
+        engine.report.libraries.push(LibraryReport {
+            name: CUFILE.to_string(),
+            version: cufile::version(),
+        });
         Ok(engine)
     }
 
@@ -163,10 +167,25 @@ impl Engine {
         self.account.set(held as u64);
     }
 
-    /// What keeps the residents of its device, for a thread of its own.
+    /// What keeps the residents of its device, for a thread of its own. Before this process gives up its
+    /// rights: cuFile is started, where the kernel has what it is for.
     pub(super) fn store(&self) -> Result<Store, CudaError> {
+        let reader = match nodes::reads_files() {
+            true => cufile::CuFile::load(),
+            false => Err("no nvidia-fs here".to_string()),
+        };
+        let reader = reader.inspect_err(|why| tracing::debug!(why, "files are read by the CPU"));
+        let reader = reader.map(|reader| Box::new(reader) as Box<dyn ReadToDevice>);
+        self.store_with(reader.ok())
+    }
+
+    /// The same, with this way to read files.
+    pub(super) fn store_with(
+        &self,
+        reader: Option<Box<dyn ReadToDevice>>,
+    ) -> Result<Store, CudaError> {
         let (export, memory_bytes) = (self.report.export, self.report.memory_bytes);
-        Store::new(&self.context, &self.table, export, memory_bytes, None)
+        Store::new(&self.context, &self.table, export, memory_bytes, reader)
     }
 
     /// Does a batch. `encoded` holds what [`Job::encoded`] speaks of, `slab` is the window of the

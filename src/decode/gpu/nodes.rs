@@ -17,6 +17,10 @@ const DISPLAY_CLASS: &str = "0x03";
 /// it by this name itself, which it cannot any more once this process has given up its rights.
 const MODPROBE: &str = "/usr/bin/nvidia-modprobe";
 
+/// By which the kernel reads files straight into device memory (GPUDirect Storage). Without it cuFile
+/// would read them as any program does.
+const DIRECT_STORAGE: &str = "/dev/nvidia-fs0";
+
 /// What CUDA opens first, last and on Windows' kernel.
 const CONTROL: &str = "nvidiactl";
 const UNIFIED_MEMORY: &str = "nvidia-uvm";
@@ -27,6 +31,11 @@ const WSL: &str = "dxg";
 pub fn device_count() -> u32 {
     let count = count(Path::new("/dev"), Path::new("/sys/bus/pci/devices"));
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// True where the kernel can read files straight into device memory.
+pub fn reads_files() -> bool {
+    Path::new(DIRECT_STORAGE).exists()
 }
 
 fn count(dev: &Path, bus: &Path) -> usize {

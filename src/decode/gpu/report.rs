@@ -22,7 +22,7 @@ pub struct DeviceReport {
     pub driver_version: String,
     /// Compute capability: `9.0`.
     pub compute_capability: String,
-    /// Libraries that decode on it.
+    /// Libraries that decode on it, or read files into it.
     pub libraries: Vec<LibraryReport>,
     /// How its memory can be given to other processes.
     pub export: Export,
@@ -49,7 +49,7 @@ impl fmt::Display for Export {
     }
 }
 
-/// A library that decodes on the device.
+/// A library that works on the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryReport {
     /// Name for people: [`NVJPEG2K`].
@@ -60,6 +60,9 @@ pub struct LibraryReport {
 
 /// The library that decodes JPEG 2000, plain and high-throughput.
 pub const NVJPEG2K: &str = "nvJPEG2000";
+
+/// The library that reads files into device memory.
+pub const CUFILE: &str = "cuFile";
 
 impl Codec {
     /// The way in which a device can undo what this transfer syntax does to a frame; `None`: only

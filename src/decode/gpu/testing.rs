@@ -1,6 +1,9 @@
 //! A device that is none, for the tests: jobs, an engine that does as it is told by the bytes that it
 //! "decodes", and this test program as the device's process.
 
+pub mod header;
+pub mod reader;
+
 use std::env;
 use std::fs::File;
 use std::ops::Range;
@@ -172,6 +175,7 @@ fn as_device() {
         "mute" => Ok(()),
         // With the libcuda of the tests.
         "cuda" => worker::run(worker::engines()),
+        "cuda, with a reader" => worker::run(reader::open),
         part => speak(part),
     };
     result.expect("a device's process");

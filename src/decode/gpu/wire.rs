@@ -350,6 +350,8 @@ mod tests {
         }
     }
 
+    use std::slice::from_ref as one;
+
     const WINDOW: Range<u64> = 65536..131_072;
 
     fn part(window: Range<u64>, jobs: &[Job]) -> Part {
@@ -361,12 +363,12 @@ mod tests {
         let inside = job(0..100, 65536..65540);
         // The same as the only part and as one of two.
         let checked = |jobs: &[Job]| {
-            let (good, other) = (part(WINDOW, &[inside.clone()]), part(WINDOW, jobs));
-            let alone = check(&[other.clone()], &[1 << 20], 100);
+            let (good, other) = (part(WINDOW, one(&inside)), part(WINDOW, jobs));
+            let alone = check(one(&other), &[1 << 20], 100);
             assert_eq!(check(&[good, other], &[131_072, 1 << 20], 100), alone);
             alone
         };
-        assert_eq!(checked(std::slice::from_ref(&inside)), Ok(()));
+        assert_eq!(checked(one(&inside)), Ok(()));
         assert_eq!(checked(&[inside.clone(), job(0..1, 65540..65541)]), Ok(()));
         let backwards = |start, end| Range { start, end };
         let wrong = [
@@ -387,7 +389,7 @@ mod tests {
         }
         assert!(checked(&[]).is_err());
         for window in [1..131_072, 65536..(1 << 20) + 1, backwards(131_072, 65536)] {
-            let refused = check(&[part(window.clone(), &[inside.clone()])], &[1 << 20], 100);
+            let refused = check(&[part(window.clone(), one(&inside))], &[1 << 20], 100);
             assert!(refused.is_err(), "{window:?}");
         }
     }
@@ -411,15 +413,15 @@ mod tests {
         let (align, many) = (WINDOW_ALIGN_BYTES, JOBS_MAX as u64);
         let jobs: Vec<Job> = (0..=many).map(|n| job(0..1, n..n + 1)).collect();
         let checked = |parts: &[Part], slab| check(parts, &vec![slab; parts.len()], 1);
-        let one = part(0..align, &jobs[..1]);
-        assert_eq!(checked(&vec![one.clone(); PARTS_MAX], align), Ok(()));
-        assert!(checked(&vec![one.clone(); PARTS_MAX + 1], align).is_err());
+        let single = part(0..align, &jobs[..1]);
+        assert_eq!(checked(&vec![single.clone(); PARTS_MAX], align), Ok(()));
+        assert!(checked(&vec![single.clone(); PARTS_MAX + 1], align).is_err());
         assert!(checked(&[], align).is_err());
-        assert!(check(&[one.clone()], &[], 1).is_err(), "no slab");
-        assert!(check(&[one.clone()], &[align; 2], 1).is_err(), "two slabs");
+        assert!(check(one(&single), &[], 1).is_err(), "no slab");
+        assert!(check(one(&single), &[align; 2], 1).is_err(), "two slabs");
         assert_eq!(checked(&[part(0..align, &jobs[1..])], align), Ok(()));
         assert!(checked(&[part(0..align, &jobs)], align).is_err());
-        let halves = [part(0..align, &jobs[1..]), one];
+        let halves = [part(0..align, &jobs[1..]), single];
         assert!(checked(&halves, align).is_err(), "jobs of all parts");
         let half = WINDOWS_BYTES_MAX / 2;
         let halves = vec![part(0..half, &jobs[..1]); 2];

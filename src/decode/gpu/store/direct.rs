@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 
 use super::stage::{ALIGN, Failure, STAGE_BYTES, Stage, Stages, TABLES_BYTES, loads};
 use super::table::Resident;
+use crate::decode::gpu::cufile::{CuFile, FileHandle};
 use crate::decode::gpu::engine;
 use crate::decode::gpu::kernels::{Frame, Kernels, Plain, Tables, flag, source};
 use crate::decode::gpu::lossless::Intervals;
@@ -37,7 +38,7 @@ pub trait ReadToDevice: Send {
 /// A file that can be read straight into device memory.
 pub trait DeviceFile {
     /// Reads `len_bytes` from an offset in the file to an address of the device, and returns when they
-    /// are there: how many there were.
+    /// are there: how many there were. Fewer are no error, none are the file's end.
     ///
     /// # Safety
     /// The address must be of so much device memory that nothing else uses.
@@ -50,6 +51,24 @@ pub trait DeviceFile {
         len_bytes: usize,
         file_offset_bytes: u64,
     ) -> Result<usize, String>;
+}
+
+impl ReadToDevice for CuFile {
+    fn open<'a>(&'a self, file: BorrowedFd<'a>) -> Result<Box<dyn DeviceFile + 'a>, String> {
+        Ok(Box::new(self.register(file)?))
+    }
+}
+
+impl DeviceFile for FileHandle {
+    unsafe fn read(
+        &self,
+        address: u64,
+        len_bytes: usize,
+        file_offset_bytes: u64,
+    ) -> Result<usize, String> {
+        // SAFETY: the caller's word.
+        unsafe { FileHandle::read(self, address, len_bytes, file_offset_bytes) }
+    }
 }
 
 /// A piece of a frame that fits a stage.
@@ -328,10 +347,9 @@ impl<'a> Files<'a> {
                 opened.inspect_err(|why| by_cpu(why)).ok()
             });
             if let Some(direct) = opened {
-                // SAFETY: the slice's own place in the stage, which nothing is under way in.
-                match unsafe { direct.read(address, slice.len, slice.file_offset_bytes) } {
-                    Ok(read) if read == slice.len => return Ok(Where::Device),
-                    Ok(_) => return Err("the file is too short".into()),
+                match read_all(&**direct, slice, address) {
+                    Ok(true) => return Ok(Where::Device),
+                    Ok(false) => return Err("the file is too short".into()),
                     Err(why) => {
                         by_cpu(&why);
                         *opened = None;
@@ -347,6 +365,21 @@ impl<'a> Files<'a> {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Reads a slice to its place in a stage, which nothing is under way in: false if the file ends before.
+fn read_all(file: &dyn DeviceFile, slice: &Slice, address: u64) -> Result<bool, String> {
+    let mut done = 0;
+    while done < slice.len {
+        let (to, left) = (address + done as u64, slice.len - done);
+        // SAFETY: the rest of the slice's own place.
+        let read = unsafe { file.read(to, left, slice.file_offset_bytes + done as u64)? };
+        if read == 0 || read > left {
+            return Ok(false);
+        }
+        done += read;
+    }
+    Ok(true)
 }
 
 fn by_cpu(why: &str) {

@@ -263,9 +263,9 @@ mod tests {
         let check = |pieces: &[Piece], up| check_pieces(pieces, 500, 1000, up);
         for up in [true, false] {
             assert_eq!(check(std::slice::from_ref(&good), up), Ok(()));
-            assert_eq!(check(&[good.clone(), piece(100..500, 0)], up), Ok(()));
+            assert_eq!(check(&[good, piece(100..500, 0)], up), Ok(()));
             assert!(check(&[], up).is_err());
-            assert!(check(&vec![good.clone(); PIECES_MAX + 1], up).is_err());
+            assert!(check(&vec![good; PIECES_MAX + 1], up).is_err());
         }
         let wrong = [
             piece(0..501, 0),

@@ -233,6 +233,7 @@ fn at_random_no_read_is_wrong_or_lost() {
         });
         let tuning = Tuning {
             spot_check_one_in: 1,
+            takes_waiting: true,
             deadline: Some(Duration::from_millis(5)),
             ..tuning(1 + (seed % 12) as usize)
         };

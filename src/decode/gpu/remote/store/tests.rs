@@ -5,6 +5,8 @@
 mod build;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::*;
@@ -37,8 +39,8 @@ struct Raw {
 }
 
 impl Raw {
-    fn start() -> Option<Raw> {
-        let mut launch = launch("cuda");
+    fn start(part: &str) -> Option<Raw> {
+        let mut launch = launch(part);
         let library: OsString = library()?.into();
         launch.variables.push(("LD_LIBRARY_PATH".into(), library));
         let (_map, memory) = memory::create(launch.limits.lane_bytes).expect("memory");
@@ -91,7 +93,9 @@ fn direct(number: u64, change: impl Fn(&mut DirectJob)) -> StoreOrder {
 
 #[test]
 fn hostile_orders_are_refused_and_the_process_goes_on() {
-    let Some(raw) = Raw::start() else { return };
+    let Some(raw) = Raw::start("cuda") else {
+        return;
+    };
     let (said, fds) = raw.ask(&reserve(1, 1000), &[]);
     assert!(matches!(said, StoreAnswer::Reserved { .. }) && fds.len() == 1);
     let slab = slab(500);
@@ -168,6 +172,48 @@ fn hostile_orders_are_refused_and_the_process_goes_on() {
     assert_eq!(release(vec![1, 1]), StoreAnswer::Done);
     let (said, _) = raw.ask(&upload(1, &some), &[file]);
     assert!(matches!(said, StoreAnswer::Refused(_)), "{said:?}");
+}
+
+#[test]
+fn a_reader_is_used_where_it_can_be() {
+    use crate::decode::gpu::testing::reader::{NOT_READ_BYTES, NOT_TAKEN_BYTES};
+    let Some(raw) = Raw::start("cuda, with a reader") else {
+        return;
+    };
+    let (_, fds) = raw.ask(&reserve(1, 5 * 8192), &[]);
+    let memory = File::from(fds.into_iter().next().expect("a descriptor"));
+    // The last is too short, which the reader finds.
+    let lens = [8192, NOT_TAKEN_BYTES, NOT_READ_BYTES, 9000, 8191];
+    let files: Vec<File> = lens.iter().map(|len| slab(*len)).collect();
+    let jobs = (0..5_u32).map(|file| {
+        let mut job = job(0..8192, u64::from(file) * 8192..u64::from(file + 1) * 8192);
+        job.codec = Codec::Native { big_endian: false };
+        job.show = Show::Stored;
+        (job.image.rows, job.image.columns) = (64, 64);
+        (job.image.bits_stored, job.image.high_bit) = (16, 15);
+        DirectJob {
+            file,
+            file_offset_bytes: 0,
+            job,
+        }
+    });
+    let order = StoreOrder::Direct {
+        number: 1,
+        jobs: jobs.collect(),
+    };
+    let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+    let (said, _) = raw.ask(&order, &fds);
+    let StoreAnswer::Outcomes(outcomes) = said else {
+        panic!("{said:?}");
+    };
+    assert_eq!(outcomes[..4], vec![Outcome::Done; 4]);
+    assert!(matches!(outcomes[4], Outcome::Failed(_)), "{outcomes:?}");
+    // What the reader has read is turned.
+    for (n, byte) in [(0, 0xff), (1, 0), (2, 0), (3, 0xff)] {
+        let mut bytes = vec![0x77; 8192];
+        memory.read_exact_at(&mut bytes, n * 8192).expect("read");
+        assert!(bytes.iter().all(|found| *found == byte), "{n}");
+    }
 }
 
 #[test]
