@@ -80,7 +80,7 @@ def main(directory):
         volume = DeviceVolume(os.path.join(directory, "volume.cuda.json"))
         import torch
         tensor = torch.as_tensor(volume, device=f"cuda:{volume.device.value}")
-    except (OSError, ImportError) as why:
+    except (OSError, ImportError, RuntimeError, AssertionError, TypeError) as why:
         print(f"no tensor by way of the GPU ({why}): read from volume.npy")
         import numpy
         tensor = numpy.load(os.path.join(directory, "volume.npy"))

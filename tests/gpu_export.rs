@@ -32,7 +32,7 @@ struct Bench {
     library: PathBuf,
 }
 
-/// Series of 1 MiB each: one that a device can read itself, one with float values, and one that is
+/// Series of 1 MiB each or less: one that a device can read itself, one with float values, and one that is
 /// compressed.
 fn series() -> Vec<Series> {
     let shape = [16, 256, 128];
@@ -185,6 +185,44 @@ fn another_program_maps_what_the_files_have() {
             .expect("config")
             .contains("\"device_cache_size\": \"25%\"")
     );
+}
+
+#[test]
+fn every_real_volume_is_on_the_device_what_it_is_in_the_files() {
+    let test = "every_real_volume_is_on_the_device_what_it_is_in_the_files";
+    let (true, Some(data)) = (can_mount(test), common::data_dir(test)) else {
+        return;
+    };
+    let Some(library) = libcuda::library(test) else {
+        return;
+    };
+    let counters = tempfile::NamedTempFile::new().expect("a file");
+    let variables = libcuda::environment(&library, "", counters.path());
+    let mount = Mount::with(&data, &["--device=cuda"], variables);
+    let (mut same, mut refused) = (0, 0);
+    for entry in fs::read_dir(mount.root.join("series")).expect("series") {
+        let dir = entry.expect("an entry").path();
+        for op in ["", ".stored"] {
+            let path = |end| dir.join(format!("volume{op}.{end}"));
+            let opened = File::open(path("cuda.json"));
+            let settled = opened.and_then(|file| Ok((document(&file)?, file)));
+            let raw = fs::read(path("raw"));
+            match (settled, raw) {
+                (Ok((document, _file)), Ok(raw)) => {
+                    assert!(memory(&document) == raw, "{dir:?} {op}");
+                    same += 1;
+                }
+                (settled, raw) => {
+                    assert_eq!(errno(settled.map(drop)), errno(raw), "{dir:?} {op}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    let text = fs::read(mount.root.join(".dicomfs/stats.json")).expect("stats.json");
+    let stats: Value = serde_json::from_slice(&text).expect("JSON");
+    println!("{same} the same, {refused} refused: {}", stats["residents"]);
+    assert!(same > refused && stats["residents"]["mismatches"] == 0);
 }
 
 #[test]

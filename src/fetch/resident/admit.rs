@@ -120,7 +120,11 @@ impl Residences {
                 Err(Failure::Lost(why)) => break Err(Error::NoDevice(why)),
                 Err(Failure::Error(error)) => break Err(error),
                 Err(Failure::Unwanted) => {
-                    if self.table().abandon(residence) {
+                    let waiters = self.table().abandon(residence);
+                    if let Some(waiters) = waiters {
+                        for waiter in waiters {
+                            waiter(Err(Error::ShuttingDown));
+                        }
                         return;
                     }
                     // Somebody has opened it again meanwhile: he waits for it.

@@ -160,16 +160,19 @@ impl Table {
         entry.is_some_and(|entry| entry.leases > 0 && matches!(entry.state, State::Filling(_)))
     }
 
-    /// Ends the filling of a residence that nobody has; false if somebody waits for it after all.
-    pub(super) fn abandon(&mut self, residence: u64) -> bool {
+    /// Ends the filling of a residence that nobody has: who is to be told, where somebody waits whose
+    /// lease is gone. `None` if somebody has it after all.
+    pub(super) fn abandon(&mut self, residence: u64) -> Option<Vec<Waiter>> {
         if self.is_wanted(residence) {
-            return false;
+            return None;
         }
-        let entry = self.entries.get(&residence);
-        if entry.is_some_and(|entry| matches!(entry.state, State::Filling(_))) {
-            self.remove(residence);
-        }
-        true
+        let entry = self.entries.get_mut(&residence);
+        let waiters = match entry.map(|entry| &mut entry.state) {
+            Some(State::Filling(waiters)) => std::mem::take(waiters),
+            _ => return Some(Vec::new()),
+        };
+        self.remove(residence);
+        Some(waiters)
     }
 
     /// Ends the filling of a residence: whom to tell. `None` where it had ended before, and then the
