@@ -314,6 +314,7 @@ impl Residences {
         self.is_stopped.store(true, Ordering::SeqCst);
         let handout = self.lock_handout().take();
         drop(handout);
+        // With the lock, so that nobody looks just before this and waits just after it.
         self.orders().clear();
         self.bell.notify_all();
         let filling = self.table().filling();

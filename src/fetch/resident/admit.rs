@@ -94,17 +94,18 @@ impl Drop for Reserved<'_> {
 }
 
 impl Residences {
+    /// Waits for something to do; `None` at the end.
     fn next_order(&self) -> Option<Order> {
+        let mut orders = self.orders();
         loop {
             if self.is_stopped() {
                 return None;
             }
-            let order = self.orders().pop_front();
-            if order.is_some() {
-                return order;
+            if let Some(order) = orders.pop_front() {
+                return Some(order);
             }
-            // The bell may ring between the look and the wait: so not for long.
-            self.wait(Instant::now() + Duration::from_millis(500));
+            let woken = self.bell.wait(orders);
+            orders = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 

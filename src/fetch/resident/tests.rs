@@ -211,6 +211,18 @@ fn what_somebody_has_stays_and_then_there_is_no_room() {
 }
 
 #[test]
+fn nothing_goes_for_a_volume_that_then_has_no_room_all_the_same() {
+    let bench = Bench::of_frames(10);
+    let leased = bench.lease(&bench.open("a", 4, Volume::new(4)));
+    wait(&leased).unwrap();
+    bench.pass("b", 4);
+    let refused = bench.lease(&bench.open("c", 8, Volume::new(8)));
+    assert!(matches!(wait(&refused), Err(Error::NoRoom(_))));
+    let stats = bench.fetcher.resident_stats();
+    assert_eq!((stats.count, stats.evictions), (2, 0));
+}
+
+#[test]
 fn a_volume_larger_than_the_budget_is_refused_at_once() {
     let bench = Bench::of_frames(10);
     let stream = bench.open("v", 11, Volume::new(11));

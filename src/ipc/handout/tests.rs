@@ -104,6 +104,17 @@ fn peers_that_say_nothing_keep_nobody_out() {
 }
 
 #[test]
+fn root_has_a_place_of_its_own_and_others_their_session() {
+    assert_eq!(bases(0), [PathBuf::from("/run/dicomfs")]);
+    let session = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let expected = session.map(|dir| PathBuf::from(dir).join("dicomfs"));
+    assert_eq!(bases(1000), Vec::from_iter(expected));
+    let handout = Handout::open(Box::new(|_, _| None)).expect("some place");
+    let (answer, fds) = ask(handout.path(), b"0123\n");
+    assert!(answer == [REFUSED] && fds.is_empty());
+}
+
+#[test]
 fn what_a_dead_process_left_is_removed_and_what_lives_stays() {
     let base = tempfile::tempdir().expect("a directory");
     let base = base.path().join("dicomfs");
