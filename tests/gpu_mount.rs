@@ -252,7 +252,11 @@ fn series_of_one_frame_that_are_read_at_once_share_batches() {
                 // Each frame is a series.
                 assert!(frames >= 2 * batches && batches > 0, "{device}");
             }
-            "wrong:1+" => assert_eq!((frames, count(&device, "mismatches")), (0, 1), "{device}"),
+            "wrong:1+" => {
+                // Both lanes may find out; what is shown was compared itself.
+                assert!(count(&device, "mismatches") > 0, "{device}");
+                assert!(frames < count(&device, "frames_compared"), "{device}");
+            }
             _ => assert!(count(&device, "faults") > 0, "{device}"),
         }
     }
