@@ -7,6 +7,7 @@
 //! frame. Devices share that work ([`Device`]). Knows byte ranges and frames; what makes a frame is
 //! behind [`Produce`].
 
+mod ahead;
 mod device;
 mod export;
 mod frames;
@@ -297,13 +298,6 @@ impl Fetcher {
         self.shared.read(stream, range, reply);
     }
 
-    /// Has up to `count` frames from `first` on made by workers that have nothing more urgent to do,
-    /// as long as `interest` lives. A later call with the same interest replaces this one.
-    pub fn sweep(&self, stream: &Arc<Stream>, interest: &Interest, first: usize, count: usize) {
-        let count = count.min(self.readahead_frames);
-        self.shared.sweep(stream, interest, first, count);
-    }
-
     /// Frames that are made at a time.
     pub fn thread_count(&self) -> usize {
         self.thread_count
@@ -440,29 +434,6 @@ impl Shared {
                 devices.ring_if_late(waiting);
             }
         }
-    }
-
-    /// Has up to `count` frames from `first` on made ahead, as far as there is room for them.
-    fn sweep(&self, stream: &Arc<Stream>, interest: &Interest, first: usize, count: usize) {
-        let count = count.min(self.window_frames(stream));
-        if count == 0 {
-            return;
-        }
-        let stream = stream.heir().unwrap_or(stream);
-        if stream.ask_sweep(interest, first, count) {
-            self.queue.push_sweep(stream);
-        }
-        if let Some(devices) = &self.devices {
-            devices.ring();
-        }
-    }
-
-    /// How far ahead a sweep of this stream may go: not so far that it drops what its own reader
-    /// has not reached yet.
-    fn window_frames(&self, stream: &Stream) -> usize {
-        let half = self.cache.budget_bytes() / 2;
-        let fitting = half / stream.slab().frame_len_bytes() as u64;
-        usize::try_from(fitting).unwrap_or(usize::MAX)
     }
 
     fn work(&self) {

@@ -462,6 +462,64 @@ fn a_volume_larger_than_the_cache_is_brought_there_in_runs() {
 }
 
 #[test]
+fn whoever_opens_and_closes_gets_right_bytes_or_no_room() {
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let bench = Bench::of_frames(40);
+    let streams = NAMES.map(|name| bench.open(name, 12, Volume::all_direct(12)));
+    let (right, no_room, left) = (Mutex::new(0), Mutex::new(0), Mutex::new(0));
+    std::thread::scope(|scope| {
+        for seed in 1..7_u64 {
+            let (bench, streams) = (&bench, &streams);
+            let (right, no_room, left) = (&right, &no_room, &left);
+            scope.spawn(move || {
+                let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                for _ in 0..60 {
+                    x ^= x << 13;
+                    x ^= x >> 7;
+                    x ^= x << 17;
+                    let stream = &streams[(x % 6) as usize];
+                    let uid = own_uid() + (x >> 8) as u32 % 2;
+                    let lease = bench.fetcher.lease(stream, uid).unwrap();
+                    if x >> 16 & 3 == 0 {
+                        *left.lock().unwrap() += 1;
+                        continue;
+                    }
+                    match wait(&lease) {
+                        Ok(export) => {
+                            let residences = bench.fetcher.shared.residences.get().unwrap();
+                            let token = door(&export).1;
+                            let file = residences.find(token.as_bytes(), uid).expect("given");
+                            let mut bytes = vec![0; 12 * FRAME];
+                            File::from(file).read_exact_at(&mut bytes, 0).unwrap();
+                            assert!(bytes == array(12));
+                            *right.lock().unwrap() += 1;
+                        }
+                        Err(Error::NoRoom(_)) => *no_room.lock().unwrap() += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    until("all settled", || bench.fetcher.resident_stats().leased == 0);
+    until("nothing under way", || {
+        let held = bench.fake.held.lock().unwrap();
+        let held_bytes: u64 = held.values().map(|(_, len)| len).sum();
+        let stats = bench.fetcher.resident_stats();
+        stats.bytes == held_bytes && stats.count == held.len()
+    });
+    assert!(bench.fetcher.resident_stats().bytes <= 40 * FRAME as u64);
+    let count = |counter: &Mutex<i32>| *counter.lock().unwrap();
+    println!(
+        "{} right, {} without room, {} left",
+        count(&right),
+        count(&no_room),
+        count(&left)
+    );
+    assert!(count(&right) > 0 && count(&left) > 0);
+}
+
+#[test]
 fn a_volume_that_nobody_waits_for_any_more_is_left() {
     let bench = Bench::of_frames(100);
     let volume = Arc::new(Volume::new(40));
