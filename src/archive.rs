@@ -10,8 +10,11 @@ pub mod index;
 mod keep;
 mod known;
 mod list;
+pub mod members;
 mod outcome;
 mod pack;
+mod part;
+mod place;
 mod read;
 pub mod scan;
 mod shelf;
@@ -32,10 +35,11 @@ use crate::dicom::Instance;
 pub use digest::pixel_digests;
 pub use error::Error;
 pub use index::Index;
+pub use members::Inside;
 pub use outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-pub use scan::{Options, read_all, scan};
+pub use scan::{Options, check, read_all, scan};
 pub use shelf::Shelf;
-pub use source::Source;
+pub use source::{Source, SourceFile};
 
 /// What identifies one version of a source file. A file that no longer matches has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +68,8 @@ pub struct Record {
     pub path: PathBuf,
     /// The version of the file whose header `instance` holds.
     pub identity: SourceIdentity,
+    /// Where it lies in a zip or tar file; `None` for a file of its own.
+    pub inside: Option<Box<Inside>>,
     /// The header.
     pub instance: Instance,
 }

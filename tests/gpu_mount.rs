@@ -214,11 +214,11 @@ fn a_device_shares_the_work_and_whatever_it_does_every_byte_is_right() {
     assert!(on_device > 0 && faults > 0);
 }
 
-/// Series of one frame each.
-fn single_frames(dir: &Path, count: usize) -> Vec<Series> {
+/// Series of two frames each.
+fn small_series(dir: &Path, count: usize) -> Vec<Series> {
     let series = |n| {
         let uid = format!("2.25.73.{}", n + 1);
-        let mut series = Series::mr(&uid, uids::RLE_LOSSLESS, [1, 512, 512]);
+        let mut series = Series::mr(&uid, uids::RLE_LOSSLESS, [2, 512, 512]);
         // No two alike, so that bytes of one in the place of another are seen.
         let shift = n as i16;
         series.stored.iter_mut().for_each(|value| *value += shift);
@@ -229,8 +229,8 @@ fn single_frames(dir: &Path, count: usize) -> Vec<Series> {
 }
 
 #[test]
-fn series_of_one_frame_that_are_read_at_once_share_batches() {
-    let test = "series_of_one_frame_that_are_read_at_once_share_batches";
+fn series_of_two_frames_that_are_read_at_once_share_batches() {
+    let test = "series_of_two_frames_that_are_read_at_once_share_batches";
     if !can_mount(test) {
         return;
     }
@@ -238,7 +238,7 @@ fn series_of_one_frame_that_are_read_at_once_share_batches() {
         return;
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let all = single_frames(dir.path(), 128);
+    let all = small_series(dir.path(), 128);
     for case in ["", "wrong:1+", "lost:2"] {
         // Whether readers ever wait for a worker is a matter of speeds; mostly they do at once.
         let device = (0..5)
@@ -249,7 +249,6 @@ fn series_of_one_frame_that_are_read_at_once_share_batches() {
         match case {
             "" => {
                 assert_eq!(count(&device, "mismatches"), 0, "{device}");
-                // Each frame is a series.
                 assert!(frames >= 2 * batches && batches > 0, "{device}");
             }
             "wrong:1+" => {

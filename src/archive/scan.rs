@@ -175,13 +175,20 @@ pub(super) fn run(
     }
 }
 
-fn check(root: &Path) -> Result<(), Error> {
+/// Is there an archive at `root`: a directory that can be read, or a zip or tar file?
+///
+/// # Errors
+/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`].
+pub fn check(root: &Path) -> Result<(), Error> {
     let failed = |error| Error::io(root, error);
-    if !std::fs::metadata(root).map_err(failed)?.is_dir() {
-        let path = root.to_owned();
-        return Err(Error::NotDirectory { path });
+    if std::fs::metadata(root).map_err(failed)?.is_dir() {
+        return std::fs::read_dir(root).map_err(failed).map(drop);
     }
-    std::fs::read_dir(root).map_err(failed).map(drop)
+    if super::members::is_container(&super::source::open(root)?) {
+        return Ok(());
+    }
+    let path = root.to_owned();
+    Err(Error::NotDirectory { path })
 }
 
 struct Scan<'a> {
@@ -465,9 +472,10 @@ fn look(job: &Job) -> Looked {
     };
     for (name, is_link) in &job.files {
         if let Some(known) = job.work.known.get(name)
-            && let Ok(state) = list::state(&job.work.opened, name)
+            && let Ok(state) = job.work.opened.state_of(name)
             && state.is_file
             && state.identity == known.identity
+            && job.work.opened.member(name) == known.member
         {
             looked.same.push((known.group, known.position));
             continue;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod damage;
+mod inside;
 mod parts;
 mod shelves;
 

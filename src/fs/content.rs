@@ -2,7 +2,6 @@
 //! memory, or a source file.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
 use super::cuda::CudaFile;

@@ -3,10 +3,11 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use dicomfs::decode::gpu::{Fault, Outcome, ReserveError};
+use dicomfs::decode::gpu::{Fault, Outcome, Part, ReserveError};
 
 use crate::direct::frames;
 use crate::host::{Device, MIB, deadline, downloaded, file_of, kill, mapped, noise, piece};
+use crate::memory::batch;
 
 #[test]
 fn no_memory_leaves_nothing_behind() {
@@ -132,4 +133,40 @@ fn a_resident_that_is_released_while_it_is_used_is_freed_after_that() {
     crate::common::wait_until("all released", || device.counters().mapped_live == 0);
     device.assert_released();
     assert_eq!(device.remote.facts().faults, 0);
+}
+
+#[test]
+fn a_resident_may_be_released_while_a_lane_copies_to_it() {
+    let test = "a_resident_may_be_released_while_a_lane_copies_to_it";
+    let Some(mut device) = Device::new(test) else {
+        return;
+    };
+    let mut lane = device.lanes.remove(0);
+    let (jobs, bytes) = batch(lane.encoded(), 500);
+    let slab = file_of(&vec![0; 4096 + bytes.len()]);
+    let len = 4096 + bytes.len() as u64;
+    for round in 0..8 {
+        let (id, exported) = device.reserve(bytes.len() as u64);
+        let outcomes = std::thread::scope(|scope| {
+            let lane = &mut lane;
+            let (jobs, slab) = (&jobs, slab.as_fd());
+            let run = scope.spawn(move || {
+                let part = Part::new(jobs, slab, len).beside(id, 4096);
+                lane.run(&[part], deadline())
+            });
+            // Sooner in some rounds than in others.
+            std::thread::sleep(Duration::from_millis(round * 4));
+            device.residents.release(id);
+            run.join().expect("thread").expect("decoded").0
+        });
+        assert_eq!(outcomes, vec![Outcome::Done; 500]);
+        let found = mapped(&exported, 0, bytes.len());
+        let is_there = found == bytes;
+        assert!(is_there || found.iter().all(|byte| *byte == 0), "in part");
+    }
+    crate::common::wait_until("all released", || device.counters().mapped_live == 0);
+    assert_eq!(
+        (device.counters().misuses, device.remote.facts().faults),
+        (0, 0)
+    );
 }

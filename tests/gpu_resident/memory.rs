@@ -177,7 +177,7 @@ fn residents_keep_to_the_budget_and_to_what_the_device_has() {
 }
 
 /// Frames of 64 x 64 pixels, one after the other from byte 4096 of a slab on.
-fn batch(encoded: &mut [u8], count: u64) -> (Vec<Job>, Vec<u8>) {
+pub fn batch(encoded: &mut [u8], count: u64) -> (Vec<Job>, Vec<u8>) {
     let bytes = noise(21, 8192 * count as usize);
     encoded[..bytes.len()].copy_from_slice(&bytes);
     let jobs = (0..count).map(|n| Job {

@@ -1,7 +1,7 @@
 //! What a lane takes next: frames of one stream where it has enough of them, else of several.
 //!
 //! First come frames of small volumes that readers wait for, where they are more than the workers can
-//! take at once: of a volume of one frame nothing is ever made ahead. Then what is made ahead. Of
+//! take at once: of a volume of a few frames hardly anything is ever made ahead. Then what is made ahead. Of
 //! both the device has the tail, and as much as [`super::rates`] says, so that nobody waits longer
 //! than for the CPU alone. A batch is of one kind: its time says something about the kind.
 
@@ -14,7 +14,7 @@ use super::batch::{Batch, Part};
 use super::crew::Crew;
 use super::lanes::kind_of;
 use super::rates::{Crowd, Kind};
-use super::trust::FIRST_FRAMES;
+use super::trust::{FIRST_FRAMES, FRAMES_MIN};
 use crate::decode::gpu::PARTS_MAX;
 use crate::fetch::Stream;
 
@@ -164,7 +164,8 @@ impl<'s> Crew<'s> {
     /// Whether frames of a stream may be this device's.
     fn is_for_me(&self, stream: &Stream) -> bool {
         let is_mine = self.known.device.prefers(stream.volume());
-        is_mine && !stream.acquaintance().is_out() && !stream.slab().has_copy()
+        let has_enough = stream.slab().frame_count() >= FRAMES_MIN;
+        is_mine && has_enough && !stream.acquaintance().is_out() && !stream.slab().has_copy()
     }
 
     /// Takes a batch of what there is of a kind, if that is worth it. `take` reserves at most so many

@@ -101,8 +101,6 @@ impl Crew<'_> {
         let stream = judged.sent.stream;
         let acquaintance = stream.acquaintance();
         let enough = self.devices.tuning.proven_frames;
-        let is_drawn = trust::is_drawn(stream.slab().frame_count(), self.random());
-        let mut firsts = HashSet::new();
         let mut scratch = Vec::new();
         for claimed in &mut judged.sent.claimed {
             if !judged.done.contains(&claimed.frame) {
@@ -117,7 +115,7 @@ impl Crew<'_> {
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
             let right = acquaintance.right_on(self.index, codec);
             let is_first = match self.known.trust().is_proven(codec, kind, enough) {
-                true => right == 0 && firsts.insert(codec) && is_drawn,
+                true => right == 0,
                 false => right < trust::FIRST_FRAMES,
             };
             let is_uniform = check::is_uniform(device, itemsize);

@@ -6,20 +6,13 @@
 //! 2. While a device has shown fewer than [`PROVEN_FRAMES`] frames of a codec and kind to be right,
 //!    the first [`FIRST_FRAMES`] frames of each series are compared, in whatever batches they come: what is
 //!    wrong in every frame, or in one of a few, shows.
-//! 3. After that the first frame of each series is compared. What is wrong with a device
+//! 3. After that the first frame of each series is compared, for each codec. What is wrong with a device
 //!    or its library is wrong with a way of encoding, and shows in each frame that uses it; what is
 //!    alike in all frames of a series, and in no series before, shows in any one of them.
-//! 4. Of a series with fewer than [`ONE_IN`] frames the one frame is compared with a chance of as many
-//!    in [`ONE_IN`], drawn so that no file can know: one of a single frame in every eighth. Else a
-//!    device would save nothing for archives of such series, since the CPU made every frame too.
+//! 4. So a series of one frame is none for a device ([`FRAMES_MIN`]): it would be made on both sides.
 //!
-//! So rule 4 is the one place where frames of a series are shown of which none was compared. What
-//! stands for them: that this device, in this mount, made [`PROVEN_FRAMES`] others of the same codec
-//! and size to the byte and not one wrong, that headers and codestream were found on the CPU to be what
-//! the device knows, that it says the frame went well, and that the frame is not of one value, which is
-//! what memory that nobody wrote looks like. A single difference ever, in any series, retires the
-//! codec for the mount; a fault has the device begin at rule 2 again, since it is another process that
-//! answers then.
+//! A single difference ever, in any series, retires the codec for the mount; a fault has the device
+//! begin at rule 2 again, since it is another process that answers then.
 
 use std::collections::HashMap;
 
@@ -33,8 +26,8 @@ pub(super) const PROVEN_FRAMES: u32 = 64;
 /// nobody waits long for the comparisons.
 pub(super) const FIRST_FRAMES: usize = 8;
 
-/// Of the frames of small series one in so many is compared.
-const ONE_IN: u64 = 8;
+/// Frames of a series for which a device can save any work.
+pub(super) const FRAMES_MIN: usize = 2;
 
 /// Frames that a device made as the CPU did.
 #[derive(Debug, Default)]
@@ -65,11 +58,6 @@ impl Trust {
     }
 }
 
-/// Whether a series of so many frames has one compared. `random` is drawn for each series.
-pub(super) fn is_drawn(frames: usize, random: u64) -> bool {
-    random % ONE_IN < frames as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,13 +85,5 @@ mod tests {
         assert!(!trust.is_any_proven(large, 1) && trust.is_any_proven(large, 0));
         trust.forget();
         assert!(!trust.is_proven(Codec::Jpeg2000, small, 1));
-    }
-
-    #[test]
-    fn one_in_eight_frames_of_small_series_is_compared() {
-        for (frames, drawn) in [(1, 1), (2, 2), (4, 4), (7, 7), (8, 8), (300, 8)] {
-            let of_eight = (0..8).filter(|random| is_drawn(frames, *random)).count();
-            assert_eq!(of_eight, drawn, "{frames}");
-        }
     }
 }

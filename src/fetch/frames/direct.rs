@@ -1,8 +1,6 @@
 //! Frames that a device can read from their files by itself: samples as they are, at a place that the
 //! header gives.
 
-use std::sync::Arc;
-
 use super::FrameSource;
 use super::offload::samples;
 use crate::decode::gpu::{Job, Refusal, plan_native};
@@ -50,11 +48,11 @@ impl FrameSource {
         let record = &self.volume.records[stored.record];
         let opened = self.open(stored.record, record)?;
         let wanted = self.wanted(record, &job.image, stored);
-        let file_offset_bytes = opened.direct_offset_bytes(&wanted, job.encoded.end)?;
-        let verified = opened.clone();
-        let verify = move || Ok(self.source.verify(verified.file(), record)?);
+        let place = opened.in_place(&wanted, job.encoded.end)?;
+        let (file, file_offset_bytes) = place.ok_or(Refusal::Layout)?;
+        let verify = move || Ok(self.source.verify(opened.file(), record)?);
         Ok(DirectFrame {
-            file: Arc::clone(&opened) as Arc<_>,
+            file,
             file_offset_bytes,
             job,
             verify: Box::new(verify),

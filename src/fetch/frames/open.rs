@@ -1,11 +1,10 @@
 //! One source file that is being read: where each of its frames lies, and its bytes.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
 
 use super::{Error, too_large};
-use crate::archive::{Record, Source};
+use crate::archive::{Record, Source, SourceFile};
 use crate::decode::cpu::native;
 use crate::decode::{self, Encoded};
 use crate::dicom::{
@@ -33,7 +32,10 @@ pub(super) struct Wanted<'a> {
 
 /// A source file that is being read, with what is needed for each of its frames.
 pub(super) struct OpenRecord {
-    file: File,
+    file: SourceFile,
+    /// The same, for who reads it himself: the same for all frames of the file.
+    lent: OnceLock<Arc<File>>,
+    file_len: u64,
     pub(super) syntax: &'static TransferSyntax,
     location: PixelDataLocation,
     table: Option<FrameTable>,
@@ -76,6 +78,8 @@ impl OpenRecord {
         };
         Ok(OpenRecord {
             file,
+            lent: OnceLock::new(),
+            file_len,
             syntax,
             location,
             table,
@@ -84,16 +88,17 @@ impl OpenRecord {
     }
 
     /// The file.
-    pub(super) fn file(&self) -> &File {
+    pub(super) fn file(&self) -> &SourceFile {
         &self.file
     }
 
-    /// Where in the file a native frame of `len_bytes` starts, all of which is there.
-    pub(super) fn direct_offset_bytes(
+    /// Where a native frame of `len_bytes` lies as it is, all of it: a file of the system, and where in
+    /// that it starts. `None` for what was unpacked.
+    pub(super) fn in_place(
         &self,
         of: &Wanted<'_>,
         len_bytes: u64,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<(Arc<File>, u64)>, Error> {
         let place = native::native_frame_location(of.image, of.frame_index)
             .filter(|place| place.len_bytes as u64 == len_bytes && place.first_bit == 0)
             .ok_or_else(|| too_large("the frame"))?;
@@ -103,13 +108,25 @@ impl OpenRecord {
             .offset_bytes
             .saturating_add(place.offset_bytes);
         let is_there = self.location.length_bytes.is_none_or(|len| end <= len)
-            && start.saturating_add(len_bytes) <= of.record.identity.size_bytes;
-        match is_there {
-            true => Ok(start),
-            false => Err(Error::Malformed(
+            && start.saturating_add(len_bytes) <= self.file_len;
+        if !is_there {
+            return Err(Error::Malformed(
                 "the pixel data end before this frame does".to_string(),
-            )),
+            ));
         }
+        let Some((file, first)) = self.file.in_place() else {
+            return Ok(None);
+        };
+        let lent = match self.lent.get() {
+            Some(lent) => lent.clone(),
+            None => {
+                let copy = file
+                    .try_clone()
+                    .map_err(|error| Error::io("cannot lend the source file", &error))?;
+                self.lent.get_or_init(|| Arc::new(copy)).clone()
+            }
+        };
+        Ok(Some((lent, first.saturating_add(start))))
     }
 
     /// True when the file holds the samples just as they are to stand in the slab.
@@ -244,22 +261,11 @@ impl OpenRecord {
             .offset_bytes
             .saturating_add(place.offset_bytes);
         if self.syntax.deflated {
-            let file_len = self
-                .file
-                .metadata()
-                .map_err(|e| Error::io("cannot stat", &e))?
-                .len();
-            read_deflated(&self.file, file_len, offset, out)?;
+            read_deflated(&self.file, self.file_len, offset, out)?;
         } else {
             read_exact(&self.file, out, offset)?;
         }
         Ok(place.first_bit)
-    }
-}
-
-impl AsFd for OpenRecord {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 
@@ -275,7 +281,7 @@ fn whole_frame(table: &FrameTable, frame_index: u32) -> Result<dicom::EncodedFra
     }
 }
 
-fn read_exact(file: &File, out: &mut [u8], offset: u64) -> Result<(), Error> {
+fn read_exact(file: &SourceFile, out: &mut [u8], offset: u64) -> Result<(), Error> {
     file.read_exact_at(out, offset)
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {

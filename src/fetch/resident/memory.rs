@@ -3,7 +3,8 @@
 //! How a device does it is behind [`DeviceMemory`]; a test has one in its own process. Knows nothing of
 //! volumes, users or budgets.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::fetch::{Error, Readiness};
 /// A frame of a volume that lies in its file just as a device can read it.
 pub struct DirectFrame<'p> {
     /// Its file, opened and found to be the one that was indexed; frames of one file may share it.
-    pub file: Arc<dyn AsFd + Send + Sync>,
+    pub file: Arc<File>,
     /// Where the frame starts in it.
     pub file_offset_bytes: u64,
     /// What is to be made of it; `out` is for the caller to set.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -321,7 +321,7 @@ impl Produce for Volume {
             false => Ok(()),
         };
         Ok(DirectFrame {
-            file: self.file.clone() as Arc<dyn AsFd + Send + Sync>,
+            file: self.file.clone(),
             file_offset_bytes: (frame * FRAME) as u64,
             job: Job {
                 codec: Codec::Native { big_endian: false },
