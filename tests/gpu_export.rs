@@ -226,6 +226,40 @@ fn every_real_volume_is_on_the_device_what_it_is_in_the_files() {
 }
 
 #[test]
+fn files_inside_a_container_are_read_there_by_the_device() {
+    let test = "files_inside_a_container_are_read_there_by_the_device";
+    if !has_python(test) {
+        return;
+    }
+    // Of the first series as they are, of the second compressed.
+    let pack = |archive: &Path| {
+        let script = "
+import os, shutil, sys, zipfile
+for n, how in ((1, zipfile.ZIP_STORED), (2, zipfile.ZIP_DEFLATED)):
+    series = os.path.join(sys.argv[1], f'2.25.91.{n}')
+    with zipfile.ZipFile(series + '.zip', 'w', how) as packed:
+        for name in sorted(os.listdir(series)):
+            packed.write(os.path.join(series, name), name)
+    shutil.rmtree(series)
+";
+        let mut python = Command::new("python3");
+        let packed = python.args(["-c", script]).arg(archive).status();
+        assert!(packed.expect("python3 runs").success());
+    };
+    let Some(bench) = Bench::with(test, "", &[], pack) else {
+        return;
+    };
+    for (n, direct_frames) in [(0, 16), (1, 16)] {
+        let file = bench.open(n);
+        let bytes = memory(&document(&file).expect("resident"));
+        let raw = fs::read(bench.dir(n).join("volume.raw")).expect("read");
+        assert!(bytes == raw, "{n}");
+        assert_eq!(bench.residents("direct_frames"), direct_frames, "{n}");
+    }
+    assert_eq!(bench.residents("mismatches"), 0);
+}
+
+#[test]
 fn the_example_maps_a_volume() {
     let test = "the_example_maps_a_volume";
     if !has_python(test) {
