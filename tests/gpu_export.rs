@@ -226,6 +226,44 @@ fn every_real_volume_is_on_the_device_what_it_is_in_the_files() {
 }
 
 #[test]
+fn a_device_that_is_wrong_or_dies_gives_right_bytes_or_none() {
+    let test = "a_device_that_is_wrong_or_dies_gives_right_bytes_or_none";
+    let mut right = 0;
+    for faults in ["wrong:1+", "zeros:1+", "launch:1+", "die:2"] {
+        let Some(bench) = Bench::new(test, faults, &[]) else {
+            return;
+        };
+        for n in 0..bench.all.len() {
+            let settled = File::open(bench.dir(n).join(NAME))
+                .and_then(|file| document(&file).map(|found| (found, file)));
+            match settled {
+                Ok((found, file)) => {
+                    let Some(given) = fetch(&found) else {
+                        // It died just now.
+                        assert_eq!(errno(document(&file)), Some(libc::ESTALE), "{faults} {n}");
+                        continue;
+                    };
+                    let raw = fs::read(bench.dir(n).join("volume.raw")).expect("read");
+                    let mut bytes = vec![0; raw.len()];
+                    let read = File::from(given).read_exact_at(&mut bytes, 0);
+                    assert!(read.is_ok() && bytes == raw, "{faults} {n}");
+                    right += 1;
+                }
+                Err(error) => {
+                    let errno = error.raw_os_error();
+                    assert_eq!(errno, Some(libc::ENODEV), "{faults} {n}: {error}");
+                }
+            }
+        }
+        let found = bench.residents("mismatches");
+        println!("{faults}: {right} right so far, {found} mismatches");
+        let is_wrong = faults.starts_with("wrong") || faults.starts_with("zeros");
+        assert_eq!(found > 0, is_wrong, "{faults}");
+    }
+    assert!(right >= 9, "{right}");
+}
+
+#[test]
 fn files_inside_a_container_are_read_there_by_the_device() {
     let test = "files_inside_a_container_are_read_there_by_the_device";
     if !has_python(test) {
