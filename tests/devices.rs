@@ -96,6 +96,7 @@ fn shown(job: &Job, bytes: &[u8]) -> Vec<u8> {
         Codec::Native { big_endian: false } => uids::EXPLICIT_VR_LITTLE_ENDIAN,
         Codec::Native { big_endian: true } => "1.2.840.10008.1.2.2",
         Codec::Rle => uids::RLE_LOSSLESS,
+        Codec::Jpeg => "1.2.840.10008.1.2.4.50",
         Codec::JpegLossless => "1.2.840.10008.1.2.4.70",
         Codec::Jpeg2000 => uids::JPEG2000,
         Codec::Htj2k => "1.2.840.10008.1.2.4.203",

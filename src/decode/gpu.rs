@@ -16,9 +16,10 @@
 //! | `worker.rs`, `confine.rs`, `nodes.rs` | the device's process, what it gives up, the driver's files |
 //! | `engine.rs` | a batch of jobs on a device |
 //! | `resident.rs`, `store.rs` | memory of the device that holds whole arrays and is given to other processes |
-//! | `planes.rs`, `jpeg2k.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
+//! | `planes.rs`, `jpeg2k.rs`, `jpeg.rs` | what a library that decodes on the device must do; nvJPEG2000 and nvJPEG doing it |
 //! | `library.rs` | NVIDIA's libraries found, loaded and looked through |
 //! | `cufile.rs` | files read straight into device memory by NVIDIA's cuFile, when it is there |
+//! | `nvjpeg.rs` | NVIDIA's decoder of baseline JPEG, loaded when it is there |
 //! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
 //! | `lossless.cu`, `.ptx`, `.rs` | the same for JPEG Lossless |
@@ -31,12 +32,14 @@ pub mod cufile;
 mod driver;
 mod engine;
 mod job;
+mod jpeg;
 mod jpeg2k;
 mod kernels;
 mod library;
 mod lossless;
 mod memory;
 mod nodes;
+pub mod nvjpeg;
 pub mod nvjpeg2k;
 mod plan;
 mod planes;
@@ -61,7 +64,7 @@ pub use pool::{Pool, Wanted};
 pub use remote::{
     Facts, Fault, Lane, Launch, Limits, Part, Remote, ReserveError, Residents, Spent, State, probe,
 };
-pub use report::{CUFILE, DeviceReport, Export, LibraryReport, NVJPEG2K};
+pub use report::{CUFILE, DeviceReport, Export, LibraryReport, NVJPEG, NVJPEG2K};
 pub use resident::{DirectJob, Exported, Handle, Piece, ResidentId};
 pub use store::{DeviceFile, ReadToDevice};
 pub use wire::{JOBS_MAX, PARTS_MAX};

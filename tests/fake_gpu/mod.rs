@@ -7,4 +7,5 @@
 pub mod build;
 pub mod cufile;
 pub mod libcuda;
+pub mod nvjpeg;
 pub mod nvjpeg2k;

@@ -6,11 +6,11 @@
 //!   /etc/cufile.json (or `CUFILE_ENV_PATH_JSON`), and its threads are reached by what is given up
 //!   after. Without nvidia-fs it reads with pread itself (its compatibility mode, which the JSON may
 //!   forbid: then it does not start).
-//! - Files come as descriptors. cuFile opens a file anew by its name in /proc when it wants one without
-//!   O_DIRECT beside it, or with, and nobody may not open what is not readable to all: then
-//!   [`CuFile::register`] or the first read fails. Descriptors with O_DIRECT are the best to give, and
-//!   the only ones before cuFile 1.7; those opened with O_NOFOLLOW or O_NONBLOCK are refused outside
-//!   of the compatibility mode.
+//! - Files come as descriptors. cuFile wants a second one of a file, with or without O_DIRECT (its
+//!   CU_FILE_GETNEWFD_FAILED and messages; not seen on a device). If it opens one by the file's name,
+//!   nobody may not where the file is not readable to all: then [`CuFile::register`] or the first
+//!   read fails. Descriptors with O_DIRECT are the best to give, and the only ones before cuFile 1.7;
+//!   those opened with O_NOFOLLOW or O_NONBLOCK are refused outside of the compatibility mode.
 //! - It writes a log, `cufile.log` in the working directory, that names files, and prints: so it is not
 //!   used unless [`LOG_VARIABLE`] says [`LOG_TO`], which who starts the process has to see to (the
 //!   parameters of the library do not reach as far). A look at the version writes none.

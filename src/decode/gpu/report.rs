@@ -61,6 +61,12 @@ pub struct LibraryReport {
 /// The library that decodes JPEG 2000, plain and high-throughput.
 pub const NVJPEG2K: &str = "nvJPEG2000";
 
+/// The library that decodes JPEG.
+pub const NVJPEG: &str = "nvJPEG";
+
+/// JPEG Baseline and Extended: the processes of two transfer syntaxes of the family (PS3.5 A.4.1).
+const SEQUENTIAL_JPEG: [&str; 2] = ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"];
+
 /// The library that reads files into device memory.
 pub const CUFILE: &str = "cuFile";
 
@@ -79,6 +85,7 @@ impl Codec {
                 Some(Codec::Native { big_endian })
             }
             CodecFamily::Rle => Some(Codec::Rle),
+            CodecFamily::JpegDct if SEQUENTIAL_JPEG.contains(&facts.uid) => Some(Codec::Jpeg),
             CodecFamily::JpegLossless => Some(Codec::JpegLossless),
             CodecFamily::Jpeg2000 => Some(Codec::Jpeg2000),
             CodecFamily::HtJ2k => Some(Codec::Htj2k),
@@ -91,6 +98,7 @@ impl Codec {
     pub fn library(self) -> Option<&'static str> {
         match self {
             Codec::Native { .. } | Codec::Rle | Codec::JpegLossless => None,
+            Codec::Jpeg => Some(NVJPEG),
             Codec::Jpeg2000 | Codec::Htj2k => Some(NVJPEG2K),
         }
     }
@@ -133,6 +141,9 @@ mod tests {
                 Some(Codec::Native { big_endian: true }),
             ),
             ("1.2.840.10008.1.2.5", Some(Codec::Rle)),
+            ("1.2.840.10008.1.2.4.50", Some(Codec::Jpeg)),
+            ("1.2.840.10008.1.2.4.51", Some(Codec::Jpeg)),
+            ("1.2.840.10008.1.2.4.53", None),
             ("1.2.840.10008.1.2.4.57", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.70", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.80", None),

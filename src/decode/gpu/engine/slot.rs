@@ -12,7 +12,7 @@ use super::layout::{Layout, Run};
 use crate::decode::gpu::driver::{Context, CudaError, DeviceMemory, HostMemory, Stream};
 use crate::decode::gpu::job::{Job, Outcome, Refusal};
 use crate::decode::gpu::kernels::{Kernels, flag};
-use crate::decode::gpu::planes::{PlaneDecoder, PlaneRequest, Planes};
+use crate::decode::gpu::planes::{Decoders, PlaneRequest, Planes};
 use crate::decode::gpu::store::Resident;
 
 /// Device memory is taken in multiples of this, the size of its large pages.
@@ -47,7 +47,7 @@ pub(super) struct Beside {
 pub(super) struct Tools<'a> {
     pub context: &'a Arc<Context>,
     pub kernels: &'a Kernels,
-    pub decoder: Option<&'a mut Box<dyn PlaneDecoder>>,
+    pub decoders: &'a mut Decoders,
     pub plane_streams: &'a [Stream],
 }
 
@@ -383,7 +383,9 @@ fn decode_planes(
         });
     }
     let mut done = Vec::with_capacity(requests.len());
-    if let Some(decoder) = &mut tools.decoder {
+    // All of a chunk are decoded alike.
+    let codec = pending.chunk.first().map(|checked| checked.codec);
+    if let Some(decoder) = codec.and_then(|codec| tools.decoders.of(codec)) {
         let decoded = decoder.decode(&requests, tools.plane_streams, &mut done);
         for plane_stream in tools.plane_streams {
             if stream.wait_for(plane_stream).is_err() {
