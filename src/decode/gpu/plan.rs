@@ -15,6 +15,7 @@ use crate::decode::cpu::jpeg2k::{HTJ2K, JPEG_2000, Jpeg2k};
 use crate::decode::cpu::{jpeg, jpeg_lossless, native, rle};
 use crate::decode::values::stored_dtype;
 use crate::decode::{Error, cpu};
+use crate::dicom::syntax::{self, CodecFamily};
 use crate::dicom::{ImagePixel, PixelElement};
 use crate::volume::Dtype;
 
