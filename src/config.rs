@@ -27,6 +27,9 @@ const CACHE_SIZE_DEFAULT: Size = Size::Percent(25);
 /// Share of the free space that the cache directory may take.
 const CACHE_DIR_SIZE_DEFAULT: Size = Size::Percent(10);
 
+/// Share of each GPU's memory that volumes may take there.
+const DEVICE_CACHE_SIZE_DEFAULT: Size = Size::Percent(25);
+
 /// Least cache by default, bytes: one large CT. A cache that holds less than what is being read
 /// decodes everything twice.
 const CACHE_SIZE_MIN_BYTES: u64 = 256 << 20;
@@ -149,6 +152,8 @@ pub struct Config {
     pub cache_size_bytes: u64,
     /// Where decoded volumes are kept for the next mount, if anywhere.
     pub cache_dir: Option<CacheDir>,
+    /// Memory of each GPU for volumes that programs map there; a percentage is of all its memory.
+    pub device_cache_size: Size,
     /// Frames to decode ahead of a reader; `None`: the whole volume.
     pub readahead_frames: Option<u32>,
     /// How long to wait for the scan of the archive once the mount is live.
@@ -253,6 +258,7 @@ impl Config {
             mountpoint: absolute(mountpoint)?,
             cache_size_bytes,
             cache_dir: cache_dir(flags)?,
+            device_cache_size: flags.device_cache_size.unwrap_or(DEVICE_CACHE_SIZE_DEFAULT),
             readahead_frames: flags.readahead_frames,
             scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
                 Duration::from_secs(seconds.into())

@@ -7,16 +7,19 @@
 //! frame. Devices share that work ([`Device`]). Knows byte ranges and frames; what makes a frame is
 //! behind [`Produce`].
 
+mod ahead;
 mod device;
+mod export;
 mod frames;
 mod queue;
+mod resident;
 mod stream;
 mod tally;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 use std::{io, thread};
 
@@ -25,11 +28,18 @@ use crate::decode::gpu::Refusal;
 
 pub use device::{Device, DeviceStats, Gpu, Lane, Prepared, Readiness, Unfit};
 pub use frames::FrameSource;
+pub use resident::{
+    DeviceMemory, DirectFrame, Export, ExportWay, GpuMemory, Lease, MemoryBudget, ResidentStats,
+};
 pub use stream::{Interest, Reply, Stream};
 pub use tally::Made;
 
+#[cfg(test)]
+pub(crate) use resident::tests::fake as fake_memory;
+
 use device::Devices;
 use queue::{Queue, Task};
+use resident::Residences;
 use tally::{Maker, Tallies};
 
 /// Why a frame or a range could not be had.
@@ -55,6 +65,12 @@ pub enum Error {
         /// What was being done.
         message: String,
     },
+    /// No device holds volumes, or the one that did is gone.
+    #[error("{0}")]
+    NoDevice(String),
+    /// All room for volumes in device memory is in use.
+    #[error("{0}")]
+    NoRoom(String),
     /// The workers are stopping.
     #[error("shutting down")]
     ShuttingDown,
@@ -122,6 +138,21 @@ pub trait Produce: Send + Sync {
         let _ = (frame, room, exact);
         Err(Unfit::Refused(Refusal::Layout))
     }
+
+    /// Whether a device could read `frame` from its file itself, by its headers alone.
+    fn is_direct(&self, frame: usize) -> bool {
+        let _ = frame;
+        false
+    }
+
+    /// Opens the file of such a frame for a device.
+    ///
+    /// # Errors
+    /// [`Unfit`], which is never the reader's trouble.
+    fn direct(&self, frame: usize) -> Result<DirectFrame<'_>, Unfit> {
+        let _ = frame;
+        Err(Unfit::Refused(Refusal::Layout))
+    }
 }
 
 /// What was wrong with a frame, for the findings.
@@ -173,6 +204,8 @@ struct Shared {
     tallies: Tallies,
     /// `None` without any: then nothing is done for them.
     devices: Option<Devices>,
+    /// Set once, where volumes can be held by devices.
+    residences: OnceLock<Arc<Residences>>,
     failures: Mutex<Vec<Failure>>,
 }
 
@@ -226,6 +259,7 @@ impl Fetcher {
             counters: Counters::default(),
             tallies: Tallies::new(names),
             devices: (!devices.is_empty()).then(|| Devices::new(devices, threads, tuning)),
+            residences: OnceLock::new(),
             failures: Mutex::default(),
         });
         Devices::start(&shared)?;
@@ -276,22 +310,6 @@ impl Fetcher {
         self.shared.read(stream, range, reply);
     }
 
-    /// Has up to `count` frames from `first` on made by workers that have nothing more urgent to do,
-    /// as long as `interest` lives. A later call with the same interest replaces this one.
-    pub fn sweep(&self, stream: &Arc<Stream>, interest: &Interest, first: usize, count: usize) {
-        let count = count.min(self.window_frames(stream));
-        if count == 0 {
-            return;
-        }
-        let stream = stream.heir().unwrap_or(stream);
-        if stream.ask_sweep(interest, first, count) {
-            self.shared.queue.push_sweep(stream);
-        }
-        if let Some(devices) = &self.shared.devices {
-            devices.ring();
-        }
-    }
-
     /// Frames that are made at a time.
     pub fn thread_count(&self) -> usize {
         self.thread_count
@@ -317,15 +335,6 @@ impl Fetcher {
             let cache = cache.clone();
             self.run_soon(move || cache.trim());
         }
-    }
-
-    /// How far ahead a sweep of this stream may go: not so far that it drops what its own reader
-    /// has not reached yet.
-    fn window_frames(&self, stream: &Stream) -> usize {
-        let half = self.shared.cache.budget_bytes() / 2;
-        let fitting = half / stream.slab().frame_len_bytes() as u64;
-        self.readahead_frames
-            .min(usize::try_from(fitting).unwrap_or(usize::MAX))
     }
 
     /// What has been done so far.
@@ -385,6 +394,9 @@ impl Fetcher {
         self.shared.queue.stop();
         if let Some(devices) = &self.shared.devices {
             devices.stop();
+        }
+        if let Some(residences) = self.shared.residences.get() {
+            residences.stop();
         }
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));

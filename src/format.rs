@@ -4,6 +4,7 @@
 //! before any Pixel Data is read. Knows no file system and no decoder.
 
 mod bids;
+pub mod cuda;
 mod grid;
 pub mod json;
 pub mod metaimage;

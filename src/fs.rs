@@ -7,6 +7,7 @@
 mod audit;
 mod content;
 mod control;
+mod cuda;
 mod door;
 mod error;
 mod handles;
@@ -30,7 +31,7 @@ pub use content::Cached;
 pub use error::Error;
 pub use pages::PageCache;
 pub use types::{
-    Attr, Backing, Caller, DirEntry, Kind, OpenMode, Opened, Opening, ReadReply, StatFs,
+    Attr, Backing, Caller, DirEntry, Kind, NOBODY, OpenMode, Opened, Opening, ReadReply, StatFs,
 };
 
 use crate::archive::Source;
@@ -40,6 +41,7 @@ use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::Volume;
 use audit::Target;
 use content::{Content, VolumeText};
+use cuda::CudaFile;
 use door::Door;
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
@@ -264,9 +266,17 @@ impl Fs {
             return Err(Error::IsDirectory);
         }
         let attr = self.attr(&tree, node)?;
-        let content = self.content(&tree, node)?;
+        let content = match node {
+            Node::Part(position, Part::Cuda(variant)) => {
+                let volume = tree.volume(position)?.ok_or(Error::Absent)?;
+                let uid = opening.uid();
+                let file = CudaFile::open(&self.fetcher, &self.source, &volume, variant, uid)?;
+                Content::Cuda(file)
+            }
+            _ => self.content(&tree, node)?,
+        };
         let (mode, open_mode) = match &content {
-            Content::Bytes { volatile: true, .. } => (None, OpenMode::Direct),
+            Content::Bytes { volatile: true, .. } | Content::Cuda(_) => (None, OpenMode::Direct),
             Content::Text(text) if text.is_volatile() => (None, OpenMode::Direct),
             Content::Slab(view) if view.is_whole_slab() => {
                 let (mode, open_mode) = self.modes.open(ino, view.stream.slab(), opening);
@@ -515,6 +525,8 @@ impl Fs {
                     None => Content::Source { source, record },
                 })
             }
+            // Only an open gives a lease, and only the process that gave it knows it.
+            Part::Cuda(_) => Err(Error::Changed("the lease ended with its process".into())),
             Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
         }
     }

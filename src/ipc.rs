@@ -1,9 +1,10 @@
-//! Messages with file descriptors between two processes of ours.
+//! Messages with file descriptors between two processes of ours, or of ours and somebody else's.
 //!
-//! `unsafe` because passing a file descriptor over a socket has no safe form in std. Knows nothing
-//! of what the messages say.
+//! `unsafe` because passing a file descriptor over a socket, and asking who is at its other end, have
+//! no safe form in std. Knows nothing of what the messages say.
 #![allow(unsafe_code)]
 
+pub mod handout;
 pub mod process;
 
 use std::ffi::c_int;
@@ -138,6 +139,33 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     Ok((len, fds))
 }
 
+/// The user at the other end of a connected unix socket, as the kernel noted it at the connection
+/// (`SO_PEERCRED`, unix(7)).
+///
+/// # Errors
+///
+/// It is no such socket.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: ucred is plain data; all zeros is a value of it.
+    let mut peer: libc::ucred = unsafe { mem::zeroed() };
+    let mut len = mem::size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: a struct of ours with its length, both of which outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    };
+    match result {
+        0 if len as usize == mem::size_of::<libc::ucred>() => Ok(peer.uid),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The descriptors of a message that recvmsg has filled in.
 fn received_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
     // SAFETY: the kernel has filled the message in; CMSG_FIRSTHDR checks the length it gave.
@@ -203,6 +231,14 @@ mod tests {
         let (len, fds) = receive(b.as_fd(), &mut [0; 4]).expect("closed");
         assert_eq!((len, fds.len()), (0, 0));
         assert!(send(b.as_fd(), b"x", &[]).is_err());
+    }
+
+    #[test]
+    fn the_peer_is_known() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().expect("pair");
+        assert_eq!(peer_uid(a.as_fd()).expect("a peer"), process::own_uid());
+        let (reader, _writer) = io::pipe().expect("pipe");
+        assert!(peer_uid(reader.as_fd()).is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! | [`volume`] | grouping, order, geometry, value rule, verdict (pure) |
 //! | [`archive`] | sources, scan, index |
 //! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |
-//! | [`ipc`] | messages with descriptors between processes of this program; what a process does to itself |
+//! | [`ipc`] | messages with descriptors between processes; what a process does to itself |
 //!
 //! # The path of a byte
 //!

@@ -14,7 +14,7 @@ use super::{gpu_worker, worker};
 use crate::archive::Counts;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
 use crate::config::{ArchiveConfig, CacheDir, Config, Size};
-use crate::fetch::{Device, Fetcher};
+use crate::fetch::{Device, Fetcher, GpuMemory, MemoryBudget};
 use crate::fs::{Audit, Fs, Parts};
 use crate::library::ScanState;
 use crate::mount::{self, Service};
@@ -53,7 +53,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     let opened = library::open(&config.archive)?;
     let (pool, devices) = gpu_worker::start(&config.device)?;
+    // Without any room there nothing is resident, and so no device is one for it.
+    let memories = match config.device_cache_size {
+        Size::Bytes(0) => Vec::new(),
+        _ => GpuMemory::all(&pool),
+    };
     let fs = make_fs(config, &opened, devices)?;
+    let budget = match config.device_cache_size {
+        Size::Bytes(bytes) => MemoryBudget::Bytes(bytes),
+        Size::Percent(percent) => MemoryBudget::Percent(percent),
+    };
+    fs.fetcher()
+        .export_to(memories, budget)
+        .context("cannot start the threads that fill devices")?;
     let bar = Arc::new(Bar::new());
     let (ended, end) = mpsc::channel::<()>();
     let scanning = (config.archive.clone(), fs.clone(), bar.clone());
@@ -211,6 +223,7 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
     let value = json!({
         "cache_size_bytes": config.cache_size_bytes,
         "cache_dir": config.cache_dir.is_some(),
+        "device_cache_size": config.device_cache_size.to_string(),
         "decode_threads": config.archive.decode_threads,
         "readahead_frames": config.readahead_frames,
         "scan_wait_s": config.scan_wait.as_secs(),

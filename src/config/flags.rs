@@ -163,6 +163,11 @@ pub struct Flags {
     )]
     pub cache_dir_size: Option<Size>,
 
+    /// Memory of each GPU for volumes that programs map there (volume.cuda.json), percentages are of
+    /// all its memory; 0 is none [default: 25%]
+    #[arg(long, value_name = "SIZE", help_heading = "Cache")]
+    pub device_cache_size: Option<Size>,
+
     /// Frames to decode ahead of a reader [default: the whole volume]
     #[arg(long, value_name = "COUNT", help_heading = "Cache")]
     pub readahead_frames: Option<u32>,

@@ -22,6 +22,7 @@ fn defaults() {
     assert_eq!((config.uid, config.gid, config.umask), (1000, 100, 0o022));
     assert_eq!((&config.device, config.exact), (&Device::Auto, true));
     assert_eq!(config.readahead_frames, None);
+    assert_eq!(config.device_cache_size, Size::Percent(25));
     assert!(config.archive.decode_threads >= 1);
     assert_eq!(config.archive.log_level, LogLevel::Warn);
     assert!(!config.allow_other && !config.noexec && !config.foreground);
@@ -63,6 +64,7 @@ fn flags_win_over_defaults() {
         audit: Some("/a".into()),
         device: Some(Device::Cuda(vec![1, 0])),
         exact: Some(Switch::Off),
+        device_cache_size: Some(Size::Bytes(0)),
         readahead_frames: Some(4),
         allow_other: true,
         noexec: true,
@@ -77,6 +79,7 @@ fn flags_win_over_defaults() {
     assert_eq!((config.uid, config.gid, config.umask), (1, 2, 0o077));
     assert_eq!(config.device, Device::Cuda(vec![1, 0]));
     assert_eq!((config.exact, config.readahead_frames), (false, Some(4)));
+    assert_eq!(config.device_cache_size, Size::Bytes(0));
     let options = config.mount_options();
     assert!(options.allow_other && options.noexec && options.foreground);
     let own = |what, path: &str| (what, PathBuf::from(path));

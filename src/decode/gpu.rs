@@ -58,7 +58,7 @@ pub use driver::{CudaError, Stream};
 pub use engine::Engine;
 pub use job::{Codec, Job, Outcome, Refusal, Show};
 pub use nodes::device_count;
-pub use plan::plan;
+pub use plan::{plan, plan_native};
 pub use planes::{PLANES_MAX, PlaneDecoder, PlaneRequest, Planes};
 pub use pool::{Pool, Wanted};
 pub use remote::{

@@ -40,6 +40,7 @@ use std::time::Duration;
 use super::Error;
 use crate::decode::gpu::{self, Codec, Fault, Job, Outcome, Refusal, Spent};
 
+pub(super) use check::{dtype as job_dtype, is_uniform};
 pub(super) use lanes::{Devices, Tuning};
 pub use process::Gpu;
 pub use report::DeviceStats;

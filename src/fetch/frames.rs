@@ -4,6 +4,7 @@
 //! frame is made into lands in the slab without a copy in between wherever stored values are shown
 //! as they are.
 
+mod direct;
 mod offload;
 mod open;
 mod tiles;
@@ -12,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Error, Prepared, Produce, Unfit};
+use super::{DirectFrame, Error, Prepared, Produce, Unfit};
 use crate::archive::{self, Record, Source};
 use crate::decode::{self, values};
 use crate::dicom::{self, ImagePixel};
@@ -272,6 +273,17 @@ impl Produce for FrameSource {
 
     fn prepare(&self, frame: usize, room: &mut [u8], exact: bool) -> Result<Prepared, Unfit> {
         self.offload(&self.volume.frames[frame], room, exact)
+    }
+
+    fn is_direct(&self, frame: usize) -> bool {
+        self.volume
+            .frames
+            .get(frame)
+            .is_some_and(|frame| self.direct_job(frame).is_ok())
+    }
+
+    fn direct(&self, frame: usize) -> Result<DirectFrame<'_>, Unfit> {
+        self.open_direct(&self.volume.frames[frame])
     }
 
     fn describe(&self, frame: usize) -> String {

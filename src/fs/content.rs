@@ -1,8 +1,10 @@
-//! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file as it is or de-identified.
+//! What an open file holds: bytes, a text to be made, a view of a slab, a picture, a lease of device
+//! memory, or a source file as it is or de-identified.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use super::cuda::CudaFile;
 use super::pages::Push;
 use super::preview::Preview;
 use super::reading::{Ask, Course, PAGE_BYTES, Reading};
@@ -35,6 +37,8 @@ pub(super) enum Content {
     Slab(SlabView),
     /// A picture made from some frames of a slab.
     Preview(Preview),
+    /// A lease of a volume in device memory.
+    Cuda(CudaFile),
     /// An original file.
     Source {
         source: Arc<Source>,
@@ -281,6 +285,7 @@ impl Fs {
                 self.read_slab(handle.ino, view, start..end, cache, reply);
             }
             Content::Preview(preview) => preview.read(&self.fetcher, offset, size_bytes, reply),
+            Content::Cuda(file) => file.read(offset, size_bytes, reply),
             Content::Veiled(file) => {
                 let file = file.clone();
                 self.fetcher
@@ -412,7 +417,7 @@ pub(super) fn clamp(offset: u64, size_bytes: u64, len_bytes: u64) -> (u64, u64) 
 }
 
 /// The bytes of `offset..offset + size` of a file that is there whole.
-fn part(bytes: &[u8], offset: u64, size_bytes: u64) -> &[u8] {
+pub(super) fn part(bytes: &[u8], offset: u64, size_bytes: u64) -> &[u8] {
     let (start, end) = clamp(offset, size_bytes, bytes.len() as u64);
     bytes.get(start as usize..end as usize).unwrap_or_default()
 }

@@ -47,6 +47,12 @@ pub enum Error {
     /// Nobody needs an answer: the kernel only guessed, and asks again for what is needed.
     #[error("declined")]
     Declined,
+    /// No device holds volumes, or the one that did is gone.
+    #[error("no device: {0}")]
+    NoDevice(String),
+    /// All room for volumes in device memory is in use.
+    #[error("no room: {0}")]
+    NoRoom(String),
     /// The mount is going away.
     #[error("shutting down")]
     ShuttingDown,
@@ -69,6 +75,8 @@ impl Error {
             Error::Io { errno, .. } => *errno,
             Error::TooManyOpen => libc::ENFILE,
             Error::Declined => libc::EAGAIN,
+            Error::NoDevice(_) => libc::ENODEV,
+            Error::NoRoom(_) => libc::ENOSPC,
             // The caller can do nothing but try again on another mount.
             Error::ShuttingDown => libc::EIO,
         }
@@ -84,6 +92,8 @@ impl From<crate::fetch::Error> for Error {
             Fetch::TooLarge(why) => Error::TooLarge(why),
             Fetch::Changed(why) => Error::Changed(why),
             Fetch::Io { errno, message } => Error::Io { errno, message },
+            Fetch::NoDevice(why) => Error::NoDevice(why),
+            Fetch::NoRoom(why) => Error::NoRoom(why),
             Fetch::ShuttingDown => Error::ShuttingDown,
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::stats::{Latency, Stats};
-use crate::fetch::{DeviceStats, Made};
+use crate::fetch::{DeviceStats, Made, ResidentStats};
 use crate::format::prometheus::Kind::{Counter, Gauge};
 use crate::format::prometheus::{Exposition, Kind, Sample};
 
@@ -29,6 +29,7 @@ pub(super) fn text(stats: &Stats) -> String {
         of_devices(&mut out, family, &stats.devices);
     }
     refusals(&mut out, &stats.devices);
+    device_memory(&mut out, &stats.residents);
     memory(&mut out, stats);
     directory(&mut out, stats);
     out.into_text()
@@ -302,6 +303,55 @@ fn of_devices(out: &mut Exposition, family: DeviceFamily, devices: &[DeviceStats
         .map(|device| (vec![("device", device.name.as_str())], of(device)));
     let samples: Vec<Sample<'_>> = samples.collect();
     out.family(kind, &format!("dicomfs_device_{name}"), help, &samples);
+}
+
+fn device_memory(out: &mut Exposition, residents: &ResidentStats) {
+    let single = |(kind, name, help, value): (_, _, _, u64)| (kind, name, help, value as f64);
+    let all = [
+        (
+            Gauge,
+            "dicomfs_device_memory_volumes",
+            "Volumes that devices keep for other programs (volume.cuda.json).",
+            residents.count as u64,
+        ),
+        (
+            Gauge,
+            "dicomfs_device_memory_bytes",
+            "Device memory that they take.",
+            residents.bytes,
+        ),
+        (
+            Gauge,
+            "dicomfs_device_memory_leased",
+            "Of them, those that somebody has open.",
+            residents.leased as u64,
+        ),
+        (
+            Counter,
+            "dicomfs_device_memory_opens_total",
+            "Leases given.",
+            residents.opens,
+        ),
+        (
+            Counter,
+            "dicomfs_device_memory_evictions_total",
+            "Volumes dropped to make room.",
+            residents.evictions,
+        ),
+        (
+            Counter,
+            "dicomfs_device_memory_direct_frames_total",
+            "Frames that devices read from their files themselves.",
+            residents.direct_frames,
+        ),
+        (
+            Counter,
+            "dicomfs_device_memory_uploaded_frames_total",
+            "Frames copied there from decoded volumes.",
+            residents.uploaded_frames,
+        ),
+    ];
+    singles(out, &all.map(single));
 }
 
 fn refusals(out: &mut Exposition, devices: &[DeviceStats]) {

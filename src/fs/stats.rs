@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Fs;
 use super::audit::Counters;
 use crate::cache::BackingKind;
-use crate::fetch::{DeviceStats, Made};
+use crate::fetch::{DeviceStats, Made, ResidentStats};
 use crate::tree::Tree;
 
 /// All numbers at one moment. Other versions may know fewer or more.
@@ -79,6 +79,8 @@ pub struct Stats {
     pub queue_ahead: u64,
     /// The devices.
     pub devices: Vec<DeviceStats>,
+    /// Volumes in device memory.
+    pub residents: ResidentStats,
     /// Memory of decoded frames.
     pub cache_resident_bytes: u64,
     /// What it may be.
@@ -192,6 +194,7 @@ impl Fs {
             queue_urgent,
             queue_ahead,
             devices: self.fetcher.device_stats(),
+            residents: self.fetcher.resident_stats(),
             cache_resident_bytes: cache.resident_bytes(),
             cache_budget_bytes: cache.budget_bytes(),
             cache_passthrough_bytes: cache.passthrough_bytes(),

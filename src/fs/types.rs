@@ -134,7 +134,16 @@ pub trait Opening {
     fn caller(&self) -> Option<Caller> {
         None
     }
+
+    /// The user who opens. Nobody ([`NOBODY`]) where that is not known: what belongs to a user is then
+    /// nobody else's.
+    fn uid(&self) -> u32 {
+        self.caller().map_or(NOBODY, |caller| caller.uid)
+    }
 }
+
+/// The number that no user has: -1, which the system calls take for none.
+pub const NOBODY: u32 = u32::MAX;
 
 impl<F: FnMut(BorrowedFd<'_>) -> io::Result<Backing>> Opening for F {
     fn register(&mut self, file: BorrowedFd<'_>) -> io::Result<Backing> {

@@ -4,8 +4,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int};
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -38,6 +38,53 @@ pub fn wait_readable<const N: usize>(
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
         Err(error) => Err(error),
     }
+}
+
+/// The same for any number of descriptors, into `readable`.
+pub fn wait_any_readable(
+    fds: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+    readable: &mut Vec<bool>,
+) -> io::Result<()> {
+    let polled = fds.iter().map(|fd| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    let mut polled: Vec<libc::pollfd> = polled.collect();
+    let timeout_ms = timeout.map_or(-1, |timeout| {
+        i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
+    });
+    // SAFETY: a list of ours that outlives the call, with its length.
+    let result = unsafe {
+        libc::poll(
+            polled.as_mut_ptr(),
+            polled.len() as libc::nfds_t,
+            timeout_ms,
+        )
+    };
+    readable.clear();
+    match check(result) {
+        Ok(()) => readable.extend(polled.iter().map(|polled| polled.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            readable.resize(fds.len(), false);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The user that this process acts as.
+pub fn own_uid() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Puts /dev/null in the place of a standard stream (0, 1, 2).

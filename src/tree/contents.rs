@@ -5,8 +5,9 @@
 
 use super::ino::NUMBERED_MAX;
 use super::part::{Part, Text, named};
+use super::variant::parse_cuda;
 use super::{ArrayFile, ArrayFormat};
-use crate::format::{metaimage, nifti, npy, nrrd, preview, zarr};
+use crate::format::{cuda, metaimage, nifti, npy, nrrd, preview, zarr};
 use crate::library::Loaded;
 use crate::volume::{Variant, digits, numbered};
 
@@ -28,7 +29,7 @@ impl Contents<'_> {
             },
             Part::Text(Text::Nrrd) => nrrd::check(volume).is_ok(),
             Part::Text(Text::MetaImage) => metaimage::check(volume).is_ok(),
-            Part::Frames | Part::Preview => true,
+            Part::Frames | Part::Preview | Part::Cuda(_) => true,
             Part::Frame(n) => (n as usize) < volume.frames.len(),
             Part::Chunk(n) => self.is_zarr() && (n as usize) < volume.frames.len(),
             Part::Zarr | Part::ZarrArray | Part::Text(Text::ZarrGroup | Text::ZarrArray) => {
@@ -48,7 +49,10 @@ impl Contents<'_> {
         let found = named(directory).iter().find(|(n, _)| *n == name);
         let part = match (found, directory) {
             (Some((_, part)), _) => *part,
-            (None, None) => Part::Array(ArrayFile::parse(name)?),
+            (None, None) => match ArrayFile::parse(name) {
+                Some(file) => Part::Array(file),
+                None => Part::Cuda(parse_cuda(name)?),
+            },
             (None, Some(directory)) => self.numbered_child(directory, name)?,
         };
         self.has(part).then_some(part)
@@ -72,6 +76,7 @@ impl Contents<'_> {
         let len = |text: Text| text.len_bytes(volume).unwrap_or(0);
         match part {
             Part::Array(file) => file.len_bytes(volume),
+            Part::Cuda(_) => cuda::LEN_BYTES as u64,
             Part::Text(Text::Json) => self.0.json_len_bytes(),
             Part::Text(text) => len(text),
             Part::Preview => preview::Layout::of(volume).len_bytes(),

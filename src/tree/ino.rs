@@ -7,6 +7,7 @@
 //!   directory.
 
 use super::{ArrayFile, ControlFile, Node, Part, Text};
+use crate::volume::Variant;
 
 pub(super) const STUDIES: u64 = 3;
 pub(super) const PATIENTS: u64 = 4;
@@ -34,6 +35,8 @@ const NAMED: [(u32, Part); 10] = [
 ];
 /// Array files: 0x100 and the code of variant and format.
 const LOCAL_ARRAY: u32 = 0x100;
+/// Volumes in device memory: 0x1000 and the variant's place among all.
+const LOCAL_CUDA: u32 = 0x1000;
 const LOCAL_FRAME: u32 = 1 << 22;
 const LOCAL_DICOM_FILE: u32 = 2 << 22;
 const LOCAL_CHUNK: u32 = 3 << 22;
@@ -93,6 +96,10 @@ pub(super) fn free_view(path: &str, taken: impl Fn(u64) -> bool) -> u64 {
 pub(super) fn local(part: Part) -> u32 {
     match part {
         Part::Array(file) => LOCAL_ARRAY + file.code(),
+        Part::Cuda(variant) => {
+            let place = Variant::ALL.iter().position(|v| *v == variant);
+            LOCAL_CUDA + place.unwrap_or(0) as u32
+        }
         Part::Frame(n) => LOCAL_FRAME | n,
         Part::DicomFile(n) => LOCAL_DICOM_FILE | n,
         Part::Chunk(n) => LOCAL_CHUNK | n,
@@ -111,6 +118,7 @@ pub(super) fn part(local: u32) -> Option<Option<Part>> {
         LOCAL_DICOM_FILE => Part::DicomFile(n),
         LOCAL_CHUNK => Part::Chunk(n),
         _ if local == 0 => return Some(None),
+        _ if local >= LOCAL_CUDA => Part::Cuda(*Variant::ALL.get((local - LOCAL_CUDA) as usize)?),
         _ if local >= LOCAL_ARRAY => Part::Array(ArrayFile::from_code(local - LOCAL_ARRAY)?),
         _ => NAMED.iter().find(|(number, _)| *number == local)?.1,
     };
@@ -159,6 +167,8 @@ mod tests {
             (array("volume.nii"), 0x102),
             (array("volume.stored.npy"), 0x110),
             (array("volume.i32.raw"), 0x151),
+            (Part::Cuda(Variant::Values), 0x1000),
+            (Part::Cuda(Variant::Stored), 0x1001),
             (Part::Frame(7), 0x40_0007),
             (Part::DicomFile(7), 0x80_0007),
             (Part::Chunk(7), 0xC0_0007),
@@ -189,6 +199,11 @@ mod tests {
             let p = Part::Array(file);
             assert_eq!(part(local(p)), Some(Some(p)), "{p:?}");
         }
+        for variant in Variant::ALL {
+            let p = Part::Cuda(variant);
+            assert_eq!(part(local(p)), Some(Some(p)), "{p:?}");
+        }
+        assert_eq!(part(LOCAL_CUDA + Variant::ALL.len() as u32), None);
         assert_eq!(part(0), Some(None));
         assert_eq!(part(0xff), None);
         assert_eq!(part(4 << 22), None);

@@ -12,6 +12,8 @@ use crate::volume::{Variant, Volume};
 pub enum Part {
     /// `volume[.<op>].<npy|raw|nii>`
     Array(ArrayFile),
+    /// `volume[.<op>].cuda.json`: opens by name and is not listed.
+    Cuda(Variant),
     /// A file whose bytes follow from the headers.
     Text(Text),
     /// `preview.png`
@@ -125,6 +127,7 @@ impl Part {
     pub fn kind(self) -> &'static str {
         match self {
             Part::Array(_) => "array",
+            Part::Cuda(_) => "cuda",
             Part::Text(Text::ZarrGroup | Text::ZarrArray) | Part::Chunk(_) => "zarr",
             Part::Text(_) => "text",
             Part::Preview => "preview",
@@ -141,7 +144,7 @@ impl Part {
             Part::DicomFile(_) => Some(Part::Dicom),
             Part::Chunk(_) | Part::Text(Text::ZarrArray) => Some(Part::ZarrArray),
             Part::ZarrArray | Part::Text(Text::ZarrGroup) => Some(Part::Zarr),
-            Part::Array(_) | Part::Text(_) | Part::Preview => None,
+            Part::Array(_) | Part::Cuda(_) | Part::Text(_) | Part::Preview => None,
             Part::Zarr | Part::Frames | Part::Dicom => None,
         }
     }

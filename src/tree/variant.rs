@@ -82,6 +82,22 @@ impl ArrayFile {
     }
 }
 
+/// What ends the name of a volume in device memory.
+const CUDA: &str = "cuda.json";
+
+/// Its name: `volume[.<op>].cuda.json`.
+pub(super) fn cuda_name(variant: Variant) -> String {
+    match variant.word() {
+        "" => format!("volume.{CUDA}"),
+        op => format!("volume.{op}.{CUDA}"),
+    }
+}
+
+/// The variant whose name this is, if it is one.
+pub(super) fn parse_cuda(name: &str) -> Option<Variant> {
+    Variant::ALL.into_iter().find(|v| cuda_name(*v) == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +130,28 @@ mod tests {
             "x.npy",
         ] {
             assert_eq!(ArrayFile::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_in_device_memory_round_trip() {
+        for variant in Variant::ALL {
+            let name = cuda_name(variant);
+            assert_eq!(parse_cuda(&name), Some(variant), "{name}");
+            assert_eq!(ArrayFile::parse(&name), None, "{name}");
+        }
+        assert_eq!(cuda_name(Variant::Values), "volume.cuda.json");
+        assert_eq!(
+            parse_cuda("volume.f32.cuda.json").map(Variant::word),
+            Some("f32")
+        );
+        for name in [
+            "volume.json",
+            "cuda.json",
+            "volume..cuda.json",
+            "volume.x.cuda.json",
+        ] {
+            assert_eq!(parse_cuda(name), None, "{name}");
         }
     }
 }

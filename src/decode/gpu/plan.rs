@@ -15,6 +15,7 @@ use crate::decode::cpu::jpeg2k::{HTJ2K, JPEG_2000, Jpeg2k};
 use crate::decode::cpu::{jpeg, jpeg_lossless, native, rle};
 use crate::decode::values::stored_dtype;
 use crate::decode::{Error, cpu};
+use crate::dicom::syntax::{self, CodecFamily};
 use crate::dicom::{ImagePixel, PixelElement};
 use crate::volume::Dtype;
 
@@ -49,7 +50,7 @@ pub fn plan(
     check_samples(image)?;
     check_show(image, show)?;
     match codec {
-        Codec::Native { .. } => check_native(image, encoded)?,
+        Codec::Native { .. } => check_native(image, encoded.len() as u64)?,
         Codec::Rle => check_rle(image, encoded)?,
         // Decoders round as they like (T.81 A.3.3 states the transform in real numbers).
         Codec::Jpeg if exact => return Err(Refusal::Lossy),
@@ -59,6 +60,29 @@ pub fn plan(
         Codec::Htj2k => check_codestream(&HTJ2K, image, encoded, exact)?,
     }
     Ok(codec)
+}
+
+/// The same for a frame that lies in its file as it is, of which only the length is known: whether a
+/// device can read it from there itself.
+///
+/// # Errors
+/// As of [`plan`]; what is encoded otherwise is [`Refusal::TransferSyntax`].
+pub fn plan_native(
+    transfer_syntax_uid: &str,
+    image: &ImagePixel,
+    show: &Show,
+    len_bytes: u64,
+) -> Result<Codec, Refusal> {
+    let facts = syntax::by_uid(transfer_syntax_uid).ok_or(Refusal::TransferSyntax)?;
+    if facts.deflated || facts.codec != CodecFamily::Native {
+        return Err(Refusal::TransferSyntax);
+    }
+    check_samples(image)?;
+    check_show(image, show)?;
+    check_native(image, len_bytes)?;
+    Ok(Codec::Native {
+        big_endian: facts.big_endian,
+    })
 }
 
 /// Whole numbers of 8, 16 or 32 bits, one or three a pixel: what the kernels know.
@@ -97,14 +121,14 @@ fn check_show(image: &ImagePixel, show: &Show) -> Result<(), Refusal> {
 }
 
 /// A word for each sample, all there; 4:2:2 shares words between pixels.
-fn check_native(image: &ImagePixel, encoded: &[u8]) -> Result<(), Refusal> {
+fn check_native(image: &ImagePixel, len_bytes: u64) -> Result<(), Refusal> {
     let words = native::check_stored_bits("device", image).is_ok() && !native::is_422(image);
     if !words {
         return Err(Refusal::Samples);
     }
     let whole = image
         .frame_len_bytes()
-        .is_some_and(|len| encoded.len() >= len);
+        .is_some_and(|len| len_bytes >= len as u64);
     if whole { Ok(()) } else { Err(Refusal::Layout) }
 }
 

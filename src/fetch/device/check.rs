@@ -12,7 +12,7 @@ const LOSSY_STEPS: f64 = 1.0;
 const ROUNDING: f64 = 1e-3;
 
 /// dtype of the values that a job asks for; `None` where there is none for its samples.
-pub(super) fn dtype(job: &Job) -> Option<Dtype> {
+pub(in crate::fetch) fn dtype(job: &Job) -> Option<Dtype> {
     match job.show {
         Show::Stored => stored_dtype(&job.image),
         Show::Offset { dtype, .. } | Show::Linear { dtype, .. } => Some(dtype),
@@ -21,7 +21,7 @@ pub(super) fn dtype(job: &Job) -> Option<Dtype> {
 
 /// True when all samples have the same bytes: what memory that nobody wrote to looks like, also
 /// after a rescale.
-pub(super) fn is_uniform(bytes: &[u8], itemsize: usize) -> bool {
+pub(in crate::fetch) fn is_uniform(bytes: &[u8], itemsize: usize) -> bool {
     match bytes.split_at_checked(itemsize) {
         // Each sample equals the one before it.
         Some((_, rest)) => *rest == bytes[..rest.len()],

@@ -33,6 +33,17 @@ impl Gpu {
     }
 }
 
+impl Readiness {
+    /// Where a device's process stands, for who asks something of it.
+    pub(in crate::fetch) fn of(state: &State) -> Readiness {
+        match state {
+            State::Ready => Readiness::Ready,
+            State::Starting | State::Resting(_) => Readiness::Resting,
+            State::Retired(_) | State::Absent(_) => Readiness::Retired,
+        }
+    }
+}
+
 impl Device for Gpu {
     fn name(&self) -> String {
         format!("cuda:{}", self.remote.ordinal())
@@ -49,11 +60,7 @@ impl Device for Gpu {
     }
 
     fn readiness(&self) -> Readiness {
-        match self.remote.state() {
-            State::Ready => Readiness::Ready,
-            State::Starting | State::Resting(_) => Readiness::Resting,
-            State::Retired(_) | State::Absent(_) => Readiness::Retired,
-        }
+        Readiness::of(&self.remote.state())
     }
 
     fn state(&self) -> String {

@@ -55,7 +55,7 @@ impl FrameSource {
     }
 
     /// The value rule as a device takes it.
-    fn show_on_device(&self, frame: &Frame) -> Result<Show, Refusal> {
+    pub(super) fn show_on_device(&self, frame: &Frame) -> Result<Show, Refusal> {
         let (slope, intercept) = (frame.slope, frame.intercept);
         let dtype = self.volume.values.dtype;
         match (self.variant, self.volume.values.transform) {
@@ -82,13 +82,13 @@ impl FrameSource {
     }
 
     /// Samples of a frame as it is shown.
-    fn shown_samples(&self) -> u64 {
+    pub(super) fn shown_samples(&self) -> u64 {
         self.volume.frame_shape(self.variant).iter().product()
     }
 }
 
 /// Samples of a frame as it is decoded.
-fn samples(image: &ImagePixel) -> Option<u64> {
+pub(super) fn samples(image: &ImagePixel) -> Option<u64> {
     u64::from(image.rows)
         .checked_mul(u64::from(image.columns))?
         .checked_mul(u64::from(image.samples_per_pixel))

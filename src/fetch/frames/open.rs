@@ -1,5 +1,8 @@
 //! One source file that is being read: where each of its frames lies, and its bytes.
 
+use std::fs::File;
+use std::sync::{Arc, OnceLock};
+
 use super::{Error, too_large};
 use crate::archive::{Record, Source, SourceFile};
 use crate::decode::cpu::native;
@@ -30,6 +33,8 @@ pub(super) struct Wanted<'a> {
 /// A source file that is being read, with what is needed for each of its frames.
 pub(super) struct OpenRecord {
     file: SourceFile,
+    /// The same, for who reads it himself: the same for all frames of the file.
+    lent: OnceLock<Arc<File>>,
     file_len: u64,
     pub(super) syntax: &'static TransferSyntax,
     location: PixelDataLocation,
@@ -73,12 +78,55 @@ impl OpenRecord {
         };
         Ok(OpenRecord {
             file,
+            lent: OnceLock::new(),
             file_len,
             syntax,
             location,
             table,
             luts,
         })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &SourceFile {
+        &self.file
+    }
+
+    /// Where a native frame of `len_bytes` lies as it is, all of it: a file of the system, and where in
+    /// that it starts. `None` for what was unpacked.
+    pub(super) fn in_place(
+        &self,
+        of: &Wanted<'_>,
+        len_bytes: u64,
+    ) -> Result<Option<(Arc<File>, u64)>, Error> {
+        let place = native::native_frame_location(of.image, of.frame_index)
+            .filter(|place| place.len_bytes as u64 == len_bytes && place.first_bit == 0)
+            .ok_or_else(|| too_large("the frame"))?;
+        let end = place.offset_bytes.saturating_add(len_bytes);
+        let start = self
+            .location
+            .offset_bytes
+            .saturating_add(place.offset_bytes);
+        let is_there = self.location.length_bytes.is_none_or(|len| end <= len)
+            && start.saturating_add(len_bytes) <= self.file_len;
+        if !is_there {
+            return Err(Error::Malformed(
+                "the pixel data end before this frame does".to_string(),
+            ));
+        }
+        let Some((file, first)) = self.file.in_place() else {
+            return Ok(None);
+        };
+        let lent = match self.lent.get() {
+            Some(lent) => lent.clone(),
+            None => {
+                let copy = file
+                    .try_clone()
+                    .map_err(|error| Error::io("cannot lend the source file", &error))?;
+                self.lent.get_or_init(|| Arc::new(copy)).clone()
+            }
+        };
+        Ok(Some((lent, first.saturating_add(start))))
     }
 
     /// True when the file holds the samples just as they are to stand in the slab.
