@@ -6,6 +6,8 @@
 mod database;
 pub mod digest;
 mod error;
+mod events;
+mod extent;
 pub mod index;
 mod keep;
 mod known;
@@ -14,10 +16,12 @@ mod outcome;
 mod pack;
 mod read;
 pub mod scan;
+pub mod settle;
 mod shelf;
 pub mod source;
 mod twice;
 mod walk;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -31,11 +35,15 @@ use crate::dicom::Instance;
 
 pub use digest::pixel_digests;
 pub use error::Error;
+pub use events::{Due, Touched};
+pub use extent::Extent;
 pub use index::Index;
 pub use outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-pub use scan::{Options, read_all, scan};
+pub use scan::{Follow, Options, read_all, rescan, scan};
+pub use settle::{Arrivals, Settle};
 pub use shelf::Shelf;
 pub use source::Source;
+pub use watch::{Unwatched, Watch, Watching, is_remote};
 
 /// What identifies one version of a source file. A file that no longer matches has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 mod exit;
 mod expand;
+mod follow;
 pub mod generate;
 pub mod gpu_worker;
 mod helper;
@@ -15,6 +16,7 @@ mod library;
 mod logging;
 pub mod ls;
 mod mount_command;
+pub mod rescan;
 pub mod worker;
 
 use std::ffi::OsString;
@@ -51,6 +53,8 @@ pub enum Command {
     Mount(MountArgs),
     /// List the volumes of an archive and what is wrong with them, without a mount
     Ls(ls::LsArgs),
+    /// Have a mount look at its archive anew, and wait until what is new is shown
+    Rescan(rescan::RescanArgs),
     /// Make a small archive, mount it, read it back, show it, unmount
     Demo(demo::DemoArgs),
     /// Say what this machine can do, and what is missing
@@ -138,6 +142,10 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
                 config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
             logging::start(config.log_level);
             ls::run(&config, &mut out)?;
+        }
+        Command::Rescan(args) => {
+            logging::start(config::LogLevel::default());
+            rescan::run(&args, &mut out)?;
         }
         Command::Demo(args) => {
             logging::start(config::LogLevel::default());

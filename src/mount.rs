@@ -22,6 +22,7 @@
 //! | `connection.rs` | the mount made, attached, detached |
 //! | `session.rs` | a FUSE session, new or taken over |
 //! | `live.rs` | a live mount: waits, ends |
+//! | `rescan.rs` | asking a mount to look at its archive anew |
 //! | `systemd.rs` | what the service manager hears |
 //! | `signals.rs`, `kernel.rs`, `fusermount.rs` | system calls |
 //! | `mountinfo.rs` | /proc/self/mountinfo |
@@ -38,6 +39,7 @@ mod live;
 mod mountinfo;
 mod place;
 mod probe;
+mod rescan;
 mod session;
 mod signals;
 mod supervisor;
@@ -54,6 +56,7 @@ use crate::fs::Fs;
 
 pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
+pub use rescan::{Asked, ask_to_rescan};
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
 pub use worker::Worker;
@@ -85,6 +88,8 @@ pub struct Service {
     pub fs: Arc<Fs>,
     /// Called when the mount is live, on a thread of its own: returns when the caller's process may.
     pub settled: Box<dyn FnOnce() + Send>,
+    /// Called when somebody asks for a rescan of the archive (SIGHUP): returns at once.
+    pub rescan: Box<dyn Fn() + Send>,
 }
 
 /// An error that has been shown to the user already.

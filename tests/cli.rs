@@ -100,7 +100,7 @@ fn mistakes_end_with_status_1_and_say_what_to_do() {
         ),
         (&["mount", "/a", "/b", "-o", "cache_size"], "needs a value"),
         (
-            &["mount", "/a", "/b", "-o", "watch"],
+            &["mount", "/a", "/b", "-o", "deid"],
             "not available in this version",
         ),
         (&["mount", "/a"], "MOUNTPOINT"),

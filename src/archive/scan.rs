@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem::take;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,13 +21,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::database::{self, Failure};
+use super::extent::{self, Extent};
 use super::index::{Edition, Shared, lock};
-use super::keep::Keeper;
+use super::keep::{Keeper, Leaving};
 use super::known::{self, Known};
 pub use super::outcome::FILE_CODES;
 use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-use super::pack::Kind;
+use super::pack::{FileId, Kind};
 use super::read::Looked;
+use super::settle::Arrivals;
 use super::walk::{Job, LAST_PART, Walk, Walked, Work};
 use super::{Error, Index, list, pack, shelf, twice};
 
@@ -69,6 +72,34 @@ pub fn scan(
 ) -> Result<Scanned, Error> {
     let settings = Settings::new(options);
     run(root, &settings, &index, progress, settled)
+}
+
+/// What a scan of an archive that is followed has to know beyond [`scan`].
+pub struct Follow<'a> {
+    /// What is looked at.
+    pub extent: &'a Extent,
+    /// What is on its way: what has not settled is left as it is known, and noted here.
+    pub arrivals: &'a mut Arrivals,
+    /// Called with series before the index has others in their place: what it has of them can be
+    /// asked for a last time.
+    pub leaving: &'a dyn Fn(&[String]),
+}
+
+/// Scans the archive at `root` as [`scan`] does, again and again with the same index. Of what has
+/// not settled nothing is told; a series of which only a part has is told when all of it has.
+///
+/// # Errors
+/// As [`scan`].
+pub fn rescan(
+    root: &Path,
+    options: &Options,
+    index: &Index,
+    follow: Follow<'_>,
+    progress: &dyn Progress,
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
+    let settings = Settings::new(options);
+    run_with(root, &settings, index, follow, progress, settled)
 }
 
 /// Scans the archive at `root` and reads all its records into memory: for archives that are known
@@ -154,11 +185,30 @@ pub(super) fn run(
     progress: &dyn Progress,
     settled: &mut dyn FnMut(&[String], &[String]),
 ) -> Result<Scanned, Error> {
+    let follow = Follow {
+        extent: &Extent::ByTimes,
+        arrivals: &mut Arrivals::default(),
+        leaving: &|_| {},
+    };
+    run_with(root, settings, index, follow, progress, settled)
+}
+
+pub(super) fn run_with(
+    root: &Path,
+    settings: &Settings,
+    index: &Index,
+    follow: Follow<'_>,
+    progress: &dyn Progress,
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
     check(root)?;
     let mut scan = Scan {
         root,
         settings,
         shared: index.shared(),
+        extent: follow.extent,
+        arrivals: follow.arrivals,
+        leaving: follow.leaving,
         progress,
         settled,
         told: BTreeSet::new(),
@@ -188,6 +238,9 @@ struct Scan<'a> {
     root: &'a Path,
     settings: &'a Settings,
     shared: &'a Arc<Shared>,
+    extent: &'a Extent,
+    arrivals: &'a mut Arrivals,
+    leaving: Leaving<'a>,
     progress: &'a dyn Progress,
     settled: &'a mut dyn FnMut(&[String], &[String]),
     /// Series that a client may think are there.
@@ -198,6 +251,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn replace_index(&mut self, error: &Error) -> Result<(), Error> {
+        self.arrivals.clear();
         if self.shared.is_damaged() && self.shared.make_anew(self.root).is_ok() {
             return Ok(());
         }
@@ -216,38 +270,57 @@ impl Scan<'_> {
         }
         let _locked = self.shared.lock_scans()?;
         let opened = list::open_root(self.root).map_err(|error| Error::io(self.root, error))?;
-        let mut known = self.shared.read(known::load)?;
-        let mut keeper = Keeper::new(self.shared.writer()?);
-        let counts = self.all(&opened, &mut known, &mut keeper);
-        let counts = self.shared.named(counts)?;
+        let known = self.shared.read(known::load)?;
+        let writer = self.shared.writer()?;
+        let mut keeper = Keeper::new(writer, take(self.arrivals), self.leaving);
+        let counts = self.all(&opened, known, &mut keeper);
+        *self.arrivals = take(&mut keeper.arrivals);
+        let (counts, is_linked) = self.shared.named(counts)?;
         let shelf = super::Shelf::new(Arc::clone(self.shared), self.root);
         Ok(Scanned {
             root: self.root.to_owned(),
             counts,
             findings: shelf.findings()?,
+            is_linked,
         })
     }
 
     fn all(
         &mut self,
         opened: &OwnedFd,
-        known: &mut Known,
-        keeper: &mut Keeper,
-    ) -> Result<Counts, Failure> {
+        mut known: Known,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<(Counts, bool), Failure> {
         self.catch_up(keeper)?;
-        known::look(known, opened, self.settings.threads);
+        let (gone, others) = match self.extent {
+            Extent::Directories(wanted) => {
+                let narrowed = extent::narrow(known, opened, wanted);
+                known = narrowed.targets;
+                (narrowed.gone, Some(narrowed.others))
+            }
+            Extent::ByTimes | Extent::Everything => {
+                known::look(&mut known, opened, self.settings.threads);
+                (known::take_gone(&mut known), None)
+            }
+        };
         // At once: a series that was moved is not to have its old files beside the new ones.
-        for (path, gone) in known::take_gone(known) {
+        for (path, gone) in gone {
             keeper.forget(&path, &gone)?;
         }
         keeper.commit()?;
-        let walked = self.read(opened, take(known), keeper)?;
-        self.finish(walked, keeper)
+        let targets: HashSet<Vec<u8>> = match others {
+            Some(_) => known.keys().cloned().collect(),
+            None => HashSet::new(),
+        };
+        let walked = self.read(opened, known, others.as_ref(), keeper)?;
+        let is_linked = walked.is_linked;
+        let counts = self.finish(walked, others.is_some().then_some(&targets), keeper)?;
+        Ok((counts, is_linked))
     }
 
     /// Finds what other scans did since the index was bound, and removes what one that was cut
     /// short left behind.
-    fn catch_up(&mut self, keeper: &mut Keeper) -> Result<(), Failure> {
+    fn catch_up(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Failure> {
         let bound = take(&mut *lock(&self.shared.bound));
         let now = shelf::editions(&keeper.writer.connection)?;
         let new = now.iter().filter(|(key, e)| bound.get(*key) != Some(*e));
@@ -270,7 +343,8 @@ impl Scan<'_> {
         &mut self,
         opened: &OwnedFd,
         known: Known,
-        keeper: &mut Keeper,
+        others: Option<&Known>,
+        keeper: &mut Keeper<'_>,
     ) -> Result<Walked, Failure> {
         let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
         let (messages, received) = sync_channel::<Message>(WAITING_MAX);
@@ -290,7 +364,9 @@ impl Scan<'_> {
                 known,
                 ..Walked::default()
             },
-            entered: HashSet::new(),
+            entered: others.map_or_else(HashSet::new, ids_of),
+            is_deep: *self.extent != Extent::ByTimes,
+            others,
             found: 0,
             number: 0,
             part: LAST_PART,
@@ -314,7 +390,7 @@ impl Scan<'_> {
         })
     }
 
-    fn keep(&mut self, received: Receiver<Message>, keeper: &mut Keeper) -> Result<(), Failure> {
+    fn keep(&mut self, received: Receiver<Message>, keeper: &mut Keeper<'_>) -> Result<(), Failure> {
         for message in received {
             keeper.take(message)?;
             if !keeper.ready.is_empty() && self.last_told.elapsed() >= self.settings.settled_every {
@@ -325,15 +401,18 @@ impl Scan<'_> {
     }
 
     /// Tells of the series that are ready; at the end, of those that are gone too.
-    fn tell(&mut self, keeper: &mut Keeper, is_end: bool) -> Result<(), Failure> {
+    fn tell(&mut self, keeper: &mut Keeper<'_>, is_end: bool) -> Result<(), Failure> {
         keeper.commit()?;
         let now: BTreeMap<String, Edition> = shelf::editions(&keeper.writer.connection)?;
         let ready = take(&mut keeper.ready).into_iter();
-        let changed: Vec<String> = ready.filter(|series| now.contains_key(series)).collect();
+        let mut changed = keeper.arrivals.sift(ready);
+        changed.retain(|series| now.contains_key(series));
         let mut gone = Vec::new();
         if is_end {
             let told = take(&mut self.told).into_iter();
             gone.extend(told.filter(|series| !now.contains_key(series)));
+            // What the next scan with this index takes for told.
+            *lock(&self.shared.bound) = now;
         } else {
             self.told.extend(changed.iter().cloned());
         }
@@ -344,7 +423,13 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn finish(&mut self, walked: Walked, keeper: &mut Keeper) -> Result<Counts, Failure> {
+    /// `targets` are the directories that a narrow scan has looked at.
+    fn finish(
+        &mut self,
+        walked: Walked,
+        targets: Option<&HashSet<Vec<u8>>>,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<Counts, Failure> {
         for (path, known) in walked.known.iter().filter(|(_, known)| !known.is_seen) {
             keeper.forget(path, known)?;
         }
@@ -360,34 +445,54 @@ impl Scan<'_> {
             hidden = resolved.hidden;
             forget_old_notes(keeper)?;
         }
-        let all: Vec<u64> = walked
-            .trusted
-            .iter()
-            .zip(keeper.counts)
-            .map(|(a, b)| a + b)
-            .collect();
+        let mut all: [u64; 5] = std::array::from_fn(|n| walked.trusted[n] + keeper.counts[n]);
+        let mut findings = walked.findings;
+        findings.append(&mut self.findings);
+        let mut unreadable = walked.unreadable;
+        if let Some(targets) = targets {
+            (all, hidden) = extent::totals(&keeper.writer.connection)?;
+            findings.extend(findings_elsewhere(keeper, targets)?);
+            let is_unreadable = |found: &&FileFinding| found.code == "unreadable";
+            unreadable = findings.iter().filter(is_unreadable).count() as u64;
+        }
         let seen = |kind: Kind| all[kind as usize] - hidden[kind as usize].min(all[kind as usize]);
         let counts = Counts {
-            files: walked.files,
+            files: if targets.is_some() { all.iter().sum() } else { walked.files },
             dicom: seen(Kind::Instance),
             unusable: seen(Kind::Unusable),
             not_dicom: seen(Kind::NotDicom),
             dicomdir: seen(Kind::Dicomdir),
-            unreadable: seen(Kind::Unreadable) + walked.unreadable,
+            unreadable: seen(Kind::Unreadable) + unreadable,
             linked_twice: hidden.iter().sum(),
             from_index: walked.trusted.iter().sum::<u64>() + keeper.same,
         };
-        let mut findings = walked.findings;
-        findings.append(&mut self.findings);
         keep_summary(keeper, &counts, &findings)?;
         self.tell(keeper, true)?;
         Ok(counts)
     }
 }
 
+/// What was found wrong with directories that a narrow scan has not looked at.
+fn findings_elsewhere(
+    keeper: &Keeper<'_>,
+    targets: &HashSet<Vec<u8>>,
+) -> Result<Vec<FileFinding>, Failure> {
+    let sealed = database::meta(&keeper.writer.connection, "findings")?;
+    let before = sealed.and_then(|sealed| pack::unseal_value("meta", b"findings", &sealed));
+    let mut before: Vec<FileFinding> = before.unwrap_or_default();
+    let is_target = |path: &Path| targets.contains(path.as_os_str().as_bytes());
+    before.retain(|found| !is_target(&found.path) && !found.path.parent().is_some_and(is_target));
+    Ok(before)
+}
+
+fn ids_of(known: &Known) -> HashSet<FileId> {
+    let rows = known.values().filter_map(|directory| directory.row.as_ref());
+    rows.map(|row| row.id).collect()
+}
+
 /// Writes what the scan says of the whole archive, where that is new.
 fn keep_summary(
-    keeper: &mut Keeper,
+    keeper: &mut Keeper<'_>,
     counts: &Counts,
     findings: &[FileFinding],
 ) -> Result<(), Failure> {
@@ -413,7 +518,7 @@ fn keep_summary(
 }
 
 /// Removes the notes about series that have changed.
-fn forget_old_notes(keeper: &mut Keeper) -> Result<(), Failure> {
+fn forget_old_notes(keeper: &mut Keeper<'_>) -> Result<(), Failure> {
     let connection = &keeper.writer.connection;
     let now = shelf::editions(connection)?;
     let mut old: Vec<String> = Vec::new();

@@ -2,18 +2,21 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::index::lock;
-use super::{Error, Record, Shelf, SourceIdentity};
+use super::{Error, Record, Shelf, SourceIdentity, Touched};
 
 /// The archive's files at read time.
 #[derive(Debug, Clone)]
 pub struct Source {
     root: PathBuf,
     shelf: Option<Shelf>,
+    /// Who looks at what is said to have changed.
+    touched: Option<Arc<Touched>>,
     /// Directories of files that had changed.
     doubted: Arc<Mutex<HashSet<PathBuf>>>,
 }
@@ -24,15 +27,22 @@ impl Source {
         Source {
             root: root.into(),
             shelf: None,
+            touched: None,
             doubted: Arc::default(),
         }
     }
 
     /// The archive at `root`, whose index is told of files that turn out to have changed: a file
-    /// that was written to in place is found by no scan otherwise.
-    pub fn doubting(root: impl Into<PathBuf>, shelf: Shelf) -> Source {
+    /// that was written to in place is found by no scan otherwise. And `touched` is told, for those
+    /// who follow the archive.
+    pub fn doubting(
+        root: impl Into<PathBuf>,
+        shelf: Shelf,
+        touched: Option<Arc<Touched>>,
+    ) -> Source {
         Source {
             shelf: Some(shelf),
+            touched,
             ..Source::new(root)
         }
     }
@@ -54,7 +64,11 @@ impl Source {
     /// longer that of the header read, [`Error::Io`] otherwise.
     pub fn open(&self, record: &Record) -> Result<File, Error> {
         let path = self.path(record);
-        let file = open(&path)?;
+        let file = open(&path).inspect_err(|error| {
+            if matches!(error, Error::Absent { .. }) {
+                self.doubt(record);
+            }
+        })?;
         self.verify(&file, record)?;
         Ok(file)
     }
@@ -68,7 +82,10 @@ impl Source {
         let metadata = std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
         match metadata.is_file() && SourceIdentity::of(&metadata) == record.identity {
             true => Ok(()),
-            false => Err(Error::Changed { path }),
+            false => {
+                self.doubt(record);
+                Err(Error::Changed { path })
+            }
         }
     }
 
@@ -90,11 +107,19 @@ impl Source {
         })
     }
 
+    /// To be called when the archive has been scanned: what is doubted from now on is to be told again.
+    pub fn forget_doubts(&self) {
+        lock(&self.doubted).clear();
+    }
+
     /// Tells the index, once for each directory.
     fn doubt(&self, record: &Record) {
         let (Some(shelf), Some(directory)) = (&self.shelf, record.path.parent()) else {
             return;
         };
+        if let Some(touched) = &self.touched {
+            touched.touch(directory.as_os_str().as_bytes());
+        }
         if lock(&self.doubted).insert(directory.to_owned())
             && let Err(error) = shelf.doubt(directory)
         {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::archive::{self, Counts, Index, Options, Shelf, Source};
+use crate::archive::{self, Counts, Index, Options, Shelf, Source, Touched};
 use crate::config::ArchiveConfig;
 use crate::library::Library;
 use crate::tree;
@@ -18,24 +18,30 @@ use crate::tree;
 pub struct Opened {
     /// What is known of it: what the index remembers, until it is scanned.
     pub library: Arc<Library>,
-    index: Index,
+    pub(super) index: Index,
+    /// What the index holds.
+    pub(super) shelf: Shelf,
 }
 
-/// Opens the archive and its index.
+/// Opens the archive and its index; `touched` is told of files that turn out to have changed.
 ///
 /// # Errors
 /// When the archive cannot be read at all, or there is no place for an index.
-pub fn open(config: &ArchiveConfig) -> Result<Opened> {
+pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Opened> {
     // A scan would say so too, but only when the mount is live.
     std::fs::read_dir(&config.archive)
         .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
-    let source = Arc::new(Source::doubting(&config.archive, shelf.clone()));
-    let library = Arc::new(Library::new(Box::new(shelf), source, tree::show));
+    let source = Arc::new(Source::doubting(&config.archive, shelf.clone(), touched));
+    let library = Arc::new(Library::new(Box::new(shelf.clone()), source, tree::show));
     if let Err(why) = library.recall() {
         tracing::warn!("nothing is known before the scan: {why}");
     }
-    Ok(Opened { library, index })
+    Ok(Opened {
+        library,
+        index,
+        shelf,
+    })
 }
 
 fn open_index(config: &ArchiveConfig) -> Result<(Index, Shelf), archive::Error> {
@@ -62,7 +68,7 @@ impl Opened {
         bar: &Bar,
         settled: &mut dyn FnMut(),
     ) -> Result<Counts> {
-        let Opened { library, index } = self;
+        let Opened { library, index, .. } = self;
         let options = Options::default();
         let counts = library.scan(&config.archive, &options, index, bar, settled);
         bar.0.finish_and_clear();
@@ -71,6 +77,7 @@ impl Opened {
 }
 
 /// Progress of a scan, where somebody watches.
+#[derive(Clone)]
 pub struct Bar(ProgressBar);
 
 impl Bar {
@@ -87,6 +94,11 @@ impl Bar {
         }
         bar.enable_steady_tick(Duration::from_millis(100));
         Bar(bar)
+    }
+
+    /// The scan has ended.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
     }
 
     /// Ends the bar before the scan has ended, with a line in its place.

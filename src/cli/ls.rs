@@ -47,7 +47,7 @@ struct FindingLine {
 ///
 /// The archive cannot be read, or `out` takes no more.
 pub fn run(config: &ArchiveConfig, out: &mut dyn Write) -> Result<()> {
-    let opened = library::open(config)?;
+    let opened = library::open(config, None)?;
     let library = opened.library.clone();
     let counts = opened.scan(config, &Bar::new(), &mut || {})?;
     writeln!(

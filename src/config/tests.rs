@@ -84,13 +84,6 @@ fn flags_win_over_defaults() {
 fn what_is_not_served_is_refused() {
     let cases = [
         (
-            "watch",
-            Flags {
-                watch: true,
-                ..Flags::default()
-            },
-        ),
-        (
             "deid",
             Flags {
                 archive: ArchiveFlags {

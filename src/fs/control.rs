@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -43,7 +44,9 @@ impl Fs {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.started.elapsed().as_secs(),
             "volumes": tree.volume_count(),
+            "generation": tree.serial(),
             "scan": scan(tree),
+            "watch": watch(tree),
             "opens_passthrough": get(&self.modes.passthrough_opens),
             "opens_cached": get(&self.modes.cached_opens),
             "reads": get(&counters.reads),
@@ -100,11 +103,34 @@ impl Fs {
 fn scan(tree: &Tree) -> serde_json::Value {
     let scan = tree.library().scan_status();
     let (state, time) = scan.course();
+    let (scans, last) = scan.ended();
+    let changes = scan.changes();
     json!({
         "state": state.word(),
         "files_found": scan.files_found(),
         "files_done": scan.files_done(),
         "series": tree.series_count(),
         "seconds": time.as_millis() as f64 / 1e3,
+        "scans": scans,
+        "last_unix_s": last.and_then(unix_seconds),
+        "series_new": changes.new,
+        "series_changed": changes.changed,
+        "series_gone": changes.gone,
+    })
+}
+
+fn unix_seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+fn watch(tree: &Tree) -> serde_json::Value {
+    let watch = tree.library().scan_status().watch();
+    json!({
+        "state": watch.watching.word(),
+        "directories": watch.directories,
+        "overflows": watch.overflows,
+        "pending_series": watch.pending_series,
+        "rescans_asked": watch.asked,
+        "rescans_done": watch.answered,
     })
 }
