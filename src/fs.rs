@@ -379,7 +379,8 @@ impl Fs {
     /// Lets go of what is kept of a volume that has changed: in memory, and on disk unless its bytes are
     /// the same and only its files lie elsewhere.
     pub fn forget_volume(&self, volume: &Volume) {
-        self.fetcher.forget_version(&volume.name, &volume.fingerprint);
+        self.fetcher
+            .forget_version(&volume.name, &volume.fingerprint);
         if self.tree().has_version(&volume.name, &volume.fingerprint) {
             return;
         }

@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use card::{Card, Series, Shown};
 pub use loaded::{Loaded, Volumes};
-pub use survey::Look;
 pub use status::{Changes, Scan, ScanState, WatchStatus};
+pub use survey::Look;
 
 use crate::archive::{self, FileFinding, Record, Shelf, Source};
 use crate::format;

@@ -56,9 +56,9 @@ use crate::fs::Fs;
 
 pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
-pub use rescan::{Asked, ask_to_rescan};
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
+pub use rescan::{Asked, ask_to_rescan};
 pub use worker::Worker;
 
 /// Type of our mounts as /proc/mounts shows it.

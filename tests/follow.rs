@@ -119,7 +119,9 @@ fn series_arrive_whole_while_others_are_read() {
     let (archive, elsewhere) = (home(), home());
     let stable: Vec<Series> = (0..8).map(|n| ct(&format!("2.25.80{n}"))).collect();
     for series in &stable {
-        series.write(&archive.path().join(&series.uid)).expect("written");
+        series
+            .write(&archive.path().join(&series.uid))
+            .expect("written");
     }
     let ways: [(&str, Arrive); 5] = [
         ("one by one", copy_slowly),
@@ -128,7 +130,9 @@ fn series_arrive_whole_while_others_are_read() {
         ("by rename of files", move_files),
         ("by rename of a directory", move_directory),
     ];
-    let arriving: Vec<Series> = (0..ways.len()).map(|n| ct(&format!("2.25.81{n}"))).collect();
+    let arriving: Vec<Series> = (0..ways.len())
+        .map(|n| ct(&format!("2.25.81{n}")))
+        .collect();
     let mount = Mount::of(archive.path(), &["--settle", "1"]);
     wait_for_watch(&mount);
     let latencies = Mutex::new(Vec::new());
@@ -138,7 +142,10 @@ fn series_arrive_whole_while_others_are_read() {
             let to = archive.path().join(&series.uid);
             let quiet = arrive(&files, &to);
             wait_until("it is shown", || is_shown(&mount, &series.uid));
-            latencies.lock().expect("no panic").push((way, quiet.elapsed()));
+            latencies
+                .lock()
+                .expect("no panic")
+                .push((way, quiet.elapsed()));
             state_of(&mount, &series.uid, std::slice::from_ref(series));
         }
     });
@@ -173,7 +180,11 @@ fn copy_slowly(files: &[PathBuf], to: &Path) -> Instant {
 
 fn copy_at_once(files: &[PathBuf], to: &Path) -> Instant {
     fs::create_dir(to).expect("made");
-    files.iter().map(|file| copy(file, to)).last().expect("files")
+    files
+        .iter()
+        .map(|file| copy(file, to))
+        .last()
+        .expect("files")
 }
 
 /// The header in two pieces, then the pixels.
@@ -181,7 +192,12 @@ fn write_in_pieces(files: &[PathBuf], to: &Path) -> Instant {
     let mut last = copy_at_once(&files[1..], to);
     let bytes = fs::read(&files[0]).expect("read");
     let mut file = File::create(to.join("last")).expect("made");
-    for piece in [&bytes[..200], &bytes[200..600], &bytes[600..5000], &bytes[5000..]] {
+    for piece in [
+        &bytes[..200],
+        &bytes[200..600],
+        &bytes[600..5000],
+        &bytes[5000..],
+    ] {
         std::thread::sleep(SETTLE * 6 / 10);
         file.write_all(piece).expect("written");
         last = Instant::now();
@@ -220,7 +236,10 @@ fn a_series_that_grows_is_shown_as_it_was_until_it_is_quiet() {
     let mut open = File::open(mount.series(&whole.uid).join("volume.npy")).expect("opens");
     let grown = files_of(&whole, &elsewhere.path().join("whole"));
     // The slices of the part have other names there, and are known by their UIDs.
-    let more: Vec<PathBuf> = grown.into_iter().filter(|path| !is_of(path, &files)).collect();
+    let more: Vec<PathBuf> = grown
+        .into_iter()
+        .filter(|path| !is_of(path, &files))
+        .collect();
     assert_eq!(more.len(), 3);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -236,8 +255,8 @@ fn a_series_that_grows_is_shown_as_it_was_until_it_is_quiet() {
             });
         }
         for (n, file) in more.iter().enumerate() {
-            fs::copy(file, to.join(format!("more{n}"))).expect("copied");
             std::thread::sleep(SETTLE * 6 / 10);
+            fs::copy(file, to.join(format!("more{n}"))).expect("copied");
         }
         let quiet = Instant::now();
         wait_until("it has grown", || state_of(mount, &whole.uid, states) == 1);
@@ -245,7 +264,8 @@ fn a_series_that_grows_is_shown_as_it_was_until_it_is_quiet() {
         done.store(true, Ordering::Relaxed);
     });
     let mut bytes = Vec::new();
-    open.read_to_end(&mut bytes).expect("who has it open keeps it");
+    open.read_to_end(&mut bytes)
+        .expect("who has it open keeps it");
     assert!(bytes[4096..] == expected_slab(&states[0])[..]);
     let after = stats(&mount);
     assert!(after["generation"].as_u64() > before);
@@ -270,10 +290,15 @@ fn what_is_open_keeps_what_it_was_when_files_change_and_go() {
     let archive = home();
     let all = ["2.25.831", "2.25.832", "2.25.833"].map(ct);
     for series in &all {
-        series.write(&archive.path().join(&series.uid)).expect("written");
+        series
+            .write(&archive.path().join(&series.uid))
+            .expect("written");
     }
     // One frame at a time, so that some are made and others are not.
-    let mount = Mount::of(archive.path(), &["--settle", "1", "--readahead-frames", "0"]);
+    let mount = Mount::of(
+        archive.path(),
+        &["--settle", "1", "--readahead-frames", "0"],
+    );
     wait_for_watch(&mount);
     let frame_bytes = SHAPE[1] * SHAPE[2] * 2;
     let open = |series: &Series| {
@@ -286,8 +311,13 @@ fn what_is_open_keeps_what_it_was_when_files_change_and_go() {
     let opened: Vec<File> = all.iter().map(open).collect();
     // One is written to in place, without another size; one is removed.
     let mut changed = all[0].clone();
-    changed.stored.iter_mut().for_each(|value| *value = value.wrapping_add(1));
-    changed.write(&archive.path().join(&changed.uid)).expect("written");
+    changed
+        .stored
+        .iter_mut()
+        .for_each(|value| *value = value.wrapping_add(1));
+    changed
+        .write(&archive.path().join(&changed.uid))
+        .expect("written");
     fs::remove_dir_all(archive.path().join(&all[1].uid)).expect("removed");
     let quiet = Instant::now();
     wait_until("the removed one is gone", || !is_shown(&mount, &all[1].uid));
@@ -309,12 +339,19 @@ fn what_is_open_keeps_what_it_was_when_files_change_and_go() {
         let last = read(SHAPE[0] - 1);
         match n {
             2 => assert!(last.expect("untouched") == slab[slab.len() - frame_bytes..]),
-            _ => assert_eq!(last.expect_err("its file is gone").raw_os_error(), ESTALE, "{n}"),
+            _ => assert_eq!(
+                last.expect_err("its file is gone").raw_os_error(),
+                ESTALE,
+                "{n}"
+            ),
         }
     }
     let after = stats(&mount);
     let scan = &after["scan"];
-    assert_eq!((&scan["series_changed"], &scan["series_gone"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&scan["series_changed"], &scan["series_gone"]),
+        (&1.into(), &1.into())
+    );
     assert_eq!(scan["series"], 2);
 }
 
@@ -325,18 +362,30 @@ fn a_series_that_moves_is_there_all_the_while() {
     }
     let archive = home();
     let series = ct("2.25.841");
-    series.write(&archive.path().join("deep/a")).expect("written");
+    series
+        .write(&archive.path().join("deep/a"))
+        .expect("written");
     fs::create_dir(archive.path().join("other")).expect("made");
     let mount = Mount::of(archive.path(), &["--settle", "1"]);
     wait_for_watch(&mount);
-    assert_eq!(state_of(&mount, &series.uid, std::slice::from_ref(&series)), 0);
-    fs::rename(archive.path().join("deep"), archive.path().join("other/deeper")).expect("moved");
+    assert_eq!(
+        state_of(&mount, &series.uid, std::slice::from_ref(&series)),
+        0
+    );
+    fs::rename(
+        archive.path().join("deep"),
+        archive.path().join("other/deeper"),
+    )
+    .expect("moved");
     let is_moved = || {
         let text = fs::read_to_string(mount.series(&series.uid).join("volume.json"));
         text.expect("volume.json").contains("other/deeper/a")
     };
     wait_until("it is where it was moved to", is_moved);
-    assert_eq!(state_of(&mount, &series.uid, std::slice::from_ref(&series)), 0);
+    assert_eq!(
+        state_of(&mount, &series.uid, std::slice::from_ref(&series)),
+        0
+    );
     // And is watched there.
     fs::remove_dir_all(archive.path().join("other/deeper/a")).expect("removed");
     wait_until("it is gone", || !is_shown(&mount, &series.uid));
@@ -356,13 +405,22 @@ fn an_archive_that_is_looked_at_is_followed_too() {
     all[1].write(&archive.path().join("b/c")).expect("written");
     let quiet = Instant::now();
     wait_until("it is shown", || is_shown(&mount, &all[1].uid));
-    println!("looked at every second: shown {} ms after", quiet.elapsed().as_millis());
+    println!(
+        "looked at every second: shown {} ms after",
+        quiet.elapsed().as_millis()
+    );
     assert_eq!(state_of(&mount, &all[1].uid, &all[1..]), 0);
     let watch = stats(&mount)["watch"].clone();
-    assert_eq!((&watch["state"], &watch["directories"]), (&"polling".into(), &0.into()));
+    assert_eq!(
+        (&watch["state"], &watch["directories"]),
+        (&"polling".into(), &0.into())
+    );
     // A change in place leaves the times of directories alone: it is found by who reads.
     let mut changed = all[0].clone();
-    changed.stored.iter_mut().for_each(|value| *value = value.wrapping_add(1));
+    changed
+        .stored
+        .iter_mut()
+        .for_each(|value| *value = value.wrapping_add(1));
     changed.write(&archive.path().join("a")).expect("written");
     let slab = expected_slab(&changed);
     wait_until("who reads finds it", || {
@@ -382,7 +440,10 @@ fn a_mount_again_shows_no_part_of_what_is_arriving() {
     let all = ["2.25.861", "2.25.862"].map(ct);
     all[0].write(&archive.path().join("a")).expect("written");
     let mount = Mount::of(archive.path(), &["--settle", "2"]);
-    assert!(is_shown(&mount, &all[0].uid), "what was never scanned is shown as it is");
+    assert!(
+        is_shown(&mount, &all[0].uid),
+        "what was never scanned is shown as it is"
+    );
     wait_until("it unmounts", || mount.umount(&[]).status.success());
     wait_until("the daemon ends", || mount.pids().is_empty());
     let files = files_of(&all[1], elsewhere.path());

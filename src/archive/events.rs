@@ -68,7 +68,8 @@ impl Gathered {
     /// happened, or after some time in which it never was.
     pub(super) fn due(&self, quiet: Duration) -> Option<Instant> {
         let times = self.directories.values().chain(&self.lost);
-        let due = |(first, last): &(Instant, Instant)| (*last + quiet).min(*first + quiet * PATIENCE);
+        let due =
+            |(first, last): &(Instant, Instant)| (*last + quiet).min(*first + quiet * PATIENCE);
         times.map(due).min()
     }
 
@@ -171,7 +172,10 @@ impl Touched {
         let mut state = lock(&self.state);
         loop {
             let now = Instant::now();
-            let due = [state.gathered.due(quiet), until].into_iter().flatten().min();
+            let due = [state.gathered.due(quiet), until]
+                .into_iter()
+                .flatten()
+                .min();
             if state.is_over {
                 return None;
             }
@@ -184,7 +188,10 @@ impl Touched {
                 });
             }
             state = match due {
-                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
                     let left = due.saturating_duration_since(now);
                     let woken = self.wake.wait_timeout(state, left);
@@ -242,7 +249,10 @@ mod tests {
             gathered.touch(&[n], now);
             assert_eq!(gathered.directories.len(), 0);
         }
-        assert_eq!((gathered.overflows, gathered.due(QUIET)), (1, Some(now + QUIET)));
+        assert_eq!(
+            (gathered.overflows, gathered.due(QUIET)),
+            (1, Some(now + QUIET))
+        );
         assert_eq!(gathered.take(), None);
         gathered.touch(&[1], now);
         assert_eq!(gathered.take(), Some(BTreeSet::from([vec![1]])));

@@ -142,6 +142,9 @@ mod tests {
     fn paths_go_up_to_the_root() {
         assert_eq!(parent(b"a/b/c"), b"a/b");
         assert_eq!(parent(b"a"), b"");
-        assert_eq!((join(b"", b"a"), join(b"a", b"b")), (b"a".to_vec(), b"a/b".to_vec()));
+        assert_eq!(
+            (join(b"", b"a"), join(b"a", b"b")),
+            (b"a".to_vec(), b"a/b".to_vec())
+        );
     }
 }

@@ -122,7 +122,7 @@ impl Open {
             if let Some(known) = known {
                 self.reread.insert(file.name.clone());
                 let before = &self.work.groups[known.group as usize].key;
-                if *before != key && may_wait(before.kind) {
+                if *before != key && before.kind == Kind::Instance {
                     let of_key = self.differences.entry(before.clone()).or_default();
                     of_key.add(&file.name, identity, found.changed_ns);
                 }
@@ -143,7 +143,7 @@ impl Open {
             let (group, position) = (known.group as usize, known.position as usize);
             let is_same = self.same[group].get(position).is_some_and(|same| *same);
             let key = &self.work.groups[group].key;
-            if !is_same && may_wait(key.kind) && !self.reread.contains(name) {
+            if !is_same && key.kind == Kind::Instance && !self.reread.contains(name) {
                 let of_key = self.differences.entry(key.clone()).or_default();
                 of_key.add(name, None, self.work.changed_ns);
             }

@@ -390,7 +390,11 @@ impl Scan<'_> {
         })
     }
 
-    fn keep(&mut self, received: Receiver<Message>, keeper: &mut Keeper<'_>) -> Result<(), Failure> {
+    fn keep(
+        &mut self,
+        received: Receiver<Message>,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<(), Failure> {
         for message in received {
             keeper.take(message)?;
             if !keeper.ready.is_empty() && self.last_told.elapsed() >= self.settings.settled_every {
@@ -457,7 +461,11 @@ impl Scan<'_> {
         }
         let seen = |kind: Kind| all[kind as usize] - hidden[kind as usize].min(all[kind as usize]);
         let counts = Counts {
-            files: if targets.is_some() { all.iter().sum() } else { walked.files },
+            files: if targets.is_some() {
+                all.iter().sum()
+            } else {
+                walked.files
+            },
             dicom: seen(Kind::Instance),
             unusable: seen(Kind::Unusable),
             not_dicom: seen(Kind::NotDicom),
@@ -486,7 +494,9 @@ fn findings_elsewhere(
 }
 
 fn ids_of(known: &Known) -> HashSet<FileId> {
-    let rows = known.values().filter_map(|directory| directory.row.as_ref());
+    let rows = known
+        .values()
+        .filter_map(|directory| directory.row.as_ref());
     rows.map(|row| row.id).collect()
 }
 

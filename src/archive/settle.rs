@@ -22,6 +22,10 @@ pub struct Settle {
     pub clock_slack: Duration,
 }
 
+/// A file that is no instance, or not yet, keeps what else is new in its directory waiting: it may be
+/// the last of that, half written. For so many times the usual wait, since it may be a log too.
+const PATIENCE: u32 = 3;
+
 /// One moment by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
@@ -101,12 +105,21 @@ impl Arrivals {
         let Some(rule) = self.rule else {
             return HashSet::new();
         };
-        let mut held = Vec::new();
+        let mut held: Vec<Held> = Vec::new();
+        let mut unknown_due = None;
+        let mut found: Vec<(Key, Differences)> = found.into_iter().collect();
+        found.sort_unstable_by_key(|(key, _)| key.kind == Kind::Instance);
         for (key, differences) in found {
             let seen = before.iter().find(|held| held.key == key);
             let same = seen.filter(|held| held.digest == differences.digest);
             let since = same.map_or(now.steady, |held| held.since);
-            if let Some(due) = rule.due(&differences, since, now) {
+            let mut due = rule.due(&differences, since, now);
+            if key.kind != Kind::Instance {
+                unknown_due = unknown_due.max(due);
+            } else if now.steady.saturating_duration_since(since) < rule.after * PATIENCE {
+                due = due.max(unknown_due);
+            }
+            if let Some(due) = due {
                 held.push(Held {
                     key,
                     digest: differences.digest,
@@ -151,7 +164,8 @@ impl Arrivals {
 
     /// How many series are on their way.
     pub fn series_count(&self) -> usize {
-        let series: HashSet<&Key> = self.waiting().map(|(key, _)| key).collect();
+        let keys = self.waiting().map(|(key, _)| key);
+        let series: HashSet<&Key> = keys.filter(|key| key.kind == Kind::Instance).collect();
         series.len()
     }
 
@@ -202,10 +216,10 @@ impl Settle {
     }
 }
 
-/// What waits until it has settled. Other files are of no series: taken as they are, they show
-/// nothing, and are read again when they change.
+/// What waits until it has settled: instances, and what may become one. Other files are taken as
+/// they are.
 pub(super) fn may_wait(kind: Kind) -> bool {
-    matches!(kind, Kind::Instance | Kind::Unusable)
+    matches!(kind, Kind::Instance | Kind::Unusable | Kind::NotDicom)
 }
 
 #[cfg(test)]
@@ -267,6 +281,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_half_written_keeps_its_directory_waiting_but_not_for_ever() {
+        let clock = Clock(Instant::now());
+        let mut arrivals = Arrivals::new(Some(RULE));
+        let half = Key {
+            kind: Kind::Unusable,
+            series: String::new(),
+        };
+        let found = |at: u64| {
+            let half = (half.clone(), different(&["half"], at as i64));
+            HashMap::from([(key("s"), different(&["a"], 80)), half])
+        };
+        for at in [100, 109, 118, 127] {
+            assert_eq!(arrivals.judge(b"d", found(at), clock.at(at)).len(), 2);
+            assert_eq!(arrivals.due(), Some(clock.at(at + 10).steady));
+            assert_eq!(arrivals.series_count(), 1);
+        }
+        let held = arrivals.judge(b"d", found(130), clock.at(130));
+        assert_eq!(held, HashSet::from([half]));
+    }
+
+    #[test]
     fn each_file_that_comes_begins_the_wait_anew() {
         let clock = Clock(Instant::now());
         let mut arrivals = Arrivals::new(Some(RULE));
@@ -315,7 +350,11 @@ mod tests {
         assert_eq!(arrivals.sift(changed.into_iter()), ["t"]);
         assert_eq!(arrivals.untold().len(), 1);
         // What came to nothing has settled too.
-        assert!(arrivals.judge(b"2", HashMap::new(), clock.at(101)).is_empty());
+        assert!(
+            arrivals
+                .judge(b"2", HashMap::new(), clock.at(101))
+                .is_empty()
+        );
         assert_eq!(arrivals.sift(std::iter::empty()), ["s"]);
         assert!(arrivals.untold().is_empty());
     }
@@ -328,7 +367,10 @@ mod tests {
             let found = HashMap::from([(key("s"), different(&["a"], at))]);
             arrivals.judge(directory, found, clock.at(100));
         }
-        assert_eq!((arrivals.due(), arrivals.series_count()), (Some(clock.at(109).steady), 1));
+        assert_eq!(
+            (arrivals.due(), arrivals.series_count()),
+            (Some(clock.at(109).steady), 1)
+        );
         assert_eq!(arrivals.due_directories(clock.at(109).steady).len(), 2);
         arrivals.forget(b"2");
         assert_eq!(arrivals.due(), Some(clock.at(105).steady));

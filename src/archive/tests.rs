@@ -2,6 +2,7 @@
 
 mod changes;
 mod damage;
+mod follow;
 mod parts;
 mod shelves;
 

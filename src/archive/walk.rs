@@ -173,9 +173,8 @@ impl Walk<'_> {
 
     /// In a narrow walk, a directory that is not come to from the one above it.
     fn has_own_turn(&self, path: &[u8]) -> bool {
-        let is_known = |others: &Known| {
-            others.contains_key(path) || self.walked.known.contains_key(path)
-        };
+        let is_known =
+            |others: &Known| others.contains_key(path) || self.walked.known.contains_key(path);
         self.others.is_some_and(is_known)
     }
 

@@ -121,10 +121,14 @@ impl Watch {
             // Fails where the watch has gone with the directory.
             let _ = self.watcher.unwatch(&self.absolute(&path));
             let below = super::extent::join(&path, b"");
-            self.watched.retain(|other| *other != path && !other.starts_with(&below));
+            self.watched
+                .retain(|other| *other != path && !other.starts_with(&below));
         }
         let wanted: HashSet<Vec<u8>> = directories.into_iter().collect();
-        let obsolete: Vec<Vec<u8>> = self.watched.extract_if(|path| !wanted.contains(path)).collect();
+        let obsolete: Vec<Vec<u8>> = self
+            .watched
+            .extract_if(|path| !wanted.contains(path))
+            .collect();
         for path in obsolete {
             // As above.
             let _ = self.watcher.unwatch(&self.absolute(&path));
@@ -288,7 +292,10 @@ mod tests {
         let mut watch = Watch::start(root, Arc::clone(&touched)).expect("watches");
         let all = || vec![Vec::new(), b"a".to_vec(), b"a/b".to_vec(), b"gone".to_vec()];
         assert_eq!(watch.cover(all()).expect("watched").len(), 3);
-        assert_eq!((watch.cover(all()).expect("watched").len(), watch.count()), (0, 3));
+        assert_eq!(
+            (watch.cover(all()).expect("watched").len(), watch.count()),
+            (0, 3)
+        );
         std::fs::read(root.join("a/b/1")).expect("read");
         let only = |path: &[u8]| Some(BTreeSet::from([path.to_vec()]));
         // Reading is no change: the first that is told of is the one after it.
@@ -303,7 +310,10 @@ mod tests {
         std::fs::remove_dir_all(root.join("a/b")).expect("removed");
         std::fs::create_dir(root.join("a/b")).expect("made");
         assert_eq!(directories(&touched), only(b"a"));
-        assert_eq!(watch.cover(all()).expect("watched"), BTreeSet::from([b"a/b".to_vec()]));
+        assert_eq!(
+            watch.cover(all()).expect("watched"),
+            BTreeSet::from([b"a/b".to_vec()])
+        );
         std::fs::write(root.join("a/b/2"), b"2").expect("written");
         assert_eq!(directories(&touched), only(b"a/b"));
     }

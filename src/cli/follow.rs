@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::library::{Bar, Opened};
 use crate::archive::{
-    Arrivals, Counts, Due, Extent, Index, Options, Progress, Settle, Shelf, Touched, Unwatched, Watch,
-    Watching, is_remote,
+    Arrivals, Counts, Due, Extent, Index, Options, Progress, Settle, Shelf, Touched, Unwatched,
+    Watch, Watching, is_remote,
 };
 use crate::config::{self, Config};
 use crate::fs::Fs;
@@ -60,7 +60,12 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Nothing is scanned yet.
-    pub(super) fn new(config: &Config, opened: Opened, fs: Arc<Fs>, touched: Arc<Touched>) -> Follower {
+    pub(super) fn new(
+        config: &Config,
+        opened: Opened,
+        fs: Arc<Fs>,
+        touched: Arc<Touched>,
+    ) -> Follower {
         let Opened {
             library,
             index,
@@ -101,7 +106,10 @@ impl Follower {
     /// The first scan. What an archive holds that was never scanned is shown as it is; of one that is
     /// known, what is new has to have settled.
     pub(super) fn first(&mut self, bar: &Bar) {
-        let is_known = self.shelf.counts().is_ok_and(|counts| counts != Counts::default());
+        let is_known = self
+            .shelf
+            .counts()
+            .is_ok_and(|counts| counts != Counts::default());
         let is_followed = self.watching != Watching::Off;
         self.arrivals = Arrivals::new((is_known && is_followed).then_some(self.rule));
         if let Some(counts) = self.look(&Extent::ByTimes, bar) {
@@ -270,7 +278,10 @@ impl Follower {
 
     fn poll_instead(&mut self, why: Unwatched) {
         let interval = self.config.watch_interval;
-        tracing::warn!("the archive is looked at every {} s: {why}", interval.as_secs());
+        tracing::warn!(
+            "the archive is looked at every {} s: {why}",
+            interval.as_secs()
+        );
         self.watch = None;
         self.watching = Watching::Polling;
         self.poll = Some(Instant::now() + interval);

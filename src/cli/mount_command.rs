@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use anyhow::Context;
 use serde_json::json;
 
-use super::library::{self, Bar, Opened};
 use super::follow::Follower;
+use super::library::{self, Bar, Opened};
 use super::{gpu_worker, worker};
 use crate::archive::Touched;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
@@ -83,7 +83,9 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
         settled: Box::new(settled),
         rescan: Box::new(move || {
             let asked = touched.ask();
-            library.scan_status().update_watch(|watch| watch.asked = asked);
+            library
+                .scan_status()
+                .update_watch(|watch| watch.asked = asked);
         }),
     })
 }

@@ -119,8 +119,14 @@ fn report(before: &Stats, now: &Stats, out: &mut dyn Write) -> Result<()> {
     )?;
     match now.watch.pending_series {
         0 => {}
-        1 => writeln!(out, "1 series is still arriving: it is shown when it is complete")?,
-        many => writeln!(out, "{many} series are still arriving: they are shown when they are complete")?,
+        1 => writeln!(
+            out,
+            "1 series is still arriving: it is shown when it is complete"
+        )?,
+        many => writeln!(
+            out,
+            "{many} series are still arriving: they are shown when they are complete"
+        )?,
     }
     Ok(())
 }
@@ -200,8 +206,16 @@ mod tests {
     fn what_has_changed_is_said() {
         for (new, pending, expected) in [
             (5, 0, "7 series: 2 new, 0 changed, 0 gone\n"),
-            (3, 1, "7 series: 0 new, 0 changed, 0 gone\n1 series is still"),
-            (3, 2, "7 series: 0 new, 0 changed, 0 gone\n2 series are still"),
+            (
+                3,
+                1,
+                "7 series: 0 new, 0 changed, 0 gone\n1 series is still",
+            ),
+            (
+                3,
+                2,
+                "7 series: 0 new, 0 changed, 0 gone\n2 series are still",
+            ),
         ] {
             let mut out = Vec::new();
             report(&stats(3, 0), &stats(new, pending), &mut out).expect("written");

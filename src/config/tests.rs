@@ -82,18 +82,16 @@ fn flags_win_over_defaults() {
 
 #[test]
 fn what_is_not_served_is_refused() {
-    let cases = [
-        (
-            "deid",
-            Flags {
-                archive: ArchiveFlags {
-                    deid: true,
-                    ..ArchiveFlags::default()
-                },
-                ..Flags::default()
+    let cases = [(
+        "deid",
+        Flags {
+            archive: ArchiveFlags {
+                deid: true,
+                ..ArchiveFlags::default()
             },
-        ),
-    ];
+            ..Flags::default()
+        },
+    )];
     for (option, flags) in cases {
         let error = resolve(&flags).expect_err(option);
         assert_eq!(error, not_available(option));

@@ -89,7 +89,11 @@ impl Library {
     /// Lets go of volumes that were kept for those who were on their way to them, but for those of
     /// series of which nothing new is held yet.
     pub fn forget_left(&self) {
-        let gone: Vec<Box<str>> = self.left().into_iter().map(|(series, _)| series.uid.clone()).collect();
+        let gone: Vec<Box<str>> = self
+            .left()
+            .into_iter()
+            .map(|(series, _)| series.uid.clone())
+            .collect();
         let mut state = self.left.state();
         let mut dropped = Vec::new();
         for uid in gone {

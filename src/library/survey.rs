@@ -147,9 +147,9 @@ impl Library {
                 known.series.retain(|uid, _| all.contains(&**uid));
                 let gone = (before - known.series.len()) as u64;
                 self.scan.note(|changes| changes.gone += gone);
-                let missing = all
-                    .iter()
-                    .filter(|uid| !known.series.contains_key(uid.as_str()) && !untold.contains(*uid));
+                let missing = all.iter().filter(|uid| {
+                    !known.series.contains_key(uid.as_str()) && !untold.contains(*uid)
+                });
                 let missing: Vec<String> = missing.cloned().collect();
                 drop(known);
                 self.settle(&missing, &[]);

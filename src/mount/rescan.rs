@@ -107,7 +107,10 @@ mod tests {
     fn no_other_process_gets_the_signal() {
         // This program is not called dicomfs: were the signal sent, it would end this test.
         let me = Asked::me().expect("read");
-        let gone = Asked { pid: 0x7fff_fff0, ..me };
+        let gone = Asked {
+            pid: 0x7fff_fff0,
+            ..me
+        };
         for other in [me, gone] {
             let error = ask_to_rescan(&other).expect_err("refused");
             assert_eq!(error.kind(), io::ErrorKind::NotFound);
