@@ -1,4 +1,5 @@
-//! The archive: files found, their headers read once, and remembered in an index.
+//! The archive: files found, their headers read once, and remembered in an index; and followed while
+//! they come, change and go.
 //!
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
 //! read-only and never decodes: pixels are read only to compare files that may be copies.

@@ -166,16 +166,15 @@ impl Touched {
         self.wake.notify_all();
     }
 
-    /// Waits until something is to be looked at, or until `until`; `None` when it is over. Directories
-    /// have to be quiet for as long as `quiet`.
-    pub fn wait(&self, quiet: Duration, until: Option<Instant>) -> Option<Due> {
+    /// Waits until something is to be looked at, or until `until`, and unless somebody asks, until
+    /// `earliest`; `None` when it is over. Directories have to be quiet for as long as `quiet`.
+    pub fn wait(&self, quiet: Duration, until: Option<Instant>, earliest: Instant) -> Option<Due> {
         let mut state = lock(&self.state);
         loop {
             let now = Instant::now();
-            let due = [state.gathered.due(quiet), until]
-                .into_iter()
-                .flatten()
-                .min();
+            let times = [state.gathered.due(quiet), until];
+            let due = times.into_iter().flatten().min();
+            let due = due.map(|due| due.max(earliest));
             if state.is_over {
                 return None;
             }
@@ -260,14 +259,16 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_by_who_asks_and_by_the_end() {
-        let touched = Touched::default();
+        let touched = &Touched::default();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| touched.wait(Duration::from_secs(3600), None));
+            let start = Instant::now();
+            let long = Duration::from_secs(3600);
+            let waiter = scope.spawn(move || touched.wait(long, None, start + long));
             touched.touch(b"a");
             assert_eq!(touched.ask(), 1);
             let due = waiter.join().expect("no panic").expect("not over");
             assert_eq!(due.asked, Some(1));
-            let waiter = scope.spawn(|| touched.wait(Duration::from_secs(3600), None));
+            let waiter = scope.spawn(move || touched.wait(long, None, start));
             touched.end();
             assert_eq!(waiter.join().expect("no panic"), None);
         });
@@ -277,10 +278,14 @@ mod tests {
     fn what_is_quiet_at_once_is_due_at_once() {
         let touched = Touched::default();
         touched.touch(b"a/b");
-        let due = touched.wait(Duration::ZERO, None).expect("not over");
+        let now = Instant::now();
+        let due = touched.wait(Duration::ZERO, None, now).expect("not over");
         let expected = BTreeSet::from([b"a/b".to_vec()]);
         assert_eq!((due.directories, due.asked), (Some(expected), None));
-        let due = touched.wait(Duration::ZERO, Some(Instant::now()));
+        let due = touched.wait(Duration::ZERO, Some(now), now);
         assert_eq!(due.and_then(|due| due.directories), Some(BTreeSet::new()));
+        let later = now + Duration::from_millis(30);
+        assert!(touched.wait(Duration::ZERO, Some(now), later).is_some());
+        assert!(Instant::now() >= later);
     }
 }

@@ -68,7 +68,7 @@ pub enum Unwatched {
     #[error("it lies on a network file system, where changes are not told")]
     Remote,
     /// fs.inotify.max_user_watches or max_user_instances.
-    #[error("the limit of inotify is reached (raise fs.inotify.max_user_watches)")]
+    #[error("a limit of inotify is reached (fs.inotify.max_user_watches or max_user_instances)")]
     Limit,
     /// Something else.
     #[error("inotify fails: {0}")]
@@ -273,12 +273,12 @@ pub fn is_remote(path: &Path) -> Result<bool, Unwatched> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
     fn directories(touched: &Touched) -> Option<BTreeSet<Vec<u8>>> {
-        let due = touched.wait(Duration::from_millis(20), None);
+        let due = touched.wait(Duration::from_millis(20), None, Instant::now());
         due.expect("not over").directories
     }
 

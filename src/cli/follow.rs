@@ -27,6 +27,9 @@ const REMOTE_CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// Of the time, at most one part in so many goes to looking for changes.
 const LOOKING_SHARE: u32 = 10;
 
+/// Longest that is, so that a large directory that never rests is still followed.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
 /// How long volumes that were replaced stay for those who were on their way to them.
 const LEFT_FOR: Duration = Duration::from_secs(5);
 
@@ -54,6 +57,8 @@ pub(super) struct Follower {
     /// When all is looked at next, where that has to be.
     poll: Option<Instant>,
     retry: Option<Instant>,
+    /// Nothing is looked at before that unless somebody asks.
+    earliest: Instant,
     /// Until when volumes that were replaced are kept.
     left_until: Option<Instant>,
 }
@@ -87,6 +92,7 @@ impl Follower {
             is_linked: false,
             poll: None,
             retry: None,
+            earliest: Instant::now(),
             left_until: None,
             config: config.clone(),
             library,
@@ -129,7 +135,7 @@ impl Follower {
         }
         self.tell_status();
         let settle = self.rule.after;
-        while let Some(due) = self.touched.wait(settle, self.next()) {
+        while let Some(due) = self.touched.wait(settle, self.next(), self.earliest) {
             self.go_on(due);
         }
     }
@@ -212,8 +218,9 @@ impl Follower {
         };
         let root = &self.config.archive.archive;
         let scanned = library.look(root, &Options::default(), look, progress, &mut settled);
+        let pause = started.elapsed() * (LOOKING_SHARE - 1);
+        self.earliest = Instant::now() + pause.min(PAUSE_MAX);
         if !matches!(extent, Extent::Directories(_)) && self.watching == Watching::Polling {
-            let pause = started.elapsed() * (LOOKING_SHARE - 1);
             self.poll = Some(Instant::now() + self.config.watch_interval.max(pause));
         }
         match scanned {
@@ -222,6 +229,7 @@ impl Follower {
                     Extent::Directories(_) => self.is_linked || scanned.is_linked,
                     Extent::ByTimes | Extent::Everything => scanned.is_linked,
                 };
+                self.retry = None;
                 self.library.source().forget_doubts();
                 self.let_go();
                 Some(scanned.counts)

@@ -126,8 +126,6 @@ impl Scan {
         update(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A scan is about to begin: from now on what is known is about to change.
-
     /// Where it is, and how long it has run or took.
     pub fn course(&self) -> (ScanState, Duration) {
         let course = *self.course.lock().unwrap_or_else(PoisonError::into_inner);
