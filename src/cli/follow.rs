@@ -123,13 +123,15 @@ impl Follower {
         }
         self.arrivals.set_rule(Some(self.rule));
         bar.end();
+        // While there is a terminal to say that it cannot be.
+        self.cover();
         self.tell_status();
     }
 
     /// Follows what changes from now on, until it is over.
     pub(super) fn run(mut self) {
         self.library.load_ahead();
-        if self.cover().is_some_and(|new| !new.is_empty()) {
+        if self.watch.is_some() {
             // What has changed since they were scanned was not told.
             self.look(&Extent::ByTimes, &());
         }

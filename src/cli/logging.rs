@@ -65,10 +65,10 @@ mod tests {
             LogLevel::Info,
             LogLevel::Debug,
         ] {
-            assert!(!targets(level).would_enable("notify::inotify", &Level::ERROR));
-            assert!(!targets(level).would_enable("fuser::session", &Level::INFO));
+            assert!(!targets(level).would_enable("notify", &Level::ERROR));
+            assert!(!targets(level).would_enable("fuser", &Level::INFO));
             assert!(targets(level).would_enable("dicomfs::cli", &Level::ERROR));
         }
-        assert!(targets(LogLevel::Trace).would_enable("notify::inotify", &Level::TRACE));
+        assert!(targets(LogLevel::Trace).would_enable("notify", &Level::TRACE));
     }
 }
