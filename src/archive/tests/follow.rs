@@ -194,13 +194,18 @@ fn everything_is_looked_at_where_times_tell_nothing() {
 
 /// Waits until everything has settled.
 fn settle(followed: &mut Followed) {
+    let (mut changed, mut gone) = (BTreeSet::new(), BTreeSet::new());
     while let Some(due) = followed.arrivals.due() {
         let left = due.saturating_duration_since(std::time::Instant::now());
         std::thread::sleep(left);
         let now = std::time::Instant::now();
         let directories = followed.arrivals.due_directories(now);
         followed.scan(&Extent::Directories(directories));
+        changed.extend(followed.changed.drain(..));
+        gone.extend(followed.gone.drain(..));
     }
+    followed.changed = changed.into_iter().collect();
+    followed.gone = gone.into_iter().collect();
 }
 
 #[test]
@@ -267,4 +272,80 @@ fn what_came_and_went_leaves_no_trace() {
     );
     assert!(followed.shown().records.is_empty());
     followed.check();
+}
+
+/// Small numbers that follow from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % end
+    }
+
+    /// A directory one to three deep.
+    fn directory(&mut self) -> String {
+        let depth = 1 + self.below(3);
+        let names: Vec<&str> = (0..depth).map(|_| ["a", "b", "c"][self.below(3)]).collect();
+        names.join("/")
+    }
+}
+
+fn parent_of(path: &str) -> String {
+    path.rsplit_once('/')
+        .map_or("", |(parent, _)| parent)
+        .to_owned()
+}
+
+#[test]
+fn whatever_happens_the_places_it_happened_in_are_enough() {
+    for seed in 1..=2 {
+        let mut dice = Dice(seed);
+        let mut followed = Followed::new(None);
+        for step in 0..30 {
+            let mut touched = BTreeSet::new();
+            for _ in 0..=dice.below(4) {
+                let directory = dice.directory();
+                let file = format!("{directory}/{}", dice.below(3));
+                match dice.below(6) {
+                    0 if fs::remove_dir_all(followed.at(&directory)).is_ok() => {
+                        touched.insert(parent_of(&directory));
+                    }
+                    1 if fs::remove_file(followed.at(&file)).is_ok() => {
+                        touched.insert(directory);
+                    }
+                    2 => {
+                        let to = dice.directory();
+                        if fs::rename(followed.at(&directory), followed.at(&to)).is_ok() {
+                            touched.extend([parent_of(&directory), parent_of(&to)]);
+                        }
+                    }
+                    _ => {
+                        let series = format!("1.2.3.{}", 1 + dice.below(4));
+                        followed.write(&file, &of_series(&series, step));
+                        touched.insert(directory);
+                    }
+                }
+            }
+            let paths: Vec<&str> = touched.iter().map(String::as_str).collect();
+            followed.look(&paths);
+            followed.check();
+            let known: BTreeSet<String> = followed.shown().records.iter().map(series_of).collect();
+            assert!(
+                followed.changed.iter().all(|series| known.contains(series)),
+                "{seed} {step}"
+            );
+            assert!(
+                !followed.gone.iter().any(|series| known.contains(series)),
+                "{seed} {step}"
+            );
+        }
+    }
+}
+
+fn series_of(record: &std::sync::Arc<Record>) -> String {
+    record.instance.series_instance_uid.clone()
 }
