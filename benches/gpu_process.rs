@@ -1,5 +1,6 @@
 //! What it costs that a device is in another process: its start, a batch that does nothing, and a
-//! batch whose bytes are copied there, against the same copy made here.
+//! batch whose bytes are copied there, against the same copy made here; and frames of many series in
+//! one batch, against a batch each.
 //!
 //! `cargo bench --bench gpu_process`. The device is none: this program plays its process and copies
 //! each frame. Needs no GPU.
@@ -11,7 +12,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use dicomfs::decode::gpu::{
-    Codec, DeviceReport, Job, Lane, Launch, Outcome, Remote, Run, Show, State, worker,
+    Codec, DeviceReport, Job, Lane, Launch, Outcome, PARTS_MAX, Part, Remote, Run, Show, State,
+    worker,
 };
 use dicomfs::dicom::{ImagePixel, Photometric, PixelElement};
 use memmap2::MmapMut;
@@ -19,6 +21,9 @@ use memmap2::MmapMut;
 /// Decoded bytes of a frame of 512 x 512 x 16, and encoded ones as HTJ2K has them.
 const OUT_BYTES: usize = 512 << 10;
 const ENCODED_BYTES: usize = 200 << 10;
+
+/// Series of one frame each.
+const SERIES: usize = PARTS_MAX;
 
 /// Frames of a batch that fills most of a lane's memory.
 const FRAMES: usize = 256;
@@ -106,8 +111,44 @@ fn timed(mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<Duration
 fn batch(lane: &mut Lane, jobs: &[Job], slab: &File) -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let len = slab.metadata()?.len();
-    let (outcomes, _) = lane.run(jobs, slab.as_fd(), len, deadline)?;
+    let parts = [Part::new(jobs, slab.as_fd(), len)];
+    let (outcomes, _) = lane.run(&parts, deadline)?;
     assert_eq!(outcomes.len(), jobs.len());
+    Ok(())
+}
+
+/// A frame of each of many series, in one batch or in a batch each.
+fn series(lane: &mut Lane, encoded_len: usize, out_len: usize) -> Result<(), Box<dyn Error>> {
+    let slabs = (0..SERIES).map(|_| {
+        let slab = tempfile::tempfile_in("/dev/shm")?;
+        slab.set_len(out_len as u64)?;
+        Ok(slab)
+    });
+    let slabs = slabs.collect::<Result<Vec<File>, Box<dyn Error>>>()?;
+    let jobs: Vec<[Job; 1]> = (0..SERIES)
+        .map(|n| {
+            let out = 0..out_len as u64;
+            let job = job(n, encoded_len, out_len);
+            [Job { out, ..job }]
+        })
+        .collect();
+    let each = timed(|| {
+        let mut each = slabs.iter().zip(&jobs);
+        each.try_for_each(|(slab, jobs)| batch(lane, jobs, slab))
+    })?;
+    let one = timed(|| {
+        let parts: Vec<Part<'_>> = slabs
+            .iter()
+            .zip(&jobs)
+            .map(|(slab, jobs)| Part::new(jobs, slab.as_fd(), out_len as u64))
+            .collect();
+        lane.run(&parts, Instant::now() + Duration::from_secs(60))?;
+        Ok(())
+    })?;
+    let ratio = each.as_secs_f64() / one.as_secs_f64();
+    println!(
+        "{SERIES} series of 1 frame, {out_len} bytes: a batch each {each:.1?}, one {one:.1?}, ratio {ratio:.2}"
+    );
     Ok(())
 }
 
@@ -137,6 +178,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let many = timed(|| batch(lane, &many, &slab))?;
     println!("batch of 512 jobs, 1 byte each    {many:>10.1?}");
     lane.encoded().fill(1);
+    series(lane, 1, 1)?;
+    series(lane, ENCODED_BYTES, OUT_BYTES)?;
     let frames: Vec<Job> = (0..FRAMES)
         .map(|n| job(n, ENCODED_BYTES, OUT_BYTES))
         .collect();

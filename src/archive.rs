@@ -13,8 +13,11 @@ pub mod index;
 mod keep;
 mod known;
 mod list;
+pub mod members;
 mod outcome;
 mod pack;
+mod part;
+mod place;
 mod read;
 pub mod scan;
 pub mod settle;
@@ -39,11 +42,12 @@ pub use error::Error;
 pub use events::{Due, Touched};
 pub use extent::Extent;
 pub use index::Index;
+pub use members::Inside;
 pub use outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-pub use scan::{Follow, Options, read_all, rescan, scan};
+pub use scan::{Follow, Options, check, read_all, rescan, scan};
 pub use settle::{Arrivals, Settle};
 pub use shelf::Shelf;
-pub use source::Source;
+pub use source::{Source, SourceFile};
 pub use watch::{Unwatched, Watch, Watching, is_remote};
 
 /// What identifies one version of a source file. A file that no longer matches has changed.
@@ -73,6 +77,8 @@ pub struct Record {
     pub path: PathBuf,
     /// The version of the file whose header `instance` holds.
     pub identity: SourceIdentity,
+    /// Where it lies in a zip or tar file; `None` for a file of its own.
+    pub inside: Option<Box<Inside>>,
     /// The header.
     pub instance: Instance,
 }

@@ -178,7 +178,7 @@ impl ArchiveConfig {
         if flags.deid {
             return Err(not_available("deid"));
         }
-        let archive = absolute(archive)?;
+        let archive = archive_at(absolute(archive)?);
         let index = match &flags.index {
             Some(index) if index.as_os_str().is_empty() => {
                 return Err(Error::BadValue {
@@ -324,6 +324,18 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
         path: path.display().to_string(),
         why: error.to_string(),
     })
+}
+
+/// A DICOMDIR (PS3.10 8.6) stands for the directory that it lies in: all files that it names are there,
+/// and the scan finds them by what they say themselves.
+fn archive_at(path: PathBuf) -> PathBuf {
+    let is_named_so = path
+        .file_name()
+        .is_some_and(|name| name.eq_ignore_ascii_case("DICOMDIR"));
+    match path.parent() {
+        Some(directory) if is_named_so && path.is_file() => directory.to_owned(),
+        _ => path,
+    }
 }
 
 /// Name of the default index: one for each archive, whatever name the archive is called by.

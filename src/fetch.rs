@@ -425,7 +425,10 @@ impl Shared {
         if wanted.is_empty() {
             counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.queue.push_urgent(&stream, &wanted);
+            let waiting = self.queue.push_urgent(&stream, &wanted);
+            if let Some(devices) = &self.devices {
+                devices.ring_if_late(waiting);
+            }
         }
     }
 

@@ -12,11 +12,15 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Most descriptors in one message.
-const FDS_MAX: usize = 4;
+pub const FDS_MAX: usize = 16;
 
 /// Room for [`FDS_MAX`] descriptors in a control message, with its alignment.
 #[repr(align(8))]
-struct ControlBuffer([u8; 64]);
+struct ControlBuffer([u8; CONTROL_BYTES]);
+
+// SAFETY: computes a length, touches no memory.
+const CONTROL_BYTES: usize =
+    unsafe { libc::CMSG_SPACE((FDS_MAX * mem::size_of::<c_int>()) as u32) } as usize;
 
 /// Two connected sockets that keep the bounds of messages.
 ///
@@ -45,12 +49,12 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 ///
-/// The other end is closed, or more than `FDS_MAX` descriptors.
+/// The other end is closed, or more than [`FDS_MAX`] descriptors.
 pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if fds.len() > FDS_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut control = ControlBuffer([0; 64]);
+    let mut control = ControlBuffer([0; CONTROL_BYTES]);
     let mut data = libc::iovec {
         iov_base: message.as_ptr().cast_mut().cast(),
         iov_len: message.len(),
@@ -96,9 +100,9 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> i
 ///
 /// # Errors
 ///
-/// A message that is longer than `buffer`, or comes with more than `FDS_MAX` descriptors.
+/// A message that is longer than `buffer`, or comes with more than [`FDS_MAX`] descriptors.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut control = ControlBuffer([0; 64]);
+    let mut control = ControlBuffer([0; CONTROL_BYTES]);
     let mut data = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -202,10 +206,28 @@ mod tests {
     }
 
     #[test]
+    fn as_many_descriptors_as_are_allowed_arrive_in_order() {
+        let (a, b) = pair().expect("pair");
+        let files: Vec<File> = (0..FDS_MAX as u64)
+            .map(|n| {
+                let file = tempfile::tempfile().expect("a file");
+                file.set_len(n).expect("length");
+                file
+            })
+            .collect();
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        send(a.as_fd(), b"all", &fds).expect("send");
+        let (_, fds) = receive(b.as_fd(), &mut [0; 4]).expect("receive");
+        let len = |fd| File::from(fd).metadata().expect("metadata").len();
+        let lens: Vec<u64> = fds.into_iter().map(len).collect();
+        assert_eq!(lens, (0..FDS_MAX as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn too_much_is_refused() {
         let (a, b) = pair().expect("pair");
         send(a.as_fd(), b"longer", &[]).expect("send");
         assert!(receive(b.as_fd(), &mut [0; 2]).is_err());
-        assert!(send(a.as_fd(), b"x", &[b.as_fd(); 5]).is_err());
+        assert!(send(a.as_fd(), b"x", &[b.as_fd(); FDS_MAX + 1]).is_err());
     }
 }

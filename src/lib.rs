@@ -30,7 +30,8 @@
 //! present; otherwise the reply moves to the frames it waits for. A worker takes a frame: from
 //! the disk tier of [`cache`] if it is there, else it reads the frame's bytes from the archive, has
 //! [`decode`] turn them into samples, applies the volume's value rule straight into the slab, and the worker that completes the last frame answers the read. What is
-//! only made ahead may be taken by a device ([`fetch::Device`]), from the tail, in batches. A frame of
+//! only made ahead, or waits while all workers are busy (of small volumes), may be taken by a device ([`fetch::Device`]), from the tail, in
+//! batches of one volume or several. A frame of
 //! a volume is a stored frame, a tile of one (Siemens MOSAIC), or zeros that a segmentation leaves
 //! out ([`volume::Frame`]).
 //!

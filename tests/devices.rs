@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -15,7 +14,7 @@ use dicom_dictionary_std::uids;
 use dicomfs::archive::{self, Source};
 use dicomfs::cache::{Cache, Layout, SlabKey};
 use dicomfs::cli::demo::synthetic::Series;
-use dicomfs::decode::gpu::{Codec, Fault, Job, Outcome, Show, Spent};
+use dicomfs::decode::gpu::{Codec, Fault, Job, Outcome, Part, Show, Spent};
 use dicomfs::decode::{self, Encoded, values};
 use dicomfs::dicom::Luts;
 use dicomfs::fetch::{Device, Error, Fetcher, FrameSource, Interest, Lane, Readiness, Stream};
@@ -66,26 +65,28 @@ impl Lane for TwinLane {
 
     fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[Part<'_>],
         _deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
         let start = Instant::now();
-        let slab = File::from(slab.try_clone_to_owned().expect("a descriptor"));
-        assert_eq!(slab.metadata().expect("a file").len(), slab_len_bytes);
-        for job in jobs {
-            let place = job.encoded.start as usize..job.encoded.end as usize;
-            let shown = shown(job, &self.memory[place]);
-            assert_eq!(shown.len() as u64, job.out.end - job.out.start);
-            slab.write_all_at(&shown, job.out.start).expect("written");
+        let mut count = 0;
+        for part in parts {
+            let slab = File::from(part.slab.try_clone_to_owned().expect("a descriptor"));
+            assert_eq!(slab.metadata().expect("a file").len(), part.slab_len_bytes);
+            for job in part.jobs {
+                let place = job.encoded.start as usize..job.encoded.end as usize;
+                let shown = shown(job, &self.memory[place]);
+                assert_eq!(shown.len() as u64, job.out.end - job.out.start);
+                slab.write_all_at(&shown, job.out.start).expect("written");
+            }
+            count += part.jobs.len();
         }
-        self.jobs.fetch_add(jobs.len(), Ordering::SeqCst);
+        self.jobs.fetch_add(count, Ordering::SeqCst);
         let spent = Spent {
             wall: start.elapsed(),
             cpu: Duration::ZERO,
         };
-        Ok((vec![Outcome::Done; jobs.len()], spent))
+        Ok((vec![Outcome::Done; count], spent))
     }
 }
 
@@ -95,6 +96,7 @@ fn shown(job: &Job, bytes: &[u8]) -> Vec<u8> {
         Codec::Native { big_endian: false } => uids::EXPLICIT_VR_LITTLE_ENDIAN,
         Codec::Native { big_endian: true } => "1.2.840.10008.1.2.2",
         Codec::Rle => uids::RLE_LOSSLESS,
+        Codec::Jpeg => "1.2.840.10008.1.2.4.50",
         Codec::JpegLossless => "1.2.840.10008.1.2.4.70",
         Codec::Jpeg2000 => uids::JPEG2000,
         Codec::Htj2k => "1.2.840.10008.1.2.4.203",

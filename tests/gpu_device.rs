@@ -11,6 +11,8 @@ mod cases;
 mod faults;
 #[path = "gpu_device/files.rs"]
 mod files;
+#[path = "gpu_device/jpeg.rs"]
+mod jpeg;
 #[path = "gpu_device/jpeg2k.rs"]
 mod jpeg2k;
 #[path = "gpu_jpeg2k/frames.rs"]

@@ -1,5 +1,5 @@
 //! A mount that is to use a GPU: on a machine that has none, everything is decoded on the CPU, and that
-//! is said once; with the libcuda and the nvJPEG2000 of the tests, the device decodes, and whatever
+//! is said once; with the libcuda, the nvJPEG2000 and the nvJPEG of the tests, the device decodes, and whatever
 //! goes wrong with it, every byte is right and the mount goes on.
 
 mod common;
@@ -12,12 +12,16 @@ mod frames;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use common::{Mount, can_mount, expected_slab, skip};
 use dicom_dictionary_std::uids;
 use dicomfs::cli::demo::synthetic::Series;
 use dicomfs::decode::gpu;
+use dicomfs::dicom::syntax::CodecFamily;
 use fake_gpu::libcuda::{self, Counters};
+use fake_gpu::nvjpeg;
 use fake_gpu::nvjpeg2k::Fake;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -212,6 +216,76 @@ fn a_device_shares_the_work_and_whatever_it_does_every_byte_is_right() {
     assert!(on_device > 0 && faults > 0);
 }
 
+/// Series of two frames each.
+fn small_series(dir: &Path, count: usize) -> Vec<Series> {
+    let series = |n| {
+        let uid = format!("2.25.73.{}", n + 1);
+        let mut series = Series::mr(&uid, uids::RLE_LOSSLESS, [2, 512, 512]);
+        // No two alike, so that bytes of one in the place of another are seen.
+        let shift = n as i16;
+        series.stored.iter_mut().for_each(|value| *value += shift);
+        series.write(&dir.join(&uid)).expect("files written");
+        series
+    };
+    (0..count).map(series).collect()
+}
+
+#[test]
+fn series_of_two_frames_that_are_read_at_once_share_batches() {
+    let test = "series_of_two_frames_that_are_read_at_once_share_batches";
+    if !can_mount(test) {
+        return;
+    }
+    let Some(library) = libcuda::library(test) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let all = small_series(dir.path(), 128);
+    for case in ["", "wrong:1+", "lost:2"] {
+        // Whether readers ever wait for a worker is a matter of speeds; mostly they do at once.
+        let device = (0..5)
+            .map(|_| read_at_once(dir.path(), &library, case, &all))
+            .find(|device| count(device, "batches") + count(device, "faults") > 0)
+            .unwrap_or_else(|| panic!("{case}: the device was never asked"));
+        let (batches, frames) = (count(&device, "batches"), count(&device, "frames"));
+        match case {
+            "" => {
+                assert_eq!(count(&device, "mismatches"), 0, "{device}");
+                assert!(frames >= 2 * batches && batches > 0, "{device}");
+            }
+            "wrong:1+" => {
+                // Both lanes may find out; what is shown was compared itself.
+                assert!(count(&device, "mismatches") > 0, "{device}");
+                assert!(frames < count(&device, "frames_compared"), "{device}");
+            }
+            _ => assert!(count(&device, "faults") > 0, "{device}"),
+        }
+    }
+}
+
+/// Mounts series with the fake device, has many readers read all of them, and compares: what the
+/// device has done.
+fn read_at_once(dir: &Path, library: &Path, faults: &str, all: &[Series]) -> Value {
+    let counters = dir.join(format!("counters-{}", faults.replace([':', '+'], "-")));
+    let mount = Mount::with(dir, &ON_DEVICE, environment(library, faults, &counters));
+    let state = wait_settled(&mount);
+    assert!(state.starts_with("ready"), "{faults}: {state}");
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..48 {
+            scope.spawn(|| {
+                while let Some(series) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(&mount, series);
+                }
+            });
+        }
+    });
+    assert!(mount.is_mounted() && mount.worker().is_some(), "{faults}");
+    let device = device(&mount);
+    println!("{faults:>12}: {device}");
+    device
+}
+
 #[test]
 fn jpeg_2000_of_a_real_series_is_decoded_by_the_device() {
     let test = "jpeg_2000_of_a_real_series_is_decoded_by_the_device";
@@ -260,5 +334,70 @@ fn jpeg_2000_of_a_real_series_is_decoded_by_the_device() {
         let device = device(&mount);
         assert!(count(&device, "frames") > 0, "{faults}: {device}");
         println!("{faults:>24}: {device}");
+    }
+}
+
+#[test]
+fn jpeg_is_decoded_by_the_device_only_where_it_need_not_be_exact() {
+    let test = "jpeg_is_decoded_by_the_device_only_where_it_need_not_be_exact";
+    let (true, Some(data)) = (can_mount(test), common::data_dir(test)) else {
+        return;
+    };
+    let Some(library) = libcuda::library(test) else {
+        return;
+    };
+    let fake = match nvjpeg::Fake::new() {
+        Ok(fake) => fake,
+        Err(why) => return skip(test, &why, "DICOMFS_REQUIRE_CLIENTS"),
+    };
+    let name = "single/multiframe/jpeg8bit.dcm";
+    let all = frames::of(test, &[CodecFamily::JpegDct]).expect("the data set");
+    let ours: Vec<_> = all.iter().filter(|f| f.name.starts_with(name)).collect();
+    for frame in &ours {
+        let answered = fake.answer(&frame.uid, &frame.image, &frame.encoded);
+        assert_eq!(answered, Ok(()), "{}", frame.name);
+    }
+    let archive = tempfile::tempdir().expect("a temporary directory");
+    fs::copy(data.join(name), archive.path().join("a.dcm")).expect("copied");
+    let read = |mount: &Mount| {
+        let mut series = fs::read_dir(mount.root.join("series")).expect("series");
+        let only = series.next().expect("a volume").expect("an entry").path();
+        fs::read(only.join("volume.npy")).expect("read")
+    };
+    let plain = read(&Mount::of(archive.path(), &["--device=cpu"]));
+    let counters = archive.path().join("counters");
+    let mount = |exact: &str, faults: &str| {
+        fake.faults(faults);
+        let both = std::env::join_paths([&library, fake.dir()]).expect("paths");
+        let mut variables = environment(&library, "", &counters);
+        variables.retain(|(name, _)| *name != "LD_LIBRARY_PATH");
+        variables.push(("LD_LIBRARY_PATH", both));
+        let flags = [&ON_DEVICE[..], &[exact]].concat();
+        let mount = Mount::with(archive.path(), &flags, variables);
+        wait_settled(&mount);
+        let bytes = read(&mount);
+        assert_eq!(bytes.len(), plain.len());
+        (bytes, device(&mount))
+    };
+    let (bytes, of_device) = mount("--exact=on", "");
+    assert!(
+        bytes == plain && count(&of_device, "frames") == 0,
+        "{of_device}"
+    );
+    let (bytes, of_device) = mount("--exact=off", "");
+    assert!(
+        bytes == plain && count(&of_device, "frames") > 0,
+        "{of_device}"
+    );
+    println!("{of_device}");
+    // Another rounding is no mismatch: each sample is one off, where the device made it.
+    let (bytes, of_device) = mount("--exact=off", "near:0");
+    let steps = bytes.iter().zip(&plain).map(|(a, b)| a.abs_diff(*b));
+    assert!(bytes != plain && steps.max() == Some(1), "{of_device}");
+    assert_eq!(count(&of_device, "mismatches"), 0, "{of_device}");
+    for faults in ["wrong:0", "zero:0"] {
+        let (bytes, of_device) = mount("--exact=off", faults);
+        assert!(bytes == plain, "{faults}");
+        assert!(count(&of_device, "mismatches") > 0, "{faults}: {of_device}");
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use dicomfs::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Show, plan};
+use dicomfs::decode::gpu::{self, Codec, Fault, Job, Outcome, Refusal, Show, plan};
 use dicomfs::decode::values::{self, stored_dtype};
 use dicomfs::decode::{Encoded, decode_frame};
 use dicomfs::dicom::{ImagePixel, Luts};
@@ -292,7 +292,8 @@ fn flush(device: &mut Device, cases: &mut Vec<Case>, to: &mut Compared) -> Resul
         }
         let len = jobs.last().map_or(0, |job| job.out.end);
         let slab = slab(len)?;
-        let answer = lane.run(&jobs, slab.as_fd(), len, Instant::now() + BATCH_TIME);
+        let parts = [gpu::Part::new(&jobs, slab.as_fd(), len)];
+        let answer = lane.run(&parts, Instant::now() + BATCH_TIME);
         judge(mine, &jobs, &answer, &slab, to)?;
         if let Err(fault) = answer {
             if to.faults.len() < NAMED_MAX {
@@ -322,7 +323,7 @@ fn slab(len: u64) -> Result<File> {
 fn judge(
     cases: &[Case],
     jobs: &[Job],
-    answer: &Result<(Vec<Outcome>, dicomfs::decode::gpu::Spent), Fault>,
+    answer: &Result<(Vec<Outcome>, gpu::Spent), Fault>,
     slab: &File,
     to: &mut Compared,
 ) -> Result<()> {

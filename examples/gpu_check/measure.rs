@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use dicomfs::archive::{self, Source};
 use dicomfs::cache::{Cache, Claim, Layout, Slab, SlabKey, SlabUse};
-use dicomfs::decode::gpu::{Lane, Launch, Outcome, Pool, Show, Wanted};
+use dicomfs::decode::gpu::{self, Lane, Launch, Outcome, Pool, Show, Wanted};
 use dicomfs::decode::{Encoded, decode_frame};
 use dicomfs::fetch::{Fetcher, FrameSource, Gpu, Interest};
 use dicomfs::volume::{self, Variant, Volume};
@@ -265,8 +265,9 @@ fn frames_alone(
             filling.take_memory();
             fillings.push(filling);
         }
+        let parts = [gpu::Part::new(&jobs, slab.file(), slab.len_bytes())];
         let deadline = Instant::now() + BATCH_TIME;
-        let (outcomes, took) = lane.run(&jobs, slab.file(), slab.len_bytes(), deadline)?;
+        let (outcomes, took) = lane.run(&parts, deadline)?;
         if let Some(other) = outcomes.iter().find(|outcome| **outcome != Outcome::Done) {
             bail!("the device: {other:?}");
         }

@@ -1,7 +1,6 @@
 //! Digests of pixel elements, for the few files whose headers do not tell them apart.
 
 use std::collections::HashMap;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -12,8 +12,8 @@ pub enum Error {
         /// What was looked for.
         path: PathBuf,
     },
-    /// The archive is to be a directory.
-    #[error("{} is not a directory", .path.display())]
+    /// The archive is to be a directory or a container.
+    #[error("{} is not a directory, a zip file or a tar file", .path.display())]
     NotDirectory {
         /// What it is not.
         path: PathBuf,

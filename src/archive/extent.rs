@@ -3,16 +3,19 @@
 //!
 //! Looks at directories, never at files.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::database::Failure;
+use super::FileFinding;
+use super::database::{self, Failure};
 use super::known::{Known, KnownDirectory};
 use super::list::{self, State};
-use super::pack::{self, Directory};
+use super::pack::{self, Directory, FileId};
 
 /// What a scan looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,20 +60,24 @@ pub(super) fn narrow(known: Known, root: &OwnedFd, wanted: &BTreeSet<Vec<u8>>) -
             continue;
         };
         let state = list::state(root, &path);
-        if is_gone(&state) {
+        // A file that is known as a container may be one no longer: it is listed as a file then.
+        let is_file = state.as_ref().is_ok_and(|state| state.is_file) && !path.is_empty();
+        if is_gone(&state) || (is_file && !list::is_container(root, &path)) {
             narrowed.lose(path, directory);
             continue;
         }
-        // One that took the place of another is looked at too.
+        // One that took the place of another is looked at too, and a container that was written to.
         let subdirectories = directory.row.iter().flat_map(|row| &row.subdirectories);
         for name in subdirectories {
             let below = join(&path, name);
             let Some(known) = narrowed.others.get(&below) else {
                 continue;
             };
-            let id = known.row.as_ref().map(|row| row.id);
+            let as_known = known.row.as_ref().map(|row| (row.id, row.times_ns));
             let now = list::state(root, &below);
-            if is_gone(&now) || now.as_ref().ok().map(|state| state.file_id) != id {
+            let as_now = now.as_ref().ok();
+            let as_now = as_now.map(|now| (now.file_id, Some(now.times_ns())));
+            if is_gone(&now) || as_now != as_known {
                 queue.push_back(below);
             }
         }
@@ -93,7 +100,7 @@ impl Narrowed {
 
 fn is_gone(state: &io::Result<State>) -> bool {
     match state {
-        Ok(state) => !state.is_directory,
+        Ok(state) => !state.is_directory && !state.is_file,
         Err(error) => matches!(
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
@@ -132,6 +139,27 @@ pub(super) fn totals(connection: &Connection) -> Result<([u64; 5], [u64; 5]), Fa
         }
     }
     Ok((all, hidden))
+}
+
+/// What was found wrong with directories that a narrow scan has not looked at.
+pub(super) fn findings_elsewhere(
+    connection: &Connection,
+    targets: &HashSet<Vec<u8>>,
+) -> Result<Vec<FileFinding>, Failure> {
+    let sealed = database::meta(connection, "findings")?;
+    let before = sealed.and_then(|sealed| pack::unseal_value("meta", b"findings", &sealed));
+    let mut before: Vec<FileFinding> = before.unwrap_or_default();
+    let is_target = |path: &Path| targets.contains(path.as_os_str().as_bytes());
+    before.retain(|found| !is_target(&found.path) && !found.path.parent().is_some_and(is_target));
+    Ok(before)
+}
+
+/// What tells these directories from others.
+pub(super) fn ids_of(known: &Known) -> HashSet<FileId> {
+    let rows = known
+        .values()
+        .filter_map(|directory| directory.row.as_ref());
+    rows.map(|row| row.id).collect()
 }
 
 #[cfg(test)]

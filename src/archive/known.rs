@@ -91,7 +91,8 @@ pub(super) fn look(known: &mut Known, root: &OwnedFd, threads: usize) {
 /// Takes out the directories that are there no more.
 pub(super) fn take_gone(known: &mut Known) -> Vec<(Vec<u8>, KnownDirectory)> {
     let is_gone = |directory: &KnownDirectory| match &directory.state {
-        Some(Ok(state)) => !state.is_directory,
+        // A file may be a container, and is found not to be one when it is listed.
+        Some(Ok(state)) => !state.is_directory && !state.is_file,
         Some(Err(error)) => matches!(
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

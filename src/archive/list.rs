@@ -6,13 +6,14 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::SourceIdentity;
+use super::members;
 use super::pack::FileId;
 
 /// What stat(2) says, as far as it matters.
@@ -94,29 +95,50 @@ pub(super) fn advise_random(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
 }
 
-/// Opens the directory at `root`.
+/// How directories and containers are opened: never waiting for the other end of a pipe.
+const PLACE: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// Opens what is at `root`.
 pub(super) fn open_root(root: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(root, flags, Mode::empty())?)
+    Ok(rustix::fs::open(root, PLACE, Mode::empty())?)
 }
 
-/// Opens the directory at `path` below `root`; an empty path is the root itself.
-pub(super) fn open_directory(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
-    let path = if path.is_empty() { b"." } else { path };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(root, path, flags, Mode::empty())?)
+/// Opens what is at `path` below `root`; an empty path is the root itself.
+pub(super) fn open_place(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    if !path.is_empty() {
+        return Ok(rustix::fs::openat(root, path, PLACE, Mode::empty())?);
+    }
+    match rustix::fs::openat(root, ".", PLACE, Mode::empty()) {
+        // The root is a container.
+        Err(Errno::NOTDIR) => root.try_clone_to_owned(),
+        opened => Ok(opened?),
+    }
 }
 
 /// What lies in a directory. Links are followed.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// Sorted by name.
+    /// And containers. Sorted by name.
     pub(super) subdirectories: Vec<Vec<u8>>,
     /// In the order of their inodes, which is nearly that in which they lie on a disk; whether a
     /// link leads there.
     pub(super) files: Vec<(Vec<u8>, bool)>,
     /// Names that nothing could be found out about, and why.
     pub(super) unreadable: Vec<(Vec<u8>, String)>,
+}
+
+/// Is a file to be looked into as if it were a directory?
+pub(super) fn is_container(directory: &OwnedFd, name: &[u8]) -> bool {
+    let is_open = || list_container(directory, name).unwrap_or(false);
+    members::is_named_so(name) && is_open()
+}
+
+fn list_container(directory: &OwnedFd, name: &[u8]) -> io::Result<bool> {
+    let opened = rustix::fs::openat(directory, name, PLACE, Mode::empty())?;
+    Ok(members::is_container(&File::from(opened)))
 }
 
 /// Lists an open directory.
@@ -132,10 +154,16 @@ pub(super) fn entries(directory: &OwnedFd) -> io::Result<Entries> {
             continue;
         }
         match entry.file_type() {
+            FileType::RegularFile if is_container(directory, name) => {
+                found.subdirectories.push(name.to_vec());
+            }
             FileType::RegularFile => files.push((entry.ino(), name.to_vec(), false)),
             FileType::Directory => found.subdirectories.push(name.to_vec()),
             kind @ (FileType::Symlink | FileType::Unknown) => match state(directory, name) {
                 Ok(state) if state.is_directory => found.subdirectories.push(name.to_vec()),
+                Ok(state) if state.is_file && is_container(directory, name) => {
+                    found.subdirectories.push(name.to_vec());
+                }
                 Ok(state) if state.is_file => {
                     let is_link = kind == FileType::Symlink;
                     files.push((state.file_id.1, name.to_vec(), is_link));

@@ -47,11 +47,12 @@ pub struct Scanned {
 }
 
 /// The codes of [`FileFinding`].
-pub const FILE_CODES: [&str; 7] = [
+pub const FILE_CODES: [&str; 8] = [
     "index_unusable",
     "internal_error",
     "link_loop",
     "malformed",
+    "packed",
     "too_large",
     "truncated",
     "unreadable",

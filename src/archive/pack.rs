@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::SourceIdentity;
+use super::members::Member;
 
 /// Device and inode: the same for two names of one file or directory.
 pub(super) type FileId = (u64, u64);
@@ -66,6 +67,8 @@ pub(super) struct Listed {
     pub(super) is_linked: bool,
     /// Bytes of its content.
     pub(super) length_bytes: u32,
+    /// Where it lies, if its directory is a container.
+    pub(super) member: Option<Member>,
 }
 
 /// What the index has of a directory beside its files.
@@ -285,6 +288,7 @@ mod tests {
             file_id: (1, 2),
             is_linked: false,
             length_bytes: 0,
+            member: None,
         };
         let key = Key {
             kind: Kind::Instance,

@@ -2,14 +2,14 @@
 //!
 //! Whatever one file does, it costs that file only: errors and even panics become a finding.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::SourceIdentity;
 use super::list::{self, State};
+use super::members::Member;
 use super::pack::{Kind, Listed};
+use super::place::{self, Place};
 use crate::dicom::{self, Header, Instance, limits};
 
 /// What a file turned out to be.
@@ -74,18 +74,24 @@ impl Looked {
         }
     }
 
-    /// Reads the file `name` in `directory` and adds it.
-    pub(super) fn read(&mut self, directory: &OwnedFd, name: &[u8], is_link: bool) {
-        let (state, content) = read(directory, name, &mut self.quietly);
-        self.add(name, is_link, state, &content);
+    /// Reads the file `name` in `place` and adds it.
+    pub(super) fn read(&mut self, place: &Place, name: &[u8], is_link: bool) {
+        let (state, content) = read(place, name, &mut self.quietly);
+        self.add(name, is_link, (state, place.member(name)), &content);
     }
 
     /// Adds what could not be read.
     pub(super) fn unreadable(&mut self, name: &[u8], why: String) {
-        self.add(name, false, None, &Content::Unreadable(why));
+        self.add(name, false, (None, None), &Content::Unreadable(why));
     }
 
-    fn add(&mut self, name: &[u8], is_link: bool, state: Option<State>, content: &Content) {
+    fn add(
+        &mut self,
+        name: &[u8],
+        is_link: bool,
+        (state, member): (Option<State>, Option<Member>),
+        content: &Content,
+    ) {
         let start = self.contents.len();
         let (mut kind, mut series) = (content.kind(), 0);
         let encoded = match content {
@@ -116,6 +122,7 @@ impl Looked {
                 file_id: state.map_or((0, 0), |state| state.file_id),
                 is_linked: is_link || state.is_some_and(|state| state.links > 1),
                 length_bytes: (self.contents.len() - start) as u32,
+                member,
             },
         });
     }
@@ -147,9 +154,9 @@ impl Content {
     }
 }
 
-/// Reads the file `name` in `directory`.
-fn read(directory: &OwnedFd, name: &[u8], quietly: &mut bool) -> (Option<State>, Content) {
-    let (file, state) = match list::open_file(directory, name, quietly) {
+/// Reads the file `name` in `place`.
+fn read(place: &Place, name: &[u8], quietly: &mut bool) -> (Option<State>, Content) {
+    let (file, state) = match place.open_file(name, quietly) {
         Ok(opened) => opened,
         Err(error) => return (None, Content::Unreadable(error.to_string())),
     };
@@ -158,10 +165,15 @@ fn read(directory: &OwnedFd, name: &[u8], quietly: &mut bool) -> (Option<State>,
         return (None, Content::Unreadable(why));
     }
     let length = state.identity.size_bytes;
-    if length > limits::FIRST_READ_BYTES as u64 {
-        list::advise_random(&file);
+    if let place::Found::File(file) = &file
+        && length > limits::FIRST_READ_BYTES as u64
+    {
+        list::advise_random(file);
     }
-    let content = guarded(|| dicom::read_header::<File>(&file, length));
+    let content = match file.bytes() {
+        Ok(bytes) => guarded(|| dicom::read_header(bytes, length)),
+        Err(why) => Content::Unusable("packed", why.to_owned()),
+    };
     (Some(state), content)
 }
 

@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem::take;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -27,7 +26,7 @@ use super::keep::{Keeper, Leaving};
 use super::known::{self, Known};
 pub use super::outcome::FILE_CODES;
 use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-use super::pack::{FileId, Kind};
+use super::pack::Kind;
 use super::read::Looked;
 use super::settle::Arrivals;
 use super::walk::{Job, LAST_PART, Walk, Walked, Work};
@@ -225,13 +224,20 @@ pub(super) fn run_with(
     }
 }
 
-fn check(root: &Path) -> Result<(), Error> {
+/// Is there an archive at `root`: a directory that can be read, or a zip or tar file?
+///
+/// # Errors
+/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`].
+pub fn check(root: &Path) -> Result<(), Error> {
     let failed = |error| Error::io(root, error);
-    if !std::fs::metadata(root).map_err(failed)?.is_dir() {
-        let path = root.to_owned();
-        return Err(Error::NotDirectory { path });
+    if std::fs::metadata(root).map_err(failed)?.is_dir() {
+        return std::fs::read_dir(root).map_err(failed).map(drop);
     }
-    std::fs::read_dir(root).map_err(failed).map(drop)
+    if super::members::is_container(&super::source::open(root)?) {
+        return Ok(());
+    }
+    let path = root.to_owned();
+    Err(Error::NotDirectory { path })
 }
 
 struct Scan<'a> {
@@ -364,7 +370,7 @@ impl Scan<'_> {
                 known,
                 ..Walked::default()
             },
-            entered: others.map_or_else(HashSet::new, ids_of),
+            entered: others.map_or_else(HashSet::new, extent::ids_of),
             is_deep: *self.extent != Extent::ByTimes,
             others,
             found: 0,
@@ -455,7 +461,8 @@ impl Scan<'_> {
         let mut unreadable = walked.unreadable;
         if let Some(targets) = targets {
             (all, hidden) = extent::totals(&keeper.writer.connection)?;
-            findings.extend(findings_elsewhere(keeper, targets)?);
+            let connection = &keeper.writer.connection;
+            findings.extend(extent::findings_elsewhere(connection, targets)?);
             let is_unreadable = |found: &&FileFinding| found.code == "unreadable";
             unreadable = findings.iter().filter(is_unreadable).count() as u64;
         }
@@ -478,26 +485,6 @@ impl Scan<'_> {
         self.tell(keeper, true)?;
         Ok(counts)
     }
-}
-
-/// What was found wrong with directories that a narrow scan has not looked at.
-fn findings_elsewhere(
-    keeper: &Keeper<'_>,
-    targets: &HashSet<Vec<u8>>,
-) -> Result<Vec<FileFinding>, Failure> {
-    let sealed = database::meta(&keeper.writer.connection, "findings")?;
-    let before = sealed.and_then(|sealed| pack::unseal_value("meta", b"findings", &sealed));
-    let mut before: Vec<FileFinding> = before.unwrap_or_default();
-    let is_target = |path: &Path| targets.contains(path.as_os_str().as_bytes());
-    before.retain(|found| !is_target(&found.path) && !found.path.parent().is_some_and(is_target));
-    Ok(before)
-}
-
-fn ids_of(known: &Known) -> HashSet<FileId> {
-    let rows = known
-        .values()
-        .filter_map(|directory| directory.row.as_ref());
-    rows.map(|row| row.id).collect()
 }
 
 /// Writes what the scan says of the whole archive, where that is new.
@@ -580,9 +567,10 @@ fn look(job: &Job) -> Looked {
     };
     for (name, is_link) in &job.files {
         if let Some(known) = job.work.known.get(name)
-            && let Ok(state) = list::state(&job.work.opened, name)
+            && let Ok(state) = job.work.opened.state_of(name)
             && state.is_file
             && state.identity == known.identity
+            && job.work.opened.member(name) == known.member
         {
             looked.same.push((known.group, known.position));
             continue;

@@ -14,7 +14,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::database::{self, Failure};
 use super::index::{Edition, Shared, lock};
 use super::list;
+use super::members::Inside;
 use super::pack::{self, Bundle, Directory, Key, Kind, Listed};
+use super::place::Place;
 use super::read::Looked;
 use super::{Counts, Error, FileFinding, Record};
 use crate::dicom::Instance;
@@ -263,8 +265,8 @@ impl Shelf {
         records: &mut Vec<Arc<Record>>,
     ) {
         let opened = list::open_root(&self.root);
-        let opened = opened.and_then(|root| list::open_directory(&root, directory));
-        let listed = opened.and_then(|opened| Ok((list::entries(&opened)?, opened)));
+        let opened = opened.and_then(|root| Place::open(&root, directory));
+        let listed = opened.and_then(|opened| Ok((opened.entries()?, opened)));
         let Ok((entries, opened)) = listed else {
             // It cannot be read at all, and so there are no instances in it.
             return;
@@ -324,9 +326,14 @@ impl Packs {
 
 fn record(directory: &[u8], file: &Listed, content: &[u8]) -> Option<Arc<Record>> {
     let instance: Instance = postcard::from_bytes(content).ok()?;
+    let inside = file.member.map(|member| Inside {
+        container: path_of(directory).to_owned(),
+        member,
+    });
     Some(Arc::new(Record {
         path: path_of(directory).join(OsStr::from_bytes(&file.name)),
         identity: file.identity,
+        inside: inside.map(Box::new),
         instance,
     }))
 }

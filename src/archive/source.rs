@@ -1,14 +1,21 @@
 //! The files of the archive, opened to be read: each is still the one that was indexed, or refused.
+//!
+//! Whether a file lies in a directory or in a container is nobody's business from here on.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::index::lock;
+use super::members::unpack::Unpacker;
+use super::members::{Inside, Packing};
+use super::part::Part;
 use super::{Error, Record, Shelf, SourceIdentity, Touched};
+use crate::dicom::{ReadAt, read_full_at};
 
 /// The archive's files at read time.
 #[derive(Debug, Clone)]
@@ -19,6 +26,61 @@ pub struct Source {
     touched: Option<Arc<Touched>>,
     /// Directories of files that had changed.
     doubted: Arc<Mutex<HashSet<PathBuf>>>,
+    unpacker: Arc<Unpacker>,
+}
+
+/// A file of the archive, open.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// The file itself, or its container.
+    file: File,
+    place: Place,
+}
+
+/// Where the bytes of a [`SourceFile`] are.
+#[derive(Debug)]
+enum Place {
+    /// The file is a file of its own.
+    Whole,
+    /// They lie as they are in the container.
+    Stored(Box<Inside>),
+    /// They were unpacked.
+    Unpacked(Arc<[u8]>),
+}
+
+impl SourceFile {
+    /// Fills `buf` from `offset_bytes` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the file ends before that; what the system says.
+    pub fn read_exact_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+        match read_full_at(self, offset_bytes, buf)? == buf.len() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// The file of the system in which its bytes lie as they are, and where they begin; `None` for
+    /// one that was unpacked.
+    pub fn in_place(&self) -> Option<(&File, u64)> {
+        match &self.place {
+            Place::Whole => Some((&self.file, 0)),
+            Place::Stored(inside) => Some((&self.file, inside.member.offset_bytes)),
+            Place::Unpacked(_) => None,
+        }
+    }
+}
+
+impl ReadAt for SourceFile {
+    fn read_at(&self, offset_bytes: u64, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.place {
+            Place::Whole => ReadAt::read_at(&self.file, offset_bytes, buf),
+            Place::Stored(inside) => {
+                Part::new(&self.file, &inside.member).read_at(offset_bytes, buf)
+            }
+            Place::Unpacked(bytes) => bytes.read_at(offset_bytes, buf),
+        }
+    }
 }
 
 impl Source {
@@ -29,6 +91,7 @@ impl Source {
             shelf: None,
             touched: None,
             doubted: Arc::default(),
+            unpacker: Arc::default(),
         }
     }
 
@@ -52,7 +115,7 @@ impl Source {
         &self.root
     }
 
-    /// Where the file of `record` is.
+    /// Where the file of `record` is; one in a container is said to be below it.
     pub fn path(&self, record: &Record) -> PathBuf {
         self.root.join(&record.path)
     }
@@ -60,17 +123,31 @@ impl Source {
     /// Opens the file of `record` to be read.
     ///
     /// # Errors
-    /// [`Error::Absent`] when it has vanished, [`Error::Changed`] when its size or time is no
-    /// longer that of the header read, [`Error::Io`] otherwise.
-    pub fn open(&self, record: &Record) -> Result<File, Error> {
-        let path = self.path(record);
-        let file = open(&path).inspect_err(|error| {
+    /// [`Error::Absent`] when it has vanished, [`Error::Changed`] when its size or time, or those of
+    /// its container, are no longer those of the header read, [`Error::Io`] otherwise.
+    pub fn open(&self, record: &Record) -> Result<SourceFile, Error> {
+        let file = open(&self.outer(record)).inspect_err(|error| {
             if matches!(error, Error::Absent { .. }) {
                 self.doubt(record);
             }
         })?;
-        self.verify(&file, record)?;
-        Ok(file)
+        let mut opened = SourceFile {
+            file,
+            place: Place::Whole,
+        };
+        self.verify(&opened, record)?;
+        if let Some(inside) = &record.inside {
+            opened.place = match inside.member.packing {
+                Packing::Stored => Place::Stored(inside.clone()),
+                _ => {
+                    let bytes = self.unpacker.bytes(&opened.file, inside);
+                    let bytes = bytes.map_err(|error| Error::io(&self.path(record), error))?;
+                    // What was unpacked before is of the same version of the container.
+                    Place::Unpacked(bytes)
+                }
+            };
+        }
+        Ok(opened)
     }
 
     /// Is the file of `record` still the same? For one that is not opened.
@@ -78,9 +155,9 @@ impl Source {
     /// # Errors
     /// As [`Source::open`].
     pub fn check(&self, record: &Record) -> Result<(), Error> {
-        let path = self.path(record);
+        let path = self.outer(record);
         let metadata = std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
-        match metadata.is_file() && SourceIdentity::of(&metadata) == record.identity {
+        match is_same(&metadata, record) {
             true => Ok(()),
             false => {
                 self.doubt(record);
@@ -94,11 +171,12 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Changed`] when it is not, [`Error::Io`] when that cannot be said.
-    pub fn verify(&self, file: &File, record: &Record) -> Result<(), Error> {
+    pub fn verify(&self, file: &SourceFile, record: &Record) -> Result<(), Error> {
         let metadata = file
+            .file
             .metadata()
             .map_err(|error| Error::io(&self.path(record), error))?;
-        if metadata.is_file() && SourceIdentity::of(&metadata) == record.identity {
+        if is_same(&metadata, record) {
             return Ok(());
         }
         self.doubt(record);
@@ -112,9 +190,23 @@ impl Source {
         lock(&self.doubted).clear();
     }
 
+    /// The file of the system: the record's own, or its container.
+    fn outer(&self, record: &Record) -> PathBuf {
+        match &record.inside {
+            // Joining an empty path would add a slash, which no file has.
+            Some(inside) if inside.container.as_os_str().is_empty() => self.root.clone(),
+            Some(inside) => self.root.join(&inside.container),
+            None => self.root.join(&record.path),
+        }
+    }
+
     /// Tells the index, once for each directory.
     fn doubt(&self, record: &Record) {
-        let (Some(shelf), Some(directory)) = (&self.shelf, record.path.parent()) else {
+        let place = match &record.inside {
+            Some(inside) => Some(inside.container.as_path()),
+            None => record.path.parent(),
+        };
+        let (Some(shelf), Some(directory)) = (&self.shelf, place) else {
             return;
         };
         if let Some(touched) = &self.touched {
@@ -126,6 +218,15 @@ impl Source {
             tracing::warn!("a changed file could not be told to the index: {error}");
         }
     }
+}
+
+/// Is what stat(2) tells that of the file, or container, of `record`?
+fn is_same(metadata: &Metadata, record: &Record) -> bool {
+    let expected = match &record.inside {
+        Some(inside) => inside.member.container,
+        None => record.identity,
+    };
+    metadata.is_file() && SourceIdentity::of(metadata) == expected
 }
 
 /// Opens a file to be read only, never waiting for the other end of a pipe.

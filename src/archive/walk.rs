@@ -16,8 +16,10 @@ use super::SourceIdentity;
 use super::index::Shared;
 use super::known::{Known, KnownDirectory};
 use super::list::{self, Entries, State};
+use super::members::Member;
 use super::outcome::{FileFinding, Progress};
 use super::pack::{self, Directory, FileId, Group};
+use super::place::Place;
 use super::read::Looked;
 use super::scan::{Message, Settings};
 use super::shelf::path_of;
@@ -37,7 +39,7 @@ pub(super) struct Work {
     pub(super) part: u32,
     /// Relative to the root.
     pub(super) path: Vec<u8>,
-    pub(super) opened: OwnedFd,
+    pub(super) opened: Place,
     /// What its row will say, as far as it is known before its files are read.
     pub(super) directory: Directory,
     /// What its row said.
@@ -56,6 +58,7 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(super) struct KnownFile {
     pub(super) identity: SourceIdentity,
+    pub(super) member: Option<Member>,
     /// Place of its group among those of its directory, and its own in that.
     pub(super) group: u32,
     pub(super) position: u32,
@@ -259,11 +262,11 @@ impl Walk<'_> {
 
     /// Lists a directory and hands its files out.
     fn list(&mut self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        let opened = list::open_directory(self.root, path)?;
+        let opened = Place::open(self.root, path)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_ns = now.map_or(0, |now| now.as_nanos() as i64);
-        let state = list::state(&opened, b"")?;
-        let entries = list::entries(&opened)?;
+        let state = opened.state()?;
+        let entries = opened.entries()?;
         // A change just after the listing may leave the times as they were: they are coarse.
         let times_ns = state.times_ns();
         let is_old = times_ns.0.max(times_ns.1) < now_ns.saturating_sub(self.settings.margin_ns);
@@ -324,6 +327,7 @@ impl Walk<'_> {
                 work.linked[n] += u64::from(file.is_linked);
                 let known = KnownFile {
                     identity: file.identity,
+                    member: file.member,
                     group: n as u32,
                     position: position as u32,
                 };

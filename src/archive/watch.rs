@@ -6,7 +6,9 @@
 //! archive is looked at from time to time instead. Knows nothing of what the files are.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -64,6 +66,9 @@ impl Watching {
 /// Why directories cannot be watched; none of these words names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwatched {
+    /// A container is written to, and directories are what is watched.
+    #[error("it is a file")]
+    File,
     /// Others may change it unheard.
     #[error("it lies on a network file system, where changes are not told")]
     Remote,
@@ -92,6 +97,9 @@ impl Watch {
     pub fn start(root: &Path, touched: Arc<Touched>) -> Result<Watch, Unwatched> {
         if is_remote(root)? {
             return Err(Unwatched::Remote);
+        }
+        if root.is_file() {
+            return Err(Unwatched::File);
         }
         let lost = Arc::default();
         let heard = Heard {
@@ -140,7 +148,16 @@ impl Watch {
                 continue;
             }
             let absolute = self.absolute(&path);
-            if is_new_device(&absolute, &mut devices) && is_remote(&absolute)? {
+            // What happens to a container is told of the directory that it lies in.
+            let metadata = std::fs::metadata(&absolute);
+            let Some(device) = metadata
+                .ok()
+                .filter(Metadata::is_dir)
+                .map(|found| found.dev())
+            else {
+                continue;
+            };
+            if devices.insert(device) && is_remote(&absolute)? {
                 return Err(Unwatched::Remote);
             }
             match self.watcher.watch(&absolute, RecursiveMode::NonRecursive) {
@@ -249,12 +266,6 @@ fn unwatched(error: notify::Error) -> Unwatched {
         },
         _ => Unwatched::Failed(std::io::ErrorKind::Other),
     }
-}
-
-/// Is this the first directory met of its device?
-fn is_new_device(path: &Path, devices: &mut HashSet<u64>) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).is_ok_and(|metadata| devices.insert(metadata.dev()))
 }
 
 /// Does a directory lie on a file system that others change unheard?

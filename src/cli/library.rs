@@ -29,7 +29,7 @@ pub struct Opened {
 /// When the archive cannot be read at all, or there is no place for an index.
 pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Opened> {
     // A scan would say so too, but only when the mount is live.
-    std::fs::read_dir(&config.archive)
+    archive::check(&config.archive)
         .with_context(|| format!("cannot read the archive {}", config.archive.display()))?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
     let source = Arc::new(Source::doubting(&config.archive, shelf.clone(), touched));

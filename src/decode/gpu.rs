@@ -15,7 +15,10 @@
 //! | `wire.rs`, `memory.rs` | messages and memory between the two processes |
 //! | `worker.rs`, `confine.rs`, `nodes.rs` | the device's process, what it gives up, the driver's files |
 //! | `engine.rs` | a batch of jobs on a device |
-//! | `planes.rs`, `jpeg2k.rs` | what a library that decodes on the device must do; nvJPEG2000 doing it |
+//! | `planes.rs`, `jpeg2k.rs`, `jpeg.rs` | what a library that decodes on the device must do; nvJPEG2000 and nvJPEG doing it |
+//! | `library.rs` | NVIDIA's libraries found, loaded and looked through |
+//! | `cufile.rs` | files read straight into device memory by NVIDIA's cuFile, when it is there |
+//! | `nvjpeg.rs` | NVIDIA's decoder of baseline JPEG, loaded when it is there |
 //! | `nvjpeg2k.rs` | NVIDIA's JPEG 2000 decoder, loaded when it is there |
 //! | `kernels.cu`, `.ptx`, `.rs` | the kernels, what they were compiled to, their launches |
 //! | `lossless.cu`, `.ptx`, `.rs` | the same for JPEG Lossless |
@@ -24,14 +27,18 @@
 //! Must not know the archive, volumes' order or who reads.
 
 mod confine;
+pub mod cufile;
 mod driver;
 mod engine;
 mod job;
+mod jpeg;
 mod jpeg2k;
 mod kernels;
+mod library;
 mod lossless;
 mod memory;
 mod nodes;
+pub mod nvjpeg;
 pub mod nvjpeg2k;
 mod plan;
 mod planes;
@@ -51,7 +58,7 @@ pub use nodes::device_count;
 pub use plan::plan;
 pub use planes::{PLANES_MAX, PlaneDecoder, PlaneRequest, Planes};
 pub use pool::{Pool, Wanted};
-pub use remote::{Facts, Fault, Lane, Launch, Limits, Remote, Spent, State, probe};
-pub use report::{DeviceReport, LibraryReport, NVJPEG2K};
-pub use wire::JOBS_MAX;
+pub use remote::{Facts, Fault, Lane, Launch, Limits, Part, Remote, Spent, State, probe};
+pub use report::{CUFILE, DeviceReport, LibraryReport, NVJPEG, NVJPEG2K};
+pub use wire::{JOBS_MAX, PARTS_MAX};
 pub use worker::{Opened, Run};

@@ -57,6 +57,7 @@ mod tests {
         };
         let record = Record {
             path: "a".into(),
+            inside: None,
             identity: SourceIdentity {
                 size_bytes: 1000,
                 mtime_ns: 0,

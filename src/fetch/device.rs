@@ -1,22 +1,28 @@
 //! Devices that make frames beside the CPU's workers: what one has to offer, and who shares the work.
 //!
-//! A demanded frame goes to the CPU at once. Of what is only made ahead the CPU takes the head and a
-//! device the tail, in batches, so that a device can only help. Its frames are compared with the
-//! CPU's before they are believed, a route that does not win is left, and a fault is no more than
+//! A demanded frame goes to the CPU at once. Of what is only made ahead, and of demanded frames of
+//! small volumes that would have to wait because all workers are busy, the CPU takes the head and a device the tail, in
+//! batches, of one volume or several, so that a device can only help. Its frames are compared with
+//! the CPU's before it is believed, a route that does not win is left, and a fault is no more than
 //! the same frames made by the CPU. How a device works is behind [`Device`] and [`Lane`].
 //!
 //! | file | job |
 //! |---|---|
 //! | `rates.rs` | what is known of speed, and how large a batch is (pure) |
 //! | `check.rs` | two makers' bytes compared (pure) |
-//! | `batch.rs` | a batch: frames chosen, prepared and claimed; what is left of it goes to the CPU |
-//! | `lanes.rs` | a thread a lane: streams chosen, batches run |
+//! | `trust.rs` | which of a device's frames are made on the CPU as well (pure) |
+//! | `batch.rs` | a batch: frames prepared and claimed; what is left of it goes to the CPU |
+//! | `lanes.rs` | the devices, and a thread a lane |
+//! | `gather.rs` | what such a thread takes: streams chosen, frames of several in one batch |
+//! | `crew.rs` | what it does with them: batches run, faults borne |
 //! | `settle.rs` | answers compared, and frames shown |
 //! | `process.rs` | a GPU of this machine as a [`Device`] |
 //! | `report.rs` | what `.dicomfs/stats.json` shows of devices |
 
 mod batch;
 mod check;
+mod crew;
+mod gather;
 mod lanes;
 mod process;
 mod rates;
@@ -24,15 +30,15 @@ mod report;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod trust;
 
-use std::collections::HashSet;
-use std::os::fd::BorrowedFd;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Error;
-use crate::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Spent};
+use crate::decode::gpu::{self, Codec, Fault, Job, Outcome, Refusal, Spent};
 
 pub(super) use lanes::{Devices, Tuning};
 pub use process::Gpu;
@@ -94,16 +100,15 @@ pub trait Lane: Send {
     /// The memory; the same, and of the same length, at each call.
     fn encoded(&mut self) -> &mut [u8];
 
-    /// Has a batch decoded into a slab's file. Returns when nobody writes to the frames of the batch
-    /// any more, [`Fault::Stuck`] excepted.
+    /// Has a batch decoded into the files of its slabs: how each job went, those of the first part
+    /// first. Returns when nobody writes to the frames of the batch any more, [`Fault::Stuck`]
+    /// excepted.
     ///
     /// # Errors
     /// [`Fault`]: then nothing of the batch is to be believed.
     fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[gpu::Part<'_>],
         deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault>;
 }
@@ -144,8 +149,8 @@ impl From<Error> for Unfit {
 /// What devices know of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Acquaintance {
-    /// The codecs whose first batch was compared, by device.
-    verified: Mutex<HashSet<(usize, Codec)>>,
+    /// Frames that were compared and right, by device and codec.
+    right: Mutex<HashMap<(usize, Codec), usize>>,
     refusals_in_a_row: AtomicU32,
     is_out: AtomicBool,
     /// When the last batch was taken from it, in batches of all streams.
@@ -171,18 +176,23 @@ impl Acquaintance {
         self.refusals_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    /// The codecs that a device has shown to be right.
-    fn verified_on(&self, device: usize) -> HashSet<Codec> {
-        let verified = self.verified();
-        let mine = verified.iter().filter(|(index, _)| *index == device);
-        mine.map(|(_, codec)| *codec).collect()
+    /// How many of its frames a device was compared at and right.
+    fn right_on(&self, device: usize, codec: Codec) -> usize {
+        self.right().get(&(device, codec)).copied().unwrap_or(0)
     }
 
-    fn set_verified(&self, device: usize, codec: Codec) {
-        self.verified().insert((device, codec));
+    /// The same for the codec that has most.
+    fn most_right_on(&self, device: usize) -> usize {
+        let right = self.right();
+        let mine = right.iter().filter(|((index, _), _)| *index == device);
+        mine.map(|(_, count)| *count).max().unwrap_or(0)
     }
 
-    fn verified(&self) -> MutexGuard<'_, HashSet<(usize, Codec)>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note_right(&self, device: usize, codec: Codec) {
+        *self.right().entry((device, codec)).or_default() += 1;
+    }
+
+    fn right(&self) -> MutexGuard<'_, HashMap<(usize, Codec), usize>> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -47,15 +47,56 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push_urgent(&self, stream: &Arc<Stream>, frames: &[usize]) {
+    /// Adds demanded frames. Returns how much waits for a worker now.
+    pub(super) fn push_urgent(&self, stream: &Arc<Stream>, frames: &[usize]) -> usize {
         let mut lists = self.lock();
         lists.urgent.extend(
             frames
                 .iter()
                 .map(|&frame| Urgent::Frame(stream.clone(), frame)),
         );
+        let waiting = lists.urgent.len();
         drop(lists);
         self.wake.notify_all();
+        waiting
+    }
+
+    /// Adds a demanded frame again that a device was given and has not made: before all others.
+    pub(super) fn push_urgent_again(&self, stream: &Arc<Stream>, frame: usize) {
+        let frame = Urgent::Frame(stream.clone(), frame);
+        self.lock().urgent.push_front(frame);
+        self.wake.notify_one();
+    }
+
+    /// The demanded frames that no worker has taken yet, in order; none unless they are more than
+    /// `workers`, which will take as many at once.
+    pub(super) fn waiting(&self, workers: usize) -> Vec<(Arc<Stream>, usize)> {
+        let lists = self.lock();
+        if lists.urgent.len() <= workers {
+            return Vec::new();
+        }
+        let frame = |urgent: &Urgent| match urgent {
+            Urgent::Frame(stream, frame) => Some((stream.clone(), *frame)),
+            Urgent::Work(_) => None,
+        };
+        lists.urgent.iter().filter_map(frame).collect()
+    }
+
+    /// Takes demanded frames of a stream away from the workers: those of `frames` that still wait.
+    pub(super) fn take_waiting(&self, stream: &Arc<Stream>, frames: &[usize]) -> Vec<usize> {
+        let mut taken = Vec::new();
+        let mut lists = self.lock();
+        lists.urgent.retain(|urgent| match urgent {
+            Urgent::Frame(of, frame) if Arc::ptr_eq(of, stream) && frames.contains(frame) => {
+                // Not the last of the stream: the caller holds it.
+                taken.push(*frame);
+                false
+            }
+            _ => true,
+        });
+        taken.sort_unstable();
+        taken.dedup();
+        taken
     }
 
     pub(super) fn push_work(&self, work: Work) {

@@ -344,6 +344,19 @@ impl Stream {
         (!tail.is_empty()).then_some((tail, interest))
     }
 
+    /// Reserves frames that somebody waits for.
+    pub(super) fn reserve(&self, frames: &[usize]) {
+        self.sweeps().reserved.extend(frames);
+    }
+
+    /// True when a device may be given the frame.
+    pub(super) fn is_on_offer(&self, frame: usize) -> bool {
+        let sweeps = self.sweeps();
+        let is_kept = sweeps.reserved.contains(&frame) || sweeps.refused.contains(&frame);
+        drop(sweeps);
+        !is_kept && self.slab.is_absent(frame)
+    }
+
     /// Ends reservations.
     pub(super) fn release(&self, frames: &[usize]) {
         let mut sweeps = self.sweeps();

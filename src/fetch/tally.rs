@@ -18,13 +18,14 @@ const VOLUMES_MAX: usize = 10_000;
 const FROM_CACHE_DIR: &str = "cache_dir";
 
 /// The codecs that a device may have, in the order of [`codec_index`].
-pub(super) const CODECS: [Codec; 6] = [
+pub(super) const CODECS: [Codec; 7] = [
     Codec::Native { big_endian: false },
     Codec::Native { big_endian: true },
     Codec::Rle,
     Codec::Jpeg2000,
     Codec::Htj2k,
     Codec::JpegLossless,
+    Codec::Jpeg,
 ];
 
 /// Place of a codec in [`CODECS`].
@@ -36,6 +37,7 @@ pub(super) fn codec_index(codec: Codec) -> usize {
         Codec::Jpeg2000 => 3,
         Codec::Htj2k => 4,
         Codec::JpegLossless => 5,
+        Codec::Jpeg => 6,
     }
 }
 

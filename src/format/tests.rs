@@ -53,6 +53,7 @@ fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
     }
     Arc::new(Record {
         path: PathBuf::from(format!("d/{number}.dcm")),
+        inside: None,
         identity: SourceIdentity {
             size_bytes: 2048,
             mtime_ns: 0,

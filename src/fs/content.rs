@@ -1,7 +1,6 @@
 //! What an open file holds: bytes, a text to be made, a view of a slab, a picture, or a source file.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
 use super::pages::Push;

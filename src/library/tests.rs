@@ -68,6 +68,7 @@ fn record(uid: &str, number: u32, mtime_ns: i64) -> Arc<Record> {
     instance.shared.pixel_spacing = Some([1.0, 1.0]);
     Arc::new(Record {
         path: format!("{uid}/{number}").into(),
+        inside: None,
         identity: SourceIdentity {
             size_bytes: 1008,
             mtime_ns,

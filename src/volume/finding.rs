@@ -177,6 +177,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "the slices' corners do not lie on a line",
     ),
     (
+        "packed",
+        Status::Warn,
+        "the file is encrypted or packed in a way that is not read, in a zip or tar file: it is in no volume",
+    ),
+    (
         "partial_real_world_value",
         Status::Warn,
         "not all frames have a Real World Value Mapping: none is applied",

@@ -40,6 +40,7 @@ pub fn build(source: &str, soname: &str) -> Result<PathBuf, String> {
     let path = root.join("tests/fake_gpu").join(source);
     let mut text = fs::read(&path).map_err(|error| format!("{source}: {error}"))?;
     text.extend(FLAGS.concat().bytes());
+    text.extend(soname.bytes());
     // What the sources include, or may.
     for kernels in ["kernels.cu", "lossless.cu"] {
         let path = root.join("src/decode/gpu").join(kernels);

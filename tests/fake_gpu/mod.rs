@@ -5,5 +5,7 @@
 #![allow(dead_code)]
 
 pub mod build;
+pub mod cufile;
 pub mod libcuda;
+pub mod nvjpeg;
 pub mod nvjpeg2k;

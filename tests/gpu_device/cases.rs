@@ -70,6 +70,7 @@ fn syntax(codec: Codec) -> &'static str {
         Codec::Native { big_endian: false } => "1.2.840.10008.1.2.1",
         Codec::Native { big_endian: true } => "1.2.840.10008.1.2.2",
         Codec::Rle => "1.2.840.10008.1.2.5",
+        Codec::Jpeg => "1.2.840.10008.1.2.4.50",
         Codec::JpegLossless => "1.2.840.10008.1.2.4.70",
         Codec::Jpeg2000 => "1.2.840.10008.1.2.4.90",
         Codec::Htj2k => "1.2.840.10008.1.2.4.201",

@@ -5,8 +5,8 @@
 #![allow(unsafe_code)]
 
 use dicomfs::decode::gpu::{
-    Codec, Engine, LibraryReport, Outcome, PlaneDecoder, PlaneRequest, Planes, Refusal, Show,
-    Stream,
+    Codec, Engine, LibraryReport, NVJPEG2K, Outcome, PlaneDecoder, PlaneRequest, Planes, Refusal,
+    Show, Stream,
 };
 use dicomfs::decode::values::{apply, stored_dtype};
 use dicomfs::dicom::{ImagePixel, Luts};
@@ -63,8 +63,16 @@ impl PlaneDecoder for Decoder {
 
 fn engine() -> Engine {
     let mut engine = Engine::open(0).unwrap();
-    engine.set_plane_decoder(|| Ok(Box::new(Decoder))).unwrap();
-    assert_eq!(engine.report().libraries.len(), 1);
+    engine
+        .set_plane_decoder(NVJPEG2K, || Ok(Box::new(Decoder)))
+        .unwrap();
+    let named = |report: &&LibraryReport| report.name == NVJPEG2K;
+    let libraries = engine.report().libraries.iter().filter(named);
+    assert!(
+        libraries
+            .map(|found| &found.version)
+            .eq([&Ok("1".to_string())])
+    );
     engine
 }
 

@@ -349,3 +349,52 @@ fn whatever_happens_the_places_it_happened_in_are_enough() {
 fn series_of(record: &std::sync::Arc<Record>) -> String {
     record.instance.series_instance_uid.clone()
 }
+
+#[test]
+fn a_container_that_is_written_to_is_looked_into_again() {
+    let tar = |numbers: std::ops::Range<u16>| {
+        let mut bytes = Vec::new();
+        for number in numbers {
+            let file = of_series("1.2.3.1", number);
+            let mut header = [0_u8; 512];
+            let name = format!("{number}");
+            header[..name.len()].copy_from_slice(name.as_bytes());
+            header[100..108].copy_from_slice(b"0000644\0");
+            header[124..136].copy_from_slice(format!("{:011o}\0", file.len()).as_bytes());
+            header[136..148].copy_from_slice(b"00000000000\0");
+            header[148..156].copy_from_slice(b"        ");
+            header[156] = b'0';
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            bytes.extend(header);
+            bytes.extend(&file);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+        }
+        bytes.resize(bytes.len() + 1024, 0);
+        bytes
+    };
+    let mut followed = Followed::new(None);
+    followed.write("p/all.tar", &tar(1..3));
+    followed.write("q/other.tar", &tar(7..8));
+    assert_eq!(followed.look(&[""]).dicom, 3);
+    followed.check();
+    // In place: nothing of its directory changes.
+    followed.write("p/all.tar", &tar(1..5));
+    assert_eq!(followed.look(&["p"]).dicom, 5);
+    assert_eq!(followed.changed, ["1.2.3.1"]);
+    followed.check();
+    // It becomes a file as any other, and goes.
+    followed.write("p/all.tar", b"no tar file");
+    fs::remove_file(followed.at("q/other.tar")).expect("removed");
+    assert_eq!(followed.look(&["p", "q"]).dicom, 0);
+    followed.check();
+    // What is still being written to waits.
+    followed.arrivals.set_rule(Some(RULE));
+    followed.write("p/new.tar", &tar(1..5));
+    followed.look(&["p"]);
+    assert!(followed.changed.is_empty() && followed.shown().records.is_empty());
+    settle(&mut followed);
+    assert_eq!(followed.changed, ["1.2.3.1"]);
+    followed.check();
+}

@@ -61,6 +61,48 @@ impl Decoder for Jpeg {
     }
 }
 
+/// What the headers of a frame say to who would decode it otherwise than here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inspected<'a> {
+    /// From SOI to EOI, without what lies behind.
+    pub stream: &'a [u8],
+    /// Bits of a sample: 8, or 12.
+    pub precision: u8,
+    /// Baseline or extended sequential, all of it in one scan and nothing behind that.
+    pub is_one_scan: bool,
+    /// Components of fewer pixels than the picture, or a lone one with factors that mislead.
+    pub is_subsampled: bool,
+    /// The samples are not as they are coded: YCbCr was called RGB.
+    pub is_converted: bool,
+}
+
+impl Inspected<'_> {
+    /// The samples are what the coded planes hold, 8 bits each.
+    pub fn is_plain(&self) -> bool {
+        self.precision == 8 && self.is_one_scan && !self.is_subsampled && !self.is_converted
+    }
+}
+
+/// Reads the headers and finds the end of a frame, by the rules of the decoder here.
+///
+/// # Errors
+/// What the decoder says of them.
+pub(crate) fn inspect<'a>(image: &ImagePixel, encoded: &'a [u8]) -> Result<Inspected<'a>, Error> {
+    check_integer_samples(NAME, image, 16)?;
+    let malformed = |what: String| Error::malformed(NAME, what);
+    let header = Header::parse(encoded).map_err(malformed)?;
+    check_header(&header, image)?;
+    let end = header.end(encoded).map_err(malformed)?;
+    let is_sequential = header.process == Process::Sequential && header.interleaved;
+    Ok(Inspected {
+        stream: &encoded[..end],
+        precision: header.precision,
+        is_one_scan: is_sequential && header.scan_end(encoded) == Some(end),
+        is_subsampled: header.components.iter().any(|c| c.sampling != 0x11),
+        is_converted: adobe_transform(&header, image) != 0,
+    })
+}
+
 fn check_header(header: &Header, image: &ImagePixel) -> Result<(), Error> {
     let declared = Declared {
         rows: header.rows.into(),

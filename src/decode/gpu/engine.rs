@@ -24,11 +24,12 @@ use std::sync::Arc;
 use self::frame::Checked;
 use self::slot::{Memory, Slot, Stop, Tools};
 use super::driver::{Context, CudaError, Registered, Stream};
-use super::job::{Codec, Job, Outcome, Refusal};
-use super::jpeg2k::{self, Jpeg2k};
+use super::job::{Job, Outcome, Refusal};
+use super::jpeg::Jpeg;
+use super::jpeg2k::Jpeg2k;
 use super::kernels::Kernels;
-use super::planes::PlaneDecoder;
-use super::{DeviceReport, probe};
+use super::planes::{Decoders, PlaneDecoder};
+use super::{CUFILE, DeviceReport, LibraryReport, NVJPEG, NVJPEG2K, cufile, probe};
 
 /// Chunks on their way at once: one each to upload, decode and download.
 const SLOTS: usize = 3;
@@ -60,7 +61,7 @@ const PLANE_STREAMS: usize = 8;
 /// A device that decodes.
 pub struct Engine {
     // Dropped in this order: the decoder's state, then what it and the slots run on.
-    decoder: Option<Box<dyn PlaneDecoder>>,
+    decoders: Decoders,
     slots: Vec<Slot>,
     plane_streams: Vec<Stream>,
     kernels: Kernels,
@@ -79,8 +80,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Takes the device with this ordinal, and nvJPEG2000 if it is there: without it J2K and HTJ2K
-    /// are refused, and the report says why.
+    /// Takes the device with this ordinal, and NVIDIA's libraries if they are there: what needs one
+    /// that is not is refused, and the report says why.
     ///
     /// # Errors
     /// Why it cannot be used, in words.
@@ -92,7 +93,7 @@ impl Engine {
         let slots: Result<Vec<Slot>, CudaError> = (0..SLOTS).map(|_| Slot::new(&context)).collect();
         let free = context.free_bytes().map_err(text)?;
         let mut engine = Engine {
-            decoder: None,
+            decoders: Decoders::default(),
             slots: slots.map_err(text)?,
             plane_streams: Vec::new(),
             kernels,
@@ -100,10 +101,16 @@ impl Engine {
             report,
             device_bytes_max: (free / 2).min(DEVICE_BYTES_MAX),
         };
-        let library = engine.set_plane_decoder(|| Ok(Box::new(Jpeg2k::new(PLANE_STREAMS)?)));
-        if let Err(why) = library {
-            engine.report.libraries.push(jpeg2k::report(Err(why)));
-        }
+        let jpeg2k = || Ok(Box::new(Jpeg2k::new(PLANE_STREAMS)?) as Box<dyn PlaneDecoder>);
+        let found = engine.set_plane_decoder(NVJPEG2K, jpeg2k);
+        engine.say_missing(NVJPEG2K, found);
+        let jpeg = || Ok(Box::new(Jpeg::new()?) as Box<dyn PlaneDecoder>);
+        let found = engine.set_plane_decoder(NVJPEG, jpeg);
+        engine.say_missing(NVJPEG, found);
+        engine.report.libraries.push(LibraryReport {
+            name: CUFILE.to_string(),
+            version: cufile::version(),
+        });
         Ok(engine)
     }
 
@@ -112,13 +119,24 @@ impl Engine {
         &self.report
     }
 
-    /// Gives it a library for J2K and HTJ2K. The device's context is current when this returns, and
-    /// must be when `make` is called: so it is called here.
+    /// Has the report say why a library is not there.
+    fn say_missing(&mut self, library: &str, found: Result<(), String>) {
+        if let Err(why) = found {
+            self.report.libraries.push(LibraryReport {
+                name: library.to_string(),
+                version: Err(why),
+            });
+        }
+    }
+
+    /// Gives it a decoder for the codecs of a library ([`super::Codec::library`]). The device's context
+    /// is current when this returns, and must be when `make` is called: so it is called here.
     ///
     /// # Errors
     /// What `make` says; it then stands in the report, and those codecs are refused.
     pub fn set_plane_decoder(
         &mut self,
+        library: &'static str,
         make: impl FnOnce() -> Result<Box<dyn PlaneDecoder>, String>,
     ) -> Result<(), String> {
         let text = |error: CudaError| error.to_string();
@@ -130,8 +148,13 @@ impl Engine {
                 .collect();
             self.plane_streams = streams.map_err(text)?;
         }
-        self.report.libraries = vec![decoder.report()];
-        self.decoder = Some(decoder);
+        let libraries = &mut self.report.libraries;
+        libraries.retain(|known| known.name != library);
+        libraries.push(LibraryReport {
+            name: library.to_string(),
+            ..decoder.report()
+        });
+        self.decoders.set(library, decoder);
         Ok(())
     }
 
@@ -204,8 +227,7 @@ impl Engine {
         slab_len: usize,
         bytes_max: usize,
     ) -> Result<Checked, Outcome> {
-        let with_library = matches!(job.codec, Codec::Jpeg2000 | Codec::Htj2k);
-        if with_library && self.decoder.is_none() {
+        if job.codec.library().is_some() && !self.decoders.has(job.codec) {
             return Err(Outcome::Refused(Refusal::NoLibrary));
         }
         let checked = frame::check(index, job, encoded, slab_len)?;
@@ -231,7 +253,7 @@ impl Engine {
         let mut tools = Tools {
             context: &self.context,
             kernels: &self.kernels,
-            decoder: self.decoder.as_mut(),
+            decoders: &mut self.decoders,
             plane_streams: &self.plane_streams,
         };
         // The slots that are used, by turns: those that got memory.
@@ -289,7 +311,7 @@ fn take(queue: &mut VecDeque<Checked>, limit: usize) -> Vec<Checked> {
     while let Some(next) = queue.front() {
         let alike = chunk
             .first()
-            .is_none_or(|first| first.is_uploaded() == next.is_uploaded());
+            .is_none_or(|first| first.codec.library() == next.codec.library());
         let fits = bytes + next.device_bytes() <= limit || chunk.is_empty();
         if !alike || !fits {
             break;
@@ -315,7 +337,7 @@ fn in_order(queue: &mut Vec<Checked>, outcomes: &mut [Option<Outcome>]) {
         }
         free
     });
-    queue.sort_by_key(|checked| checked.is_uploaded());
+    queue.sort_by_key(|checked| (checked.is_uploaded(), checked.codec.library()));
 }
 
 /// The bytes from the first to the last, if most of them are in one of the ranges and they are

@@ -34,6 +34,9 @@ pub enum Codec {
     },
     /// RLE Lossless (PS3.5 Annex G).
     Rle,
+    /// JPEG with discrete cosine transform: baseline and extended sequential, 8 bits (ITU-T T.81
+    /// Annex F).
+    Jpeg,
     /// JPEG Lossless, process 14 (ITU-T T.81 Annex H).
     JpegLossless,
     /// A JPEG 2000 codestream or JP2 file, reversible or not (ITU-T T.800).
@@ -48,6 +51,7 @@ impl fmt::Display for Codec {
             Codec::Native { big_endian: false } => "native",
             Codec::Native { big_endian: true } => "native, big endian",
             Codec::Rle => "rle",
+            Codec::Jpeg => "jpeg",
             Codec::JpegLossless => "jpeg lossless",
             Codec::Jpeg2000 => "jpeg 2000",
             Codec::Htj2k => "htj2k",

@@ -40,17 +40,12 @@ impl Jpeg2k {
     }
 }
 
-/// What is said of the library.
-pub(super) fn report(version: Result<String, String>) -> LibraryReport {
-    LibraryReport {
-        name: NVJPEG2K.to_string(),
-        version,
-    }
-}
-
 impl PlaneDecoder for Jpeg2k {
     fn report(&self) -> LibraryReport {
-        report(Ok(self.version.clone()))
+        LibraryReport {
+            name: NVJPEG2K.to_string(),
+            version: Ok(self.version.clone()),
+        }
     }
 
     fn decode(

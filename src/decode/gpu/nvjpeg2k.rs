@@ -18,7 +18,6 @@ mod result;
 mod safe;
 mod sys;
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
@@ -26,6 +25,7 @@ pub use batch::{Decoded, Decoder, Frame};
 pub use planes::{COMPONENTS_MAX, Planes, Sample};
 pub use safe::{Places, Streams};
 
+use super::library;
 use crate::decode::cpu::jpeg2k::codestream::{Codestream, without_boxes};
 use sys::Functions;
 
@@ -56,17 +56,7 @@ impl Nvjpeg2k {
     /// # Errors
     /// A sentence: it is not there, cannot be loaded, is too old, or is another library.
     pub fn load() -> Result<Nvjpeg2k, String> {
-        let beside = std::env::current_exe().ok();
-        let beside = beside.as_deref().and_then(Path::parent);
-        let dirs = beside.map(|dir| [dir.to_path_buf(), dir.join("lib")]);
-        let found = dirs
-            .into_iter()
-            .flatten()
-            .find(|dir| dir.join(FILE_NAME).is_file());
-        match found {
-            Some(dir) => Nvjpeg2k::load_from(&dir),
-            None => Nvjpeg2k::open(OsStr::new(FILE_NAME)),
-        }
+        Nvjpeg2k::new(library::find(&[FILE_NAME])?)
     }
 
     /// Loads the library of this directory and no other.
@@ -74,23 +64,11 @@ impl Nvjpeg2k {
     /// # Errors
     /// As [`Nvjpeg2k::load`].
     pub fn load_from(dir: &Path) -> Result<Nvjpeg2k, String> {
-        // A path without a slash would be searched for.
-        let path = dir.join(FILE_NAME);
-        let path = std::path::absolute(&path).unwrap_or(path);
-        Nvjpeg2k::open(path.as_os_str())
+        Nvjpeg2k::new(library::find_in(dir, &[FILE_NAME])?)
     }
 
-    fn open(name: &OsStr) -> Result<Nvjpeg2k, String> {
-        let library = sys::open(name).map_err(|why| {
-            format!(
-                "{FILE_NAME} cannot be loaded: put it beside the program, or its directory into \
-                 LD_LIBRARY_PATH ({why})"
-            )
-        })?;
-        let usable = usable(&library);
-        // A library that has run code of its own is not unloaded, usable or not.
-        std::mem::forget(library);
-        let (functions, version) = usable.map_err(|why| format!("{FILE_NAME}: {why}"))?;
+    fn new(library: &'static libloading::Library) -> Result<Nvjpeg2k, String> {
+        let (functions, version) = usable(library).map_err(|why| format!("{FILE_NAME}: {why}"))?;
         Ok(Nvjpeg2k {
             functions: Box::leak(Box::new(functions)),
             version,
@@ -109,7 +87,7 @@ impl Nvjpeg2k {
 }
 
 /// All functions and the version, when both will do.
-fn usable(library: &libloading::Library) -> Result<(Functions, [i32; 3]), String> {
+fn usable(library: &'static libloading::Library) -> Result<(Functions, [i32; 3]), String> {
     let functions = Functions::find(library)?;
     let version = safe::version(&functions)?;
     let [major, minor, _] = version;

@@ -12,10 +12,9 @@ use crate::decode::FRAME_BYTES_MAX;
 use crate::decode::cpu::jpeg2k::codestream::Codestream;
 use crate::decode::cpu::jpeg2k::codestream::packets::{self, Lost};
 use crate::decode::cpu::jpeg2k::{HTJ2K, JPEG_2000, Jpeg2k};
-use crate::decode::cpu::{jpeg_lossless, native, rle};
+use crate::decode::cpu::{jpeg, jpeg_lossless, native, rle};
 use crate::decode::values::stored_dtype;
 use crate::decode::{Error, cpu};
-use crate::dicom::syntax::{self, CodecFamily};
 use crate::dicom::{ImagePixel, PixelElement};
 use crate::volume::Dtype;
 
@@ -46,24 +45,15 @@ pub fn plan(
     encoded: &[u8],
     exact: bool,
 ) -> Result<Codec, Refusal> {
-    let facts = syntax::by_uid(transfer_syntax_uid).ok_or(Refusal::TransferSyntax)?;
-    if facts.deflated {
-        return Err(Refusal::TransferSyntax);
-    }
-    let big_endian = facts.big_endian;
-    let codec = match facts.codec {
-        CodecFamily::Native | CodecFamily::EncapsulatedNative => Codec::Native { big_endian },
-        CodecFamily::Rle => Codec::Rle,
-        CodecFamily::JpegLossless => Codec::JpegLossless,
-        CodecFamily::Jpeg2000 => Codec::Jpeg2000,
-        CodecFamily::HtJ2k => Codec::Htj2k,
-        _ => return Err(Refusal::TransferSyntax),
-    };
+    let codec = Codec::for_syntax(transfer_syntax_uid).ok_or(Refusal::TransferSyntax)?;
     check_samples(image)?;
     check_show(image, show)?;
     match codec {
         Codec::Native { .. } => check_native(image, encoded)?,
         Codec::Rle => check_rle(image, encoded)?,
+        // Decoders round as they like (T.81 A.3.3 states the transform in real numbers).
+        Codec::Jpeg if exact => return Err(Refusal::Lossy),
+        Codec::Jpeg => check_jpeg(image, encoded)?,
         Codec::JpegLossless => check_lossless(image, encoded)?,
         Codec::Jpeg2000 => check_codestream(&JPEG_2000, image, encoded, exact)?,
         Codec::Htj2k => check_codestream(&HTJ2K, image, encoded, exact)?,
@@ -146,6 +136,22 @@ fn check_lossless(image: &ImagePixel, encoded: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Planes of 8 bits as they are coded: one component, or three of the same size whose colours are as
+/// the data set says. What is shown of fewer chroma samples is each decoder's own idea of what lies
+/// between them.
+fn check_jpeg(image: &ImagePixel, encoded: &[u8]) -> Result<(), Refusal> {
+    if image.bits_allocated > 16 || image.signed {
+        return Err(Refusal::Samples);
+    }
+    let seen = jpeg::inspect(image, encoded).map_err(|_| Refusal::Codestream)?;
+    match seen {
+        seen if seen.precision != 8 => Err(Refusal::Samples),
+        seen if seen.is_converted => Err(Refusal::Values),
+        seen if seen.is_plain() => Ok(()),
+        _ => Err(Refusal::Codestream),
+    }
+}
+
 /// What nvJPEG2000 decodes, and decodes as the CPU does.
 fn check_codestream(
     cpu: &Jpeg2k,
@@ -224,5 +230,7 @@ fn is_one_ht_set(ccap: u16) -> bool {
     ccap & (MIXED_OR_DECLARED | MULTIPLE_SETS | REGION) == 0
 }
 
+#[cfg(test)]
+mod jpeg_tests;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
-//! What decodes pictures into planes in the device's memory (nvJPEG2000), as the engine sees it.
+//! What decodes pictures into planes in the device's memory (nvJPEG2000, nvJPEG), as the engine sees it.
 //!
 //! The engine owns the memory, makes values of the planes and copies them out; a [`PlaneDecoder`]
 //! parses a codestream and has the device decode it.
 
 use super::LibraryReport;
 use super::driver::Stream;
-use super::job::Outcome;
+use super::job::{Codec, Outcome};
 use crate::dicom::ImagePixel;
 
 /// Most components that a frame for a [`PlaneDecoder`] has.
@@ -53,4 +53,30 @@ pub trait PlaneDecoder: Send {
         streams: &[Stream],
         done: &mut Vec<Result<Planes, Outcome>>,
     ) -> Result<(), String>;
+}
+
+/// The libraries that an engine has.
+#[derive(Default)]
+pub(super) struct Decoders(Vec<(&'static str, Box<dyn PlaneDecoder>)>);
+
+impl Decoders {
+    /// The one for this codec, if it is one that needs a library and that is there.
+    pub fn of(&mut self, codec: Codec) -> Option<&mut Box<dyn PlaneDecoder>> {
+        let needed = codec.library()?;
+        let found = self.0.iter_mut().find(|(library, _)| *library == needed);
+        found.map(|(_, decoder)| decoder)
+    }
+
+    /// Whether [`Decoders::of`] finds one.
+    pub fn has(&self, codec: Codec) -> bool {
+        codec
+            .library()
+            .is_some_and(|needed| self.0.iter().any(|(library, _)| *library == needed))
+    }
+
+    /// Takes a decoder as this library, in place of the one before.
+    pub fn set(&mut self, library: &'static str, decoder: Box<dyn PlaneDecoder>) {
+        self.0.retain(|(known, _)| *known != library);
+        self.0.push((library, decoder));
+    }
 }

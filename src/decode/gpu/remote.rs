@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use super::{DeviceReport, memory};
 
-pub use lane::{Fault, Lane, Spent};
+pub use lane::{Fault, Lane, Part, Spent};
 
 /// How a device's process is started, and what it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,11 +20,11 @@ pub struct DeviceReport {
     pub driver_version: String,
     /// Compute capability: `9.0`.
     pub compute_capability: String,
-    /// Libraries that decode on it.
+    /// Libraries that decode on it, or read files into it.
     pub libraries: Vec<LibraryReport>,
 }
 
-/// A library that decodes on the device.
+/// A library that works on the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryReport {
     /// Name for people: [`NVJPEG2K`].
@@ -35,6 +35,15 @@ pub struct LibraryReport {
 
 /// The library that decodes JPEG 2000, plain and high-throughput.
 pub const NVJPEG2K: &str = "nvJPEG2000";
+
+/// The library that decodes JPEG.
+pub const NVJPEG: &str = "nvJPEG";
+
+/// JPEG Baseline and Extended: the processes of two transfer syntaxes of the family (PS3.5 A.4.1).
+const SEQUENTIAL_JPEG: [&str; 2] = ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"];
+
+/// The library that reads files into device memory.
+pub const CUFILE: &str = "cuFile";
 
 impl Codec {
     /// The way in which a device can undo what this transfer syntax does to a frame; `None`: only
@@ -51,6 +60,7 @@ impl Codec {
                 Some(Codec::Native { big_endian })
             }
             CodecFamily::Rle => Some(Codec::Rle),
+            CodecFamily::JpegDct if SEQUENTIAL_JPEG.contains(&facts.uid) => Some(Codec::Jpeg),
             CodecFamily::JpegLossless => Some(Codec::JpegLossless),
             CodecFamily::Jpeg2000 => Some(Codec::Jpeg2000),
             CodecFamily::HtJ2k => Some(Codec::Htj2k),
@@ -63,6 +73,7 @@ impl Codec {
     pub fn library(self) -> Option<&'static str> {
         match self {
             Codec::Native { .. } | Codec::Rle | Codec::JpegLossless => None,
+            Codec::Jpeg => Some(NVJPEG),
             Codec::Jpeg2000 | Codec::Htj2k => Some(NVJPEG2K),
         }
     }
@@ -105,6 +116,9 @@ mod tests {
                 Some(Codec::Native { big_endian: true }),
             ),
             ("1.2.840.10008.1.2.5", Some(Codec::Rle)),
+            ("1.2.840.10008.1.2.4.50", Some(Codec::Jpeg)),
+            ("1.2.840.10008.1.2.4.51", Some(Codec::Jpeg)),
+            ("1.2.840.10008.1.2.4.53", None),
             ("1.2.840.10008.1.2.4.57", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.70", Some(Codec::JpegLossless)),
             ("1.2.840.10008.1.2.4.80", None),

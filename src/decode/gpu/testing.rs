@@ -1,6 +1,8 @@
 //! A device that is none, for the tests: jobs, an engine that does as it is told by the bytes that it
 //! "decodes", and this test program as the device's process.
 
+pub mod header;
+
 use std::env;
 use std::fs::File;
 use std::ops::Range;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::wire::{self, Answer, Order};
 use super::worker::{self, Opened};
-use super::{Codec, DeviceReport, Job, Lane, Launch, Limits, Outcome, Run, Show};
+use super::{Codec, DeviceReport, Job, Lane, Launch, Limits, Outcome, Part, Run, Show};
 use crate::dicom::{ImagePixel, Photometric, PixelElement};
 
 /// How long anything that should happen may take before a test fails.
@@ -189,9 +191,10 @@ fn speak(part: &str) -> std::io::Result<()> {
         return wire::tell(line.as_fd(), &Answer::Lost("?".into()), &[]);
     }
     wire::tell(line.as_fd(), &Answer::Ready(report(ordinal)), &[])?;
-    let Some((Order::Batch { number, jobs, .. }, _)) = wire::hear(sockets[0].as_fd())? else {
+    let Some((Order::Batch { number, parts }, _)) = wire::hear(sockets[0].as_fd())? else {
         return Ok(());
     };
+    let count: usize = parts.iter().map(|part| part.jobs.len()).sum();
     let done = |number, count| Answer::Done {
         number,
         outcomes: vec![Outcome::Done; count],
@@ -199,9 +202,9 @@ fn speak(part: &str) -> std::io::Result<()> {
         wall_ns: 1,
     };
     match part {
-        "too few" => wire::tell(sockets[0].as_fd(), &done(number, jobs.len() - 1), &[])?,
-        "too many" => wire::tell(sockets[0].as_fd(), &done(number, jobs.len() + 1), &[])?,
-        "another" => wire::tell(sockets[0].as_fd(), &done(number + 1, jobs.len()), &[])?,
+        "too few" => wire::tell(sockets[0].as_fd(), &done(number, count - 1), &[])?,
+        "too many" => wire::tell(sockets[0].as_fd(), &done(number, count + 1), &[])?,
+        "another" => wire::tell(sockets[0].as_fd(), &done(number + 1, count), &[])?,
         "garbage" => crate::ipc::send(sockets[0].as_fd(), &[0xff; 40], &[])?,
         "ready again" => wire::tell(sockets[0].as_fd(), &Answer::Ready(report(0)), &[])?,
         _ => panic!("no such part: {part}"),
@@ -232,7 +235,8 @@ pub fn decode_well(lane: &mut Lane, first: &[u8]) {
         })
         .collect();
     let deadline = Instant::now() + LONG;
-    let decoded_batch = lane.run(&jobs, slab.as_fd(), 300_000, deadline);
+    let parts = [Part::new(&jobs, slab.as_fd(), 300_000)];
+    let decoded_batch = lane.run(&parts, deadline);
     let (outcomes, _) = decoded_batch.expect("decoded");
     assert_eq!(outcomes, vec![Outcome::Done; first.len()]);
     let mut bytes = vec![0; 300_000];

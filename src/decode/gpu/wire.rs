@@ -6,8 +6,10 @@
 //! | [`Order::Hello`], then [`Order::Lane`] for each lane | [`Answer::Ready`], or [`Answer::Unfit`] |
 //! | on a lane: [`Order::Batch`] | [`Answer::Done`], or [`Answer::Lost`] and its end |
 //!
-//! A message is bounded, and so is a batch: [`JOBS_MAX`] jobs of under 100 bytes are far below what
-//! a socket takes in one piece, and more work than a device needs at once. The frames' bytes are in
+//! A batch is of frames of one slab or of several, a [`Part`] each: that many small volumes are read
+//! at once costs a device no more than one large volume. A message is bounded, and so is a batch:
+//! [`JOBS_MAX`] jobs of some 110 bytes are far below what a socket takes in one piece, and more work
+//! than a device needs at once. The frames' bytes are in
 //! memory that both have mapped. Neither side trusts the other: the one has read hostile files, the
 //! other has decoded them.
 
@@ -22,10 +24,17 @@ use super::{DeviceReport, Job, Outcome};
 use crate::ipc;
 
 /// Both processes are the same build; this is for the day when they are not.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Jobs in one batch at most.
 pub const JOBS_MAX: usize = 512;
+
+/// Slabs that a batch writes to at most: as many descriptors come with it.
+pub const PARTS_MAX: usize = ipc::FDS_MAX;
+
+/// Address space that the windows of a batch take at most, bytes: more than any slab, and a small
+/// share of what a process has.
+const WINDOWS_BYTES_MAX: u64 = 1 << 42;
 
 /// Lanes of one device at most.
 pub const LANES_MAX: u32 = 8;
@@ -60,15 +69,22 @@ pub enum Order {
         /// How long the memory is.
         len_bytes: u64,
     },
-    /// Frames to decode; on a lane's socket. Comes with a descriptor: the slab.
+    /// Frames to decode; on a lane's socket. Comes with a descriptor for each part: its slab.
     Batch {
         /// Which one, to be said in the answer.
         number: u64,
-        /// The part of the slab in which all outputs lie.
-        window: Range<u64>,
-        /// The frames, [`Job::out`] in the slab's file.
-        jobs: Vec<Job>,
+        /// What is to be decoded into which slab. No two of one slab.
+        parts: Vec<Part>,
     },
+}
+
+/// The frames of a batch that belong to one slab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The part of the slab in which all outputs lie.
+    pub window: Range<u64>,
+    /// The frames, [`Job::out`] in the slab's file.
+    pub jobs: Vec<Job>,
 }
 
 /// What the device's process says.
@@ -82,7 +98,7 @@ pub enum Answer {
     Done {
         /// Which one.
         number: u64,
-        /// How each job went, in order.
+        /// How each job went, in order: those of the first part, then those of the next.
         outcomes: Vec<Outcome>,
         /// What it took of a core.
         cpu_ns: u64,
@@ -163,19 +179,45 @@ pub fn window_of(jobs: &[Job], slab_len_bytes: u64) -> Range<u64> {
 }
 
 /// Checks that every job lies in the memory it may use, and that no two write to the same place.
-/// Both sides do: the one before it asks, the other before it works.
+/// Both sides do: the one before it asks, the other before it works. That the parts are of different
+/// slabs is what [`super::memory::lens_of`] checks.
 ///
 /// # Errors
 ///
 /// What is wrong.
 pub fn check(
-    jobs: &[Job],
+    parts: &[Part],
+    slab_lens_bytes: &[u64],
     encoded_len_bytes: u64,
-    window: &Range<u64>,
+) -> Result<(), &'static str> {
+    if parts.is_empty() || parts.len() > PARTS_MAX {
+        return Err("a batch of no parts or too many");
+    }
+    if parts.len() != slab_lens_bytes.len() {
+        return Err("a batch without its slabs");
+    }
+    if parts.iter().map(|part| part.jobs.len()).sum::<usize>() > JOBS_MAX {
+        return Err("a batch of too many jobs");
+    }
+    let mut windows_bytes = 0_u64;
+    for (part, slab_len_bytes) in parts.iter().zip(slab_lens_bytes) {
+        check_part(part, encoded_len_bytes, *slab_len_bytes)?;
+        windows_bytes = windows_bytes.saturating_add(part.window.end - part.window.start);
+    }
+    if windows_bytes > WINDOWS_BYTES_MAX {
+        return Err("windows that are too large");
+    }
+    Ok(())
+}
+
+fn check_part(
+    part: &Part,
+    encoded_len_bytes: u64,
     slab_len_bytes: u64,
 ) -> Result<(), &'static str> {
-    if jobs.is_empty() || jobs.len() > JOBS_MAX {
-        return Err("a batch of no jobs or too many");
+    let Part { window, jobs } = part;
+    if jobs.is_empty() {
+        return Err("a part of no jobs");
     }
     let aligned = window.start.is_multiple_of(WINDOW_ALIGN_BYTES);
     if !aligned || window.start >= window.end || window.end > slab_len_bytes {
@@ -211,14 +253,23 @@ mod tests {
     #[test]
     fn what_is_told_is_heard() {
         let (a, b) = ipc::pair().expect("pair");
-        let batch = Order::Batch {
-            number: 7,
-            window: 0..65536,
-            jobs: vec![job(0..3, 8..16); JOBS_MAX],
+        let far = u64::MAX - 1..u64::MAX;
+        let mut largest = job(far.clone(), far.clone());
+        let image = &mut largest.image;
+        (image.rows, image.columns) = (u32::MAX, u32::MAX);
+        image.number_of_frames = u32::MAX;
+        let part = Part {
+            window: far,
+            jobs: vec![largest; JOBS_MAX / PARTS_MAX],
         };
-        tell(a.as_fd(), &batch, &[b.as_fd()]).expect("the largest batch is sent");
+        let batch = Order::Batch {
+            number: u64::MAX,
+            parts: vec![part; PARTS_MAX],
+        };
+        let fds = [b.as_fd(); PARTS_MAX];
+        tell(a.as_fd(), &batch, &fds).expect("the largest batch is sent");
         let (heard, fds) = hear::<Order>(b.as_fd()).expect("hear").expect("a message");
-        assert_eq!((heard, fds.len()), (batch, 1));
+        assert_eq!((heard, fds.len()), (batch, PARTS_MAX));
         let outcome = clean_outcome(Outcome::Failed("\u{e4}\n".repeat(1000)));
         let done = Answer::Done {
             number: 7,
@@ -260,12 +311,26 @@ mod tests {
         }
     }
 
+    use std::slice::from_ref as one;
+
+    const WINDOW: Range<u64> = 65536..131_072;
+
+    fn part(window: Range<u64>, jobs: &[Job]) -> Part {
+        let jobs = jobs.to_vec();
+        Part { window, jobs }
+    }
+
     #[test]
     fn jobs_outside_of_the_memory_are_refused() {
-        let (encoded, slab, window) = (100, 1 << 20, 65536..131_072);
         let inside = job(0..100, 65536..65540);
-        let checked = |jobs: &[Job]| check(jobs, encoded, &window, slab);
-        assert_eq!(checked(std::slice::from_ref(&inside)), Ok(()));
+        // The same as the only part and as one of two.
+        let checked = |jobs: &[Job]| {
+            let (good, other) = (part(WINDOW, one(&inside)), part(WINDOW, jobs));
+            let alone = check(one(&other), &[1 << 20], 100);
+            assert_eq!(check(&[good, other], &[131_072, 1 << 20], 100), alone);
+            alone
+        };
+        assert_eq!(checked(one(&inside)), Ok(()));
         assert_eq!(checked(&[inside.clone(), job(0..1, 65540..65541)]), Ok(()));
         let backwards = |start, end| Range { start, end };
         let wrong = [
@@ -285,10 +350,33 @@ mod tests {
             assert!(refused.is_err(), "{job:?}");
         }
         assert!(checked(&[]).is_err());
-        assert!(checked(&vec![inside.clone(); JOBS_MAX + 1]).is_err());
         for window in [1..131_072, 65536..(1 << 20) + 1, backwards(131_072, 65536)] {
-            let refused = check(std::slice::from_ref(&inside), encoded, &window, slab);
+            let refused = check(&[part(window.clone(), one(&inside))], &[1 << 20], 100);
             assert!(refused.is_err(), "{window:?}");
         }
+    }
+
+    #[test]
+    fn batches_of_too_much_are_refused() {
+        let (align, many) = (WINDOW_ALIGN_BYTES, JOBS_MAX as u64);
+        let jobs: Vec<Job> = (0..=many).map(|n| job(0..1, n..n + 1)).collect();
+        let checked = |parts: &[Part], slab| check(parts, &vec![slab; parts.len()], 1);
+        let single = part(0..align, &jobs[..1]);
+        assert_eq!(checked(&vec![single.clone(); PARTS_MAX], align), Ok(()));
+        assert!(checked(&vec![single.clone(); PARTS_MAX + 1], align).is_err());
+        assert!(checked(&[], align).is_err());
+        assert!(check(one(&single), &[], 1).is_err(), "no slab");
+        assert!(check(one(&single), &[align; 2], 1).is_err(), "two slabs");
+        assert_eq!(checked(&[part(0..align, &jobs[1..])], align), Ok(()));
+        assert!(checked(&[part(0..align, &jobs)], align).is_err());
+        let halves = [part(0..align, &jobs[1..]), single];
+        assert!(checked(&halves, align).is_err(), "jobs of all parts");
+        let half = WINDOWS_BYTES_MAX / 2;
+        let halves = vec![part(0..half, &jobs[..1]); 2];
+        assert_eq!(checked(&halves, u64::MAX), Ok(()));
+        let more = vec![part(0..half + align, &jobs[..1]); 2];
+        assert!(checked(&more, u64::MAX).is_err());
+        let all = vec![part(0..u64::MAX, &jobs[..1]); 2];
+        assert!(checked(&all, u64::MAX).is_err());
     }
 }

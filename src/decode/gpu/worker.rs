@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use memmap2::Mmap;
 
-use super::wire::{self, Answer, Order};
-use super::{DeviceReport, Engine, Job, Outcome, confine, memory, nodes};
+use super::memory::{self, Windows};
+use super::wire::{self, Answer, Order, Part};
+use super::{DeviceReport, Engine, Job, Outcome, confine, nodes};
 use crate::ipc::process::{silence, wait_readable};
 
 /// How long the first word may take. Who starts this has said it before the program runs.
@@ -31,7 +32,7 @@ const HELLO_TIME: Duration = Duration::from_secs(10);
 pub trait Run {
     /// Decodes `jobs` from `encoded` into `slab`, of which each uses its own ranges only
     /// ([`Job::encoded`], [`Job::out`], relative to these slices). They do not overlap. How each went,
-    /// in order.
+    /// in order. `slab` is the windows of one slab or of several, side by side.
     ///
     /// `encoded` is the same memory at every call, and may be mapped for reading only; `slab` is
     /// gone when this returns, so a device must be done with it. Bytes of it that no job names
@@ -287,32 +288,24 @@ fn decode(
     fds: &[OwnedFd],
     encoded: &Mmap,
 ) -> Result<Answer, String> {
-    let Order::Batch {
-        number,
-        window,
-        mut jobs,
-    } = order
-    else {
+    let Order::Batch { number, parts } = order else {
         return Err("a batch was expected".into());
     };
-    let [slab] = fds else {
-        return Err("a batch without its slab".into());
-    };
     let start = (Instant::now(), confine::thread_cpu_time());
-    let system = |error: io::Error| format!("cannot map the slab: {error}");
-    let slab_len = memory::len_of(slab.as_fd()).map_err(system)?;
-    wire::check(&jobs, encoded.len() as u64, &window, slab_len)?;
-    let mut slab = memory::map_window(slab, &window).map_err(system)?;
-    for job in &mut jobs {
-        job.out = job.out.start - window.start..job.out.end - window.start;
-    }
-    memory::populate(&slab, jobs.iter().map(|job| job.out.clone()));
-    let run = AssertUnwindSafe(|| engine.run(&jobs, encoded, &mut slab));
+    let system = |error: io::Error| format!("cannot map the slabs: {error}");
+    let lens = memory::lens_of(fds.iter().map(AsFd::as_fd)).map_err(system)?;
+    wire::check(&parts, &lens, encoded.len() as u64)?;
+    let slabs = fds.iter().map(AsFd::as_fd);
+    let mapped = Windows::map(slabs.zip(parts.iter().map(|part| &part.window)));
+    let mut windows = mapped.map_err(system)?;
+    let jobs = side_by_side(parts, windows.offsets());
+    windows.populate(jobs.iter().map(|job| job.out.clone()));
+    let run = AssertUnwindSafe(|| engine.run(&jobs, encoded, windows.bytes()));
     let outcomes = catch_unwind(run).unwrap_or_else(|_| Err("the decoder panicked".into()))?;
     if outcomes.len() != jobs.len() {
         return Err("the decoder lost count of its jobs".into());
     }
-    drop(slab);
+    drop(windows);
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     Ok(Answer::Done {
         number,
@@ -320,6 +313,18 @@ fn decode(
         cpu_ns: nanoseconds(confine::thread_cpu_time().saturating_sub(start.1)),
         wall_ns: nanoseconds(start.0.elapsed()),
     })
+}
+
+/// The jobs of all parts, with outputs in the memory where the windows begin at `offsets`.
+fn side_by_side(parts: Vec<Part>, offsets: &[u64]) -> Vec<Job> {
+    let moved = |(part, offset): (Part, &u64)| {
+        let (from, to) = (part.window.start, *offset);
+        part.jobs.into_iter().map(move |mut job| {
+            job.out = job.out.start - from + to..job.out.end - from + to;
+            job
+        })
+    };
+    parts.into_iter().zip(offsets).flat_map(moved).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A batch: frames of one stream on their way through a device.
+//! A batch: frames of one stream or several on their way through a device, all of one kind.
 //!
 //! Frames are reserved while their encoded bytes are read and claimed when all of that is done, so
 //! that a frame that is demanded meanwhile is the CPU's at once. What is not committed in the end goes
@@ -17,13 +17,19 @@ use crate::fetch::{Error, Stream};
 /// Where the encoded bytes of a frame may start: what kernels read in words.
 const ALIGNED_BYTES: usize = 64;
 
-/// Frames reserved for a device, or claimed by it.
+/// What a lane makes at a time.
 pub(super) struct Batch<'q> {
+    pub(super) kind: Kind,
+    /// No two of one stream.
+    pub(super) parts: Vec<Part<'q>>,
+}
+
+/// Frames of one stream, reserved for a device or claimed by it.
+pub(super) struct Part<'q> {
     queue: &'q Queue,
     pub(super) stream: Arc<Stream>,
-    /// For whom they are made.
-    interest: Weak<()>,
-    pub(super) kind: Kind,
+    /// For whom they are made ahead; `None` where readers wait for each of them.
+    interest: Option<Weak<()>>,
     /// Ascending; those that are the CPU's again are taken out.
     frames: Vec<usize>,
 }
@@ -52,36 +58,54 @@ pub(super) struct Judge<'j> {
     pub(super) refused: &'j dyn Fn(Refusal),
 }
 
-impl<'q> Batch<'q> {
-    /// `frames` are reserved, ascending.
+impl<'q> Part<'q> {
+    /// `frames` are reserved, ascending. Without an interest they have been taken from the queue.
     pub(super) fn new(
         queue: &'q Queue,
         stream: Arc<Stream>,
-        kind: Kind,
-        (frames, interest): (Vec<usize>, Weak<()>),
-    ) -> Batch<'q> {
-        Batch {
+        frames: Vec<usize>,
+        interest: Option<Weak<()>>,
+    ) -> Part<'q> {
+        Part {
             queue,
             stream,
             interest,
-            kind,
             frames,
         }
     }
 
-    /// Reads the encoded bytes of the frames into `room`, from the last frame on. Those that are
-    /// not for the device, or that somebody waits for by now, are left to the CPU; what does not fit
-    /// as well.
-    pub(super) fn prepare(&mut self, room: &mut [u8], judge: &Judge<'_>) -> Vec<Ready> {
-        let (mut ready, mut left, mut at) = (Vec::new(), Vec::new(), 0);
-        let mut is_ended = false;
+    /// Nobody wants these frames any more.
+    fn is_unwanted(&self) -> bool {
+        let interest = self.interest.as_ref();
+        interest.is_some_and(|interest| interest.strong_count() == 0)
+    }
+
+    /// A frame that was to be made ahead is waited for by now: the CPU is faster.
+    fn is_late(&self, frame: usize) -> bool {
+        self.interest.is_some() && self.stream.is_awaited(frame)
+    }
+
+    /// Reads the encoded bytes of the frames into `room`, from `used` and from the last frame on.
+    /// Those that are not for the device, or that somebody waits for by now, are left to the CPU; what
+    /// does not fit as well.
+    pub(super) fn prepare(
+        &mut self,
+        room: &mut [u8],
+        used: &mut usize,
+        judge: &Judge<'_>,
+    ) -> Vec<Ready> {
+        let (mut ready, mut left, mut at) = (Vec::new(), Vec::new(), *used);
+        let (mut is_ended, mut later) = (false, Vec::new());
         for &frame in self.frames.iter().rev() {
             let stream = &*self.stream;
             let acquaintance = stream.acquaintance();
-            is_ended |=
-                (judge.is_stopped)() || acquaintance.is_out() || self.interest.strong_count() == 0;
-            if is_ended || stream.is_awaited(frame) {
+            is_ended |= (judge.is_stopped)() || acquaintance.is_out() || self.is_unwanted();
+            if is_ended || self.is_late(frame) {
                 left.push(frame);
+                continue;
+            }
+            if at > 0 && at >= room.len() {
+                later.push(frame);
                 continue;
             }
             match describe(stream, frame, room.get_mut(at..).unwrap_or_default(), judge) {
@@ -94,8 +118,8 @@ impl<'q> Batch<'q> {
                     ready.push(Ready { frame, prepared });
                 }
                 Err(Unfit::NoRoom) if at > 0 => {
-                    is_ended = true;
-                    left.push(frame);
+                    at = room.len();
+                    later.push(frame);
                 }
                 Err(unfit) => {
                     left.push(frame);
@@ -113,11 +137,25 @@ impl<'q> Batch<'q> {
             }
         }
         self.leave(&left);
+        self.put_off(&later);
+        *used = at;
         ready
     }
 
+    /// Leaves frames to whoever is free first, which may be a device.
+    fn put_off(&mut self, frames: &[usize]) {
+        if self.interest.is_some() {
+            return self.leave(frames);
+        }
+        self.settle(frames);
+        self.stream.release(frames);
+        for &frame in frames {
+            self.queue.push_urgent_again(&self.stream, frame);
+        }
+    }
+
     /// Claims the frames that are ready, within the budget; the others are left to the CPU.
-    /// `stream` is the batch's.
+    /// `stream` is the part's.
     pub(super) fn claim<'s>(
         &mut self,
         stream: &'s Stream,
@@ -149,14 +187,14 @@ impl<'q> Batch<'q> {
                 _ => left.push(frame),
             }
         }
-        if is_full {
+        if is_full && self.interest.is_some() {
             stream.stop_sweeps();
         }
         // From here on the claims keep others away.
         stream.release(&self.frames);
         let (awaited, kept): (Vec<_>, Vec<_>) = claimed
             .into_iter()
-            .partition(|claimed| stream.is_awaited(claimed.frame));
+            .partition(|claimed| self.is_late(claimed.frame));
         left.extend(awaited.iter().map(|claimed| claimed.frame));
         drop(awaited);
         self.leave(&left);
@@ -176,17 +214,23 @@ impl<'q> Batch<'q> {
         self.settle(frames);
         self.stream.release(frames);
         for &frame in frames {
+            let Some(interest) = &self.interest else {
+                // Once is enough: who waits for it has waited for a device.
+                self.stream.refuse(frame);
+                self.queue.push_urgent_again(&self.stream, frame);
+                continue;
+            };
             // Looked at after the frame is free: who comes later finds it so.
             if self.stream.is_awaited(frame) {
                 self.queue.push_urgent(&self.stream, &[frame]);
             } else if self.stream.slab().is_absent(frame) {
-                self.queue.push_again(&self.stream, &self.interest, frame);
+                self.queue.push_again(&self.stream, interest, frame);
             }
         }
     }
 }
 
-impl Drop for Batch<'_> {
+impl Drop for Part<'_> {
     fn drop(&mut self) {
         let left = std::mem::take(&mut self.frames);
         self.leave(&left);

@@ -2,12 +2,11 @@
 //!
 //! Turns what [`crate::decode::gpu`] says of that process into what the lanes' threads ask.
 
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Device, Lane, Readiness};
-use crate::decode::gpu::{self, Codec, Fault, Job, Outcome, Pool, Refusal, Remote, Spent, State};
+use crate::decode::gpu::{self, Codec, Fault, Outcome, Part, Pool, Refusal, Remote, Spent, State};
 
 /// One of the GPUs of a mount.
 pub struct Gpu {
@@ -89,11 +88,9 @@ impl Lane for gpu::Lane {
 
     fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[Part<'_>],
         deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
-        gpu::Lane::run(self, jobs, slab, slab_len_bytes, Instant::now() + deadline)
+        gpu::Lane::run(self, parts, Instant::now() + deadline)
     }
 }

@@ -1,83 +1,84 @@
 //! The answers of a device: compared where that is due, then shown or left to the CPU.
 //!
-//! All comparisons of a batch come before anything of it is shown.
+//! What is compared is in `trust.rs`. All comparisons of a batch come before anything of it is shown,
+//! and each part is judged on its own: what is wrong with the frames of one stream costs another none,
+//! but where the device was found to be wrong. Then of the whole batch only those frames of that codec
+//! are shown that were compared themselves.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::batch::{Batch, Claimed};
 use super::check;
-use super::lanes::{Crew, Settled};
+use super::crew::{Crew, Sent, Settled};
+use super::rates::Kind;
+use super::trust;
 use crate::decode::gpu::{Codec, Outcome, Spent};
 use crate::fetch::Stream;
 use crate::fetch::tally::Maker;
 
-/// Why a batch is not believed.
+/// Why a part is not believed.
 enum Doubt {
     /// The device's bytes are not the CPU's.
     Mismatch(usize, Codec),
     /// The CPU fails at what the device made: the stream's frames are for the CPU to judge.
     CpuFails,
-    /// The device got this codec wrong meanwhile.
+    /// The device got this codec wrong before.
     Retired,
 }
 
+/// A part that was looked at.
+struct Judged<'q, 's> {
+    sent: Sent<'q, 's>,
+    /// Frames that the device says are made.
+    done: HashSet<usize>,
+    /// Frames of these that the CPU made the same.
+    same: HashSet<usize>,
+}
+
 impl Crew<'_> {
-    /// Shows the good frames of an answered batch and leaves the others to the CPU.
+    /// Shows the good frames of an answered batch and leaves the others to the CPU. `outcomes` has one
+    /// for each frame of all parts.
     pub(super) fn settle(
         &mut self,
-        batch: &mut Batch<'_>,
-        stream: &Arc<Stream>,
-        mut claimed: Vec<Claimed<'_>>,
+        kind: Kind,
+        sent: Vec<Sent<'_, '_>>,
         outcomes: &[Outcome],
         spent: Spent,
     ) -> Settled {
-        let is_done: HashSet<usize> = claimed
-            .iter()
-            .zip(outcomes)
-            .filter(|(claimed, outcome)| self.is_good(stream, claimed.frame, outcome))
-            .map(|(claimed, _)| claimed.frame)
-            .collect();
         let start = Instant::now();
-        let doubt = self.compare(stream, &mut claimed, &is_done);
-        let mut settled = Settled {
-            frames: 0,
-            checking: start.elapsed(),
-        };
-        if let Err(doubt) = doubt {
-            self.reject(stream, &claimed, doubt);
-            drop(claimed);
-            return settled;
+        let (mut rest, mut believed) = (outcomes, Vec::new());
+        for sent in sent {
+            let mine = rest.split_at_checked(sent.claimed.len());
+            let (mine, others) = mine.unwrap_or_default();
+            rest = others;
+            let mut judged = self.judged(sent, mine);
+            match self.compare(kind, &mut judged) {
+                Ok(()) => believed.push(judged),
+                Err(doubt) => self.reject(judged.sent, doubt),
+            }
         }
+        let checking = start.elapsed();
         let ns = spent.wall.as_nanos() / outcomes.len().max(1) as u128;
         let ns = u64::try_from(ns).unwrap_or(u64::MAX);
-        for claimed in claimed {
-            let (frame, codec) = (claimed.frame, claimed.prepared.job.codec);
-            if !is_done.contains(&frame) {
-                stream.refuse(frame);
-                drop(claimed);
-                batch.leave(&[frame]);
-                continue;
-            }
-            let maker = Maker::Device(self.index, codec);
-            self.shared.keep(stream, claimed.filling, Some(maker), ns);
-            batch.settle(&[frame]);
-            stream.done(frame, Ok(()));
-            settled.frames += 1;
-        }
-        let counters = &self.known.counters;
-        let bytes = (settled.frames * stream.slab().frame_len_bytes()) as u64;
-        counters
-            .frames
-            .fetch_add(settled.frames as u64, Ordering::Relaxed);
-        counters.frame_bytes.fetch_add(bytes, Ordering::Relaxed);
-        settled
+        let shown = believed.into_iter().map(|judged| self.show(judged, ns));
+        let frames = shown.sum();
+        Settled { frames, checking }
+    }
+
+    fn judged<'q, 's>(&self, sent: Sent<'q, 's>, outcomes: &[Outcome]) -> Judged<'q, 's> {
+        let good = sent.claimed.iter().zip(outcomes);
+        let done = good
+            .filter(|(_, outcome)| self.is_good(sent.stream, outcome))
+            .map(|(claimed, _)| claimed.frame)
+            .collect();
+        let same = HashSet::new();
+        Judged { sent, done, same }
     }
 
     /// Counts an outcome; true when the device says that the frame is made.
-    fn is_good(&self, stream: &Stream, frame: usize, outcome: &Outcome) -> bool {
+    fn is_good(&self, stream: &Stream, outcome: &Outcome) -> bool {
         let counters = &self.known.counters;
         match outcome {
             Outcome::Done => return true,
@@ -89,23 +90,22 @@ impl Crew<'_> {
             }
             Outcome::Failed(why) => {
                 counters.failed.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!("a device failed at frame {}: {why}", frame + 1);
+                tracing::debug!("a device failed at a frame: {why}");
             }
         }
         false
     }
 
-    /// Makes some frames on the CPU too: all of the first batch of each codec that this device has not
-    /// shown to be right for this stream, those that look like memory nobody wrote to, and a few more.
-    fn compare(
-        &mut self,
-        stream: &Stream,
-        claimed: &mut [Claimed<'_>],
-        is_done: &HashSet<usize>,
-    ) -> Result<(), Doubt> {
+    /// Makes those frames of a part on the CPU too that are due by the rule of `trust.rs`.
+    fn compare(&mut self, kind: Kind, judged: &mut Judged<'_, '_>) -> Result<(), Doubt> {
+        let stream = judged.sent.stream;
+        let acquaintance = stream.acquaintance();
+        let enough = self.devices.tuning.proven_frames;
         let mut scratch = Vec::new();
-        let known = stream.acquaintance().verified_on(self.index);
-        for claimed in claimed.iter_mut().filter(|c| is_done.contains(&c.frame)) {
+        for claimed in &mut judged.sent.claimed {
+            if !judged.done.contains(&claimed.frame) {
+                continue;
+            }
             let job = &claimed.prepared.job;
             let codec = job.codec;
             if self.known.is_retired(codec) {
@@ -113,7 +113,13 @@ impl Crew<'_> {
             }
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
-            if known.contains(&codec) && !self.is_due() && !check::is_uniform(device, itemsize) {
+            let right = acquaintance.right_on(self.index, codec);
+            let is_first = match self.known.trust().is_proven(codec, kind, enough) {
+                true => right == 0,
+                false => right < trust::FIRST_FRAMES,
+            };
+            let is_uniform = check::is_uniform(device, itemsize);
+            if !is_first && !self.is_due() && !is_uniform {
                 continue;
             }
             scratch.resize(device.len(), 0);
@@ -125,21 +131,56 @@ impl Crew<'_> {
             if !check::agree(job, claimed.prepared.is_lossy, device, &scratch) {
                 return Err(Doubt::Mismatch(claimed.frame, codec));
             }
-            stream.acquaintance().set_verified(self.index, codec);
+            // One value throughout proves nothing.
+            if !is_uniform {
+                self.known.trust().was_right(codec, kind);
+            }
+            acquaintance.note_right(self.index, codec);
+            judged.same.insert(claimed.frame);
         }
         Ok(())
     }
 
     fn is_due(&mut self) -> bool {
-        // xorshift64: any sequence will do that a file cannot know.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.devices.is_spot_check(self.random)
+        let random = self.random();
+        self.devices.is_spot_check(random)
     }
 
-    fn reject(&self, stream: &Stream, claimed: &[Claimed<'_>], doubt: Doubt) {
+    /// Shows the frames of a part; how many. `ns` is what the device took for each.
+    fn show(&self, judged: Judged<'_, '_>, ns: u64) -> usize {
+        let Judged { sent, done, same } = judged;
+        let Sent {
+            claimed,
+            mut part,
+            stream,
+        } = sent;
+        let mut frames = 0;
         for claimed in claimed {
+            let (frame, codec) = (claimed.frame, claimed.prepared.job.codec);
+            let is_believed = !self.known.is_retired(codec) || same.contains(&frame);
+            if !done.contains(&frame) || !is_believed {
+                stream.refuse(frame);
+                drop(claimed);
+                part.leave(&[frame]);
+                continue;
+            }
+            let maker = Maker::Device(self.index, codec);
+            self.shared.keep(stream, claimed.filling, Some(maker), ns);
+            part.settle(&[frame]);
+            stream.done(frame, Ok(()));
+            frames += 1;
+        }
+        let counters = &self.known.counters;
+        let bytes = (frames * stream.slab().frame_len_bytes()) as u64;
+        counters.frames.fetch_add(frames as u64, Ordering::Relaxed);
+        counters.frame_bytes.fetch_add(bytes, Ordering::Relaxed);
+        frames
+    }
+
+    /// Leaves all of a part to the CPU.
+    fn reject(&self, sent: Sent<'_, '_>, doubt: Doubt) {
+        let stream: &Arc<Stream> = sent.stream;
+        for claimed in &sent.claimed {
             stream.refuse(claimed.frame);
         }
         stream.acquaintance().set_out();

@@ -2,6 +2,7 @@
 
 mod fake;
 mod faults;
+mod several;
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ const HEADER: usize = 4096;
 fn tuning(frames: usize) -> Tuning {
     Tuning {
         spot_check_one_in: u64::MAX,
+        takes_waiting: false,
         frames: Some(frames),
         deadline: Some(Duration::from_millis(30)),
         stop_within: Duration::from_millis(50),
@@ -40,7 +42,12 @@ struct Hold(#[allow(dead_code)] mpsc::Sender<()>);
 impl Hold {
     fn new(fetcher: &Fetcher) -> Hold {
         let (send, receive) = mpsc::channel();
-        fetcher.run_soon(move || receive.recv().unwrap_or_default());
+        let (begin, begun) = mpsc::channel();
+        fetcher.run_soon(move || {
+            begin.send(()).unwrap_or_default();
+            receive.recv().unwrap_or_default();
+        });
+        begun.recv_timeout(Duration::from_secs(30)).unwrap();
         Hold(send)
     }
 }

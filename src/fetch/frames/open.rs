@@ -1,10 +1,7 @@
 //! One source file that is being read: where each of its frames lies, and its bytes.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use super::{Error, too_large};
-use crate::archive::{Record, Source};
+use crate::archive::{Record, Source, SourceFile};
 use crate::decode::cpu::native;
 use crate::decode::{self, Encoded};
 use crate::dicom::{
@@ -32,7 +29,8 @@ pub(super) struct Wanted<'a> {
 
 /// A source file that is being read, with what is needed for each of its frames.
 pub(super) struct OpenRecord {
-    file: File,
+    file: SourceFile,
+    file_len: u64,
     pub(super) syntax: &'static TransferSyntax,
     location: PixelDataLocation,
     table: Option<FrameTable>,
@@ -75,6 +73,7 @@ impl OpenRecord {
         };
         Ok(OpenRecord {
             file,
+            file_len,
             syntax,
             location,
             table,
@@ -214,12 +213,7 @@ impl OpenRecord {
             .offset_bytes
             .saturating_add(place.offset_bytes);
         if self.syntax.deflated {
-            let file_len = self
-                .file
-                .metadata()
-                .map_err(|e| Error::io("cannot stat", &e))?
-                .len();
-            read_deflated(&self.file, file_len, offset, out)?;
+            read_deflated(&self.file, self.file_len, offset, out)?;
         } else {
             read_exact(&self.file, out, offset)?;
         }
@@ -239,7 +233,7 @@ fn whole_frame(table: &FrameTable, frame_index: u32) -> Result<dicom::EncodedFra
     }
 }
 
-fn read_exact(file: &File, out: &mut [u8], offset: u64) -> Result<(), Error> {
+fn read_exact(file: &SourceFile, out: &mut [u8], offset: u64) -> Result<(), Error> {
     file.read_exact_at(out, offset)
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {

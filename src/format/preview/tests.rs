@@ -20,6 +20,7 @@ pub(crate) fn volume(
 ) -> Volume {
     let record = Record {
         path: PathBuf::from("a"),
+        inside: None,
         identity: SourceIdentity {
             size_bytes: 0,
             mtime_ns: 0,

@@ -29,6 +29,7 @@ fn records_under(folder: &str) -> Vec<Arc<Record>> {
             };
             Some(Arc::new(Record {
                 path: entry.path().strip_prefix(&root).ok()?.to_path_buf(),
+                inside: None,
                 identity: SourceIdentity {
                     size_bytes,
                     mtime_ns: 0,

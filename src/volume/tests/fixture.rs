@@ -32,6 +32,7 @@ pub(in crate::volume) fn slice(number: i64, z: f64) -> Record {
     };
     let mut record = Record {
         path: PathBuf::from(format!("s/{number:04}.dcm")),
+        inside: None,
         identity: SourceIdentity {
             size_bytes: 0,
             mtime_ns: 0,

@@ -96,6 +96,20 @@ impl Header {
         }
     }
 
+    /// Where the stream ends if nothing but EOI follows the first scan.
+    pub fn scan_end(&self, stream: &[u8]) -> Option<usize> {
+        let mut at = self.scan_at;
+        loop {
+            at += stream.get(at..)?.iter().position(|&byte| byte == 0xFF)?;
+            match *stream.get(at + 1)? {
+                0xFF => at += 1,
+                0 | 0x01 | 0xD0..=0xD7 => at += 2,
+                0xD9 => return Some(at + 2),
+                _ => return None,
+            }
+        }
+    }
+
     /// The stream without JFIF and Adobe markers, with one Adobe marker that states the colour
     /// transform, and without the sampling factors of a lone component, which have no meaning
     /// there (T.81 A.2.2) but mislead decoders.

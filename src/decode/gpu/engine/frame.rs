@@ -53,7 +53,7 @@ impl Checked {
             Codec::Native { .. } => 0,
             Codec::Rle => aligned(self.pixels),
             Codec::JpegLossless => lossless::plane_bytes(self.frame.samples_all),
-            Codec::Jpeg2000 | Codec::Htj2k => {
+            Codec::Jpeg | Codec::Jpeg2000 | Codec::Htj2k => {
                 let columns = self.frame.columns as usize;
                 aligned(self.pitch_bytes() * (self.pixels / columns.max(1)))
             }
@@ -71,13 +71,13 @@ impl Checked {
             Codec::Native { .. } => 0,
             Codec::Rle => self.segments.len(),
             Codec::JpegLossless => 1,
-            Codec::Jpeg2000 | Codec::Htj2k => self.frame.samples as usize,
+            Codec::Jpeg | Codec::Jpeg2000 | Codec::Htj2k => self.frame.samples as usize,
         }
     }
 
     /// Whether its encoded bytes are uploaded: a library that parses them does that itself.
     pub fn is_uploaded(&self) -> bool {
-        !matches!(self.codec, Codec::Jpeg2000 | Codec::Htj2k)
+        self.codec.library().is_none()
     }
 
     /// Its RLE segments.
@@ -209,6 +209,10 @@ fn check_samples(job: &Job, frame_len: usize) -> Result<(), Outcome> {
             integer && placed && narrow
         }
         Codec::JpegLossless => integer && bits <= 16 && matches!(image.samples_per_pixel, 1 | 3),
+        // The planes have one byte a sample.
+        Codec::Jpeg => {
+            integer && bits <= 16 && !image.signed && matches!(image.samples_per_pixel, 1 | 3)
+        }
         Codec::Jpeg2000 | Codec::Htj2k => {
             integer && bits <= 32 && usize::from(image.samples_per_pixel) <= PLANES_MAX
         }
@@ -282,7 +286,7 @@ fn read(job: &Job, bytes: &[u8], frame_len: usize) -> Result<Read, Outcome> {
                 lossless::read(&job.image, bytes).map_err(Outcome::Refused)?;
             Ok((source::HALVES, intervals, Some(Box::new(picture))))
         }
-        Codec::Jpeg2000 | Codec::Htj2k => Ok((source::COMPONENTS, Vec::new(), None)),
+        Codec::Jpeg | Codec::Jpeg2000 | Codec::Htj2k => Ok((source::COMPONENTS, Vec::new(), None)),
     }
 }
 

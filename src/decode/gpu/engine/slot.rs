@@ -12,7 +12,7 @@ use super::layout::{Layout, Run};
 use crate::decode::gpu::driver::{Context, CudaError, DeviceMemory, HostMemory, Stream};
 use crate::decode::gpu::job::{Job, Outcome, Refusal};
 use crate::decode::gpu::kernels::{Kernels, flag};
-use crate::decode::gpu::planes::{PlaneDecoder, PlaneRequest, Planes};
+use crate::decode::gpu::planes::{Decoders, PlaneRequest, Planes};
 
 /// Device memory is taken in multiples of this, the size of its large pages.
 const GRAIN_BYTES: usize = 2 << 20;
@@ -37,7 +37,7 @@ pub(super) struct Memory<'a> {
 pub(super) struct Tools<'a> {
     pub context: &'a Arc<Context>,
     pub kernels: &'a Kernels,
-    pub decoder: Option<&'a mut Box<dyn PlaneDecoder>>,
+    pub decoders: &'a mut Decoders,
     pub plane_streams: &'a [Stream],
 }
 
@@ -349,7 +349,9 @@ fn decode_planes(
         });
     }
     let mut done = Vec::with_capacity(requests.len());
-    if let Some(decoder) = &mut tools.decoder {
+    // All of a chunk are decoded alike.
+    let codec = pending.chunk.first().map(|checked| checked.codec);
+    if let Some(decoder) = codec.and_then(|codec| tools.decoders.of(codec)) {
         let decoded = decoder.decode(&requests, tools.plane_streams, &mut done);
         for plane_stream in tools.plane_streams {
             if stream.wait_for(plane_stream).is_err() {

@@ -1,7 +1,7 @@
 //! What needs no device: how a batch is cut and what of it is pinned.
 
 use super::*;
-use crate::decode::gpu::job::Show;
+use crate::decode::gpu::job::{Codec, Show};
 use crate::dicom::{ImagePixel, Photometric, PixelElement};
 
 pub(super) fn job(codec: Codec, encoded: Range<u64>, out: Range<u64>) -> Job {

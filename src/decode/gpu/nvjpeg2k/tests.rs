@@ -2,26 +2,9 @@
 //! loaded in `tests/gpu_jpeg2k.rs`.
 
 use std::mem::{offset_of, size_of};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use super::super::testing::header::{self, Wheel};
 use super::sys::{ComponentInfo, FORMAT_PLANAR, Functions, INT16, Image, ImageInfo, UINT8, UINT16};
-
-/// Folder of nvjpeg2k.h in the tests' Python; else why the test is left out was printed.
-fn include_dir() -> Option<PathBuf> {
-    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/lib");
-    let pythons = std::fs::read_dir(lib).into_iter().flatten().flatten();
-    let dir = pythons
-        .map(|python| python.path().join("site-packages/nvidia/nvjpeg2k/include"))
-        .find(|dir| dir.join("nvjpeg2k.h").is_file());
-    if dir.is_none() {
-        let why = "no nvidia-nvjpeg2k-cu12 in target/venv (pip install)";
-        let required = std::env::var("DICOMFS_REQUIRE_CLIENTS").as_deref() == Ok("1");
-        assert!(!required, "{why}");
-        eprintln!("SKIPPED data_is_laid_out_as_in_the_header: {why}");
-    }
-    dir
-}
 
 /// Expressions of C and the numbers that they must be.
 fn expectations() -> Vec<(String, usize)> {
@@ -83,45 +66,21 @@ fn expectations() -> Vec<(String, usize)> {
     all
 }
 
-/// An argument of this type, in C.
-fn in_c(rust: &str) -> &'static str {
-    match rust {
-        "c_int" | "i32" => "1",
-        "u32" => "1u",
-        "usize" => "(size_t)1",
-        pointer if pointer == "Opaque" || pointer.starts_with('*') => "pointer",
-        other => panic!("{other}"),
-    }
-}
-
 #[test]
 fn data_is_laid_out_as_in_the_header() {
-    let Some(include) = include_dir() else {
+    let wheel = Wheel {
+        package: "nvidia-nvjpeg2k-cu12",
+        folder: "nvjpeg2k",
+        header: "nvjpeg2k.h",
+    };
+    let Some(include) = wheel.include_dir("data_is_laid_out_as_in_the_header") else {
         return;
     };
-    let mut source = String::from("#include <stddef.h>\n#include <nvjpeg2k.h>\n");
-    for (expression, wanted) in expectations() {
-        let line = format!("_Static_assert({expression} == {wanted}, \"{expression}\");\n");
-        source.push_str(&line);
-    }
-    // Each function, called with as many arguments as here, pointers where pointers are.
-    source.push_str("void calls(void *pointer) {\n");
-    for (name, arguments) in Functions::SIGNATURES {
-        let arguments: Vec<&str> = arguments.iter().map(|rust| in_c(rust)).collect();
-        source.push_str(&format!("    {name}({});\n", arguments.join(", ")));
-    }
-    source.push_str("}\n");
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("layout.c");
-    std::fs::write(&file, source).unwrap();
-    let output = Command::new("cc")
-        .args(["-std=c11", "-fsyntax-only", "-Werror=int-conversion"])
-        .arg("-D_NVJPEG2K_DISABLE_CUDA_TOOLKIT_HEADERS")
-        .arg("-I")
-        .arg(include)
-        .arg(file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    header::agrees(
+        &include,
+        "#define _NVJPEG2K_DISABLE_CUDA_TOOLKIT_HEADERS\n#include <nvjpeg2k.h>\n",
+        &[],
+        &expectations(),
+        Functions::SIGNATURES,
+    );
 }

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Launch;
-use crate::decode::gpu::DeviceReport;
 use crate::decode::gpu::wire::{self, Answer, Order};
+use crate::decode::gpu::{DeviceReport, cufile};
 use crate::ipc;
 use crate::ipc::process::wait_readable;
 
@@ -50,6 +50,8 @@ impl Child {
             .args(&launch.args)
             .arg(ordinal.to_string())
             .envs(launch.variables.iter().map(|(name, value)| (name, value)))
+            // It would keep a log that names files.
+            .env(cufile::LOG_VARIABLE, cufile::LOG_TO)
             // Speaks for the mount, which it is not.
             .env_remove("NOTIFY_SOCKET")
             // Holds no directory, and none that a library could be put into.

@@ -8,7 +8,7 @@ use memmap2::MmapMut;
 
 use super::{Inner, Shared, State};
 use crate::decode::gpu::wire::{self, Answer, Order};
-use crate::decode::gpu::{Job, Outcome};
+use crate::decode::gpu::{Job, Outcome, memory};
 use crate::ipc::process::wait_readable;
 
 /// What the keeper may take beyond the time of reaping, before it is given up.
@@ -52,6 +52,35 @@ impl Fault {
     }
 }
 
+/// The frames of a batch that belong to one slab. No two parts of a batch are of one slab.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The frames, [`Job::out`] in the slab's file.
+    pub jobs: &'a [Job],
+    /// The slab's file.
+    pub slab: BorrowedFd<'a>,
+    /// How long it is.
+    pub slab_len_bytes: u64,
+}
+
+impl<'a> Part<'a> {
+    /// These frames, of a slab of this length.
+    pub fn new(jobs: &'a [Job], slab: BorrowedFd<'a>, slab_len_bytes: u64) -> Part<'a> {
+        Part {
+            jobs,
+            slab,
+            slab_len_bytes,
+        }
+    }
+
+    fn told(&self) -> wire::Part {
+        wire::Part {
+            window: wire::window_of(self.jobs, self.slab_len_bytes),
+            jobs: self.jobs.to_vec(),
+        }
+    }
+}
+
 /// One of the batches that a device can have under way. Kept over restarts of its process.
 pub struct Lane {
     index: usize,
@@ -91,10 +120,10 @@ impl Lane {
         self.shared.wait_settled(deadline)
     }
 
-    /// Has a batch decoded into a slab of `slab_len_bytes`, and waits for it: how each job went, in
-    /// order. At most [`wire::JOBS_MAX`] jobs.
+    /// Has a batch decoded into its slabs, and waits for it: how each job went, in order, those of the
+    /// first part first. At most [`wire::JOBS_MAX`] jobs in [`wire::PARTS_MAX`] parts.
     ///
-    /// Returns once nothing writes to the slab any more on this batch's behalf, with the one
+    /// Returns once nothing writes to the slabs any more on this batch's behalf, with the one
     /// exception of [`Fault::Stuck`].
     ///
     /// # Errors
@@ -102,26 +131,24 @@ impl Lane {
     /// See [`Fault`]; with one, nothing is known of any output.
     pub fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[Part<'_>],
         deadline: Instant,
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
-        let window = wire::window_of(jobs, slab_len_bytes);
-        let encoded_len = self.memory.len() as u64;
-        wire::check(jobs, encoded_len, &window, slab_len_bytes).map_err(Fault::Refused)?;
+        let slabs: Vec<BorrowedFd<'_>> = parts.iter().map(|part| part.slab).collect();
+        let lens: Vec<u64> = parts.iter().map(|part| part.slab_len_bytes).collect();
+        let jobs = parts.iter().map(|part| part.jobs.len()).sum();
+        let parts: Vec<wire::Part> = parts.iter().map(Part::told).collect();
+        wire::check(&parts, &lens, self.memory.len() as u64).map_err(Fault::Refused)?;
+        memory::lens_of(slabs.iter().copied())
+            .map_err(|_| Fault::Refused("no slabs, or one twice"))?;
         let (socket, process) = self.socket()?;
         self.number += 1;
         let number = self.number;
-        let batch = Order::Batch {
-            number,
-            window,
-            jobs: jobs.to_vec(),
-        };
-        let answered = wire::tell(socket.as_fd(), &batch, &[slab])
+        let batch = Order::Batch { number, parts };
+        let answered = wire::tell(socket.as_fd(), &batch, &slabs)
             .map_err(|error| format!("it takes no batch: {error}"))
             .and_then(|()| answer(&socket, deadline))
-            .and_then(|answer| check(answer, number, jobs.len()));
+            .and_then(|answer| check(answer, number, jobs));
         answered.map_err(|why| self.fault(process, why))
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -30,7 +31,8 @@ fn ask(lane: &mut Lane, first: u8, deadline: Duration) -> Result<Vec<Outcome>, F
     let slab = slab(65536);
     lane.encoded()[0] = first;
     let jobs = [job(0..1, 0..100)];
-    let ran = lane.run(&jobs, slab.as_fd(), 65536, Instant::now() + deadline);
+    let parts = [Part::new(&jobs, slab.as_fd(), 65536)];
+    let ran = lane.run(&parts, Instant::now() + deadline);
     ran.map(|(outcomes, _)| outcomes)
 }
 
@@ -66,8 +68,48 @@ fn the_largest_batch_goes_through() {
         .collect();
     lanes[0].encoded()[..jobs.len()].fill(FAIL);
     let deadline = Instant::now() + LONG;
-    let ran = lanes[0].run(&jobs, slab.as_fd(), 1 << 20, deadline);
+    let parts = [Part::new(&jobs, slab.as_fd(), 1 << 20)];
+    let ran = lanes[0].run(&parts, deadline);
     assert_eq!(ran.expect("an answer").0.len(), jobs.len());
+}
+
+#[test]
+fn frames_of_many_slabs_are_one_batch() {
+    let (_remote, mut lanes) = start("well");
+    let count = crate::decode::gpu::PARTS_MAX;
+    // Not all of one length, and not all at one place.
+    let lens: Vec<u64> = (0..count as u64).map(|n| 70_000 + n * 30_000).collect();
+    let slabs: Vec<_> = lens.iter().map(|len| slab(*len)).collect();
+    let first = |n: usize| b"abF"[n % 3];
+    let jobs: Vec<[Job; 2]> = (0..count)
+        .map(|n| {
+            lanes[0].encoded()[n * 10..][..10].fill(first(n));
+            let (n, end) = (n as u64, lens[n]);
+            // One at the very end, and one before a window's start.
+            let outs = [end - 100..end, 65_000 + n..66_000 + n];
+            outs.map(|out| job(n * 10..n * 10 + 10, out))
+        })
+        .collect();
+    let parts: Vec<Part<'_>> = (0..count)
+        .map(|n| Part::new(&jobs[n], slabs[n].as_fd(), lens[n]))
+        .collect();
+    let ran = lanes[0].run(&parts, Instant::now() + LONG);
+    let (outcomes, _) = ran.expect("an answer");
+    assert_eq!(outcomes.len(), 2 * count);
+    for n in 0..count {
+        let failed = first(n) == FAIL;
+        for outcome in &outcomes[2 * n..2 * n + 2] {
+            assert_eq!(*outcome != Outcome::Done, failed, "{n}: {outcome:?}");
+        }
+        let mut bytes = vec![0; lens[n] as usize];
+        slabs[n].read_exact_at(&mut bytes, 0).expect("read");
+        let expected = if failed { 0 } else { decoded(first(n)) };
+        for (at, byte) in bytes.iter().enumerate() {
+            let at = at as u64;
+            let is_out = jobs[n].iter().any(|job| job.out.contains(&at));
+            assert_eq!(*byte, if is_out { expected } else { 0 }, "{n} at {at}");
+        }
+    }
 }
 
 #[test]
@@ -89,7 +131,8 @@ fn a_caller_s_mistake_is_refused_and_no_fault() {
     let (remote, mut lanes) = start("well");
     let slab = slab(65536);
     let mut run = |jobs: &[Job], len| {
-        let ran = lanes[0].run(jobs, slab.as_fd(), len, Instant::now() + LONG);
+        let parts = [Part::new(jobs, slab.as_fd(), len)];
+        let ran = lanes[0].run(&parts, Instant::now() + LONG);
         ran.map(|(outcomes, _)| outcomes)
     };
     for jobs in [
@@ -103,7 +146,22 @@ fn a_caller_s_mistake_is_refused_and_no_fault() {
             "{jobs:?}"
         );
     }
+    let jobs = [job(0..1, 0..100)];
+    let part = |slab| Part::new(&jobs, slab, 65536);
+    for parts in [
+        vec![],
+        vec![part(slab.as_fd()); 2],
+        vec![part(slab.as_fd()); crate::decode::gpu::PARTS_MAX + 1],
+    ] {
+        let ran = lanes[0].run(&parts, Instant::now() + LONG);
+        assert!(matches!(ran, Err(Fault::Refused(_))), "{}", parts.len());
+    }
     assert_eq!(remote.facts().faults, 0);
+    let mut run = |jobs: &[Job], len| {
+        let parts = [Part::new(jobs, slab.as_fd(), len)];
+        let ran = lanes[0].run(&parts, Instant::now() + LONG);
+        ran.map(|(outcomes, _)| outcomes)
+    };
     // A slab that is shorter than its caller says: only the other side sees it.
     let lost = run(&[job(0..1, 65536..70000)], 1 << 20);
     assert!(matches!(lost, Err(Fault::Lost(_))), "{lost:?}");

@@ -30,8 +30,7 @@ fn hostile_batches_are_refused_and_touch_nothing() {
     let slab = slab(200_000);
     let batch = |window, jobs| Order::Batch {
         number: 1,
-        window,
-        jobs,
+        parts: vec![Part { window, jobs }],
     };
     let good = || vec![job(0..1, 0..10)];
     let huge = u64::MAX - u64::MAX % 65536;
@@ -71,15 +70,92 @@ fn hostile_batches_are_refused_and_touch_nothing() {
 }
 
 #[test]
+fn hostile_parts_are_refused_and_touch_nothing() {
+    let slabs = [slab(200_000), slab(100_000)];
+    let part = |window, out| Part {
+        window,
+        jobs: vec![job(0..1, out)],
+    };
+    let good = || part(0..65536, 0..10);
+    let (one, two) = (slabs[0].as_fd(), slabs[1].as_fd());
+    let again = slabs[0].try_clone().expect("clone");
+    let cases = [
+        ("one slab twice", vec![good(), good()], vec![one, one]),
+        (
+            "the same by another descriptor, elsewhere in it",
+            vec![good(), part(65536..131_072, 70_000..70_010)],
+            vec![one, again.as_fd()],
+        ),
+        ("two parts, one slab", vec![good(), good()], vec![one]),
+        ("one part, two slabs", vec![good()], vec![one, two]),
+        ("no parts", vec![], vec![]),
+        (
+            "a window beyond the second slab",
+            vec![good(), part(65536..131_072, 99_990..100_010)],
+            vec![one, two],
+        ),
+        (
+            "an output in the first part's window",
+            vec![
+                part(65536..131_072, 70_000..70_010),
+                part(0..65536, 70_000..70_010),
+            ],
+            vec![two, one],
+        ),
+        (
+            "too many",
+            vec![good(); wire::PARTS_MAX + 1],
+            vec![one; wire::PARTS_MAX],
+        ),
+    ];
+    for (what, parts, fds) in cases {
+        let (line, socket, thread) = serving();
+        let order = Order::Batch { number: 1, parts };
+        wire::tell(socket.as_fd(), &order, &fds).expect("told");
+        let answer = wire::hear::<Answer>(socket.as_fd())
+            .expect("heard")
+            .expect("a word");
+        assert!(matches!(answer.0, Answer::Lost(_)), "{what}: {answer:?}");
+        drop(line);
+        thread.join().expect("thread").expect("an end");
+    }
+    for slab in &slabs {
+        let mut bytes = vec![1; 100_000];
+        std::os::unix::fs::FileExt::read_exact_at(slab, &mut bytes, 0).expect("read");
+        assert!(bytes.iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn jobs_of_all_parts_are_moved_to_where_their_windows_are() {
+    let parts = vec![
+        Part {
+            window: 65536..131_072,
+            jobs: vec![job(0..1, 65540..65550), job(1..2, 131_000..131_072)],
+        },
+        Part {
+            window: 0..65536,
+            jobs: vec![job(2..3, 5..9)],
+        },
+    ];
+    let outs = side_by_side(parts, &[0, 65536]);
+    let outs: Vec<_> = outs.into_iter().map(|job| job.out).collect();
+    assert_eq!(outs, [4..14, 65464..65536, 65541..65545]);
+}
+
+#[test]
 fn a_slab_that_cannot_be_written_is_refused() {
     let path = tempfile::NamedTempFile::new().expect("a file");
     path.as_file().set_len(65536).expect("length");
     let read_only = fs::File::open(path.path()).expect("open");
     let (_line, socket, _) = serving();
-    let batch = Order::Batch {
-        number: 1,
+    let part = Part {
         window: 0..65536,
         jobs: vec![job(0..1, 0..10)],
+    };
+    let batch = Order::Batch {
+        number: 1,
+        parts: vec![part],
     };
     wire::tell(socket.as_fd(), &batch, &[read_only.as_fd()]).expect("told");
     let answer = wire::hear::<Answer>(socket.as_fd())
@@ -336,7 +412,8 @@ fn count_descriptors() {
         lanes[0].encoded()[0] = testing::DIE;
         let slab = slab(65536);
         let jobs = [job(0..1, 0..1)];
-        let fault = lanes[0].run(&jobs, slab.as_fd(), 65536, Instant::now() + LONG);
+        let parts = [crate::decode::gpu::Part::new(&jobs, slab.as_fd(), 65536)];
+        let fault = lanes[0].run(&parts, Instant::now() + LONG);
         fault.expect_err("a fault");
         drop(slab);
         assert_eq!(

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::decode::cpu::tests::gray;
-use crate::decode::gpu::{Codec, Fault, Job, Outcome, Refusal, Show, Spent, State};
+use crate::decode::gpu::{Codec, Fault, Job, Outcome, Part, Refusal, Show, Spent, State};
 use crate::fetch::device::{Device, Lane, Prepared, Readiness, Unfit};
 use crate::fetch::{Error, Produce};
 
@@ -74,7 +73,9 @@ pub(super) struct Fake {
     room_bytes: usize,
     choose: Choose,
     pub(super) batches: AtomicU64,
+    /// The frames of each batch, and how many each part has.
     pub(super) sent: Mutex<Vec<Vec<usize>>>,
+    pub(super) parts: Mutex<Vec<Vec<usize>>>,
     pub(super) gate: Gate,
     is_stopped: AtomicBool,
     is_over: Arc<AtomicBool>,
@@ -91,6 +92,7 @@ impl Fake {
             choose: Box::new(choose),
             batches: AtomicU64::new(0),
             sent: Mutex::default(),
+            parts: Mutex::default(),
             gate: Gate::default(),
             is_stopped: AtomicBool::new(false),
             is_over: Arc::default(),
@@ -134,6 +136,16 @@ impl Device for Handle {
     }
 }
 
+/// The jobs of a part, each with its slab's file.
+fn opened(part: &Part<'_>) -> Vec<(Arc<File>, Job)> {
+    let file = Arc::new(File::from(part.slab.try_clone_to_owned().unwrap()));
+    assert!(!part.jobs.is_empty());
+    let is_inside = |job: &Job| job.out.end <= part.slab_len_bytes;
+    assert!(part.jobs.iter().all(is_inside));
+    let jobs = part.jobs.iter();
+    jobs.map(|job| (file.clone(), job.clone())).collect()
+}
+
 struct FakeLane {
     fake: Arc<Fake>,
     memory: Vec<u8>,
@@ -146,21 +158,21 @@ impl Lane for FakeLane {
 
     fn run(
         &mut self,
-        jobs: &[Job],
-        slab: BorrowedFd<'_>,
-        slab_len_bytes: u64,
+        parts: &[Part<'_>],
         deadline: Duration,
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
         let start = Instant::now();
         let batch = self.fake.batches.fetch_add(1, Ordering::SeqCst);
-        let file = File::from(slab.try_clone_to_owned().unwrap());
-        assert!(jobs.iter().all(|job| job.out.end <= slab_len_bytes));
-        let frames = jobs.iter().map(|job| job.out.start as usize / FRAME - 1);
-        self.fake.sent.lock().unwrap().push(frames.collect());
+        let jobs: Vec<(Arc<File>, Job)> = parts.iter().flat_map(opened).collect();
+        let frame = |(_, job): &(_, Job)| job.out.start as usize / FRAME - 1;
+        let frames = jobs.iter().map(frame).collect();
+        self.fake.sent.lock().unwrap().push(frames);
+        let lens = parts.iter().map(|part| part.jobs.len()).collect();
+        self.fake.parts.lock().unwrap().push(lens);
         self.fake.gate.pass();
         let fate = (self.fake.choose)(batch);
-        let garbage = |jobs: &[Job]| {
-            for job in jobs {
+        let garbage = |jobs: &[(Arc<File>, Job)]| {
+            for (file, job) in jobs {
                 file.write_all_at(&[0xAB; FRAME], job.out.start).unwrap();
             }
         };
@@ -170,7 +182,7 @@ impl Lane for FakeLane {
             Fate::Zeros => {}
             Fate::NotReady => return Err(Fault::NotReady(State::Resting(Instant::now()))),
             Fate::Hang => {
-                garbage(jobs);
+                garbage(&jobs);
                 let stopped = || self.fake.is_stopped.load(Ordering::SeqCst);
                 while start.elapsed() < deadline && !stopped() {
                     thread::yield_now();
@@ -187,11 +199,11 @@ impl Lane for FakeLane {
             }
             Fate::Panic => panic!("scripted"),
             Fate::Stuck => {
-                garbage(jobs);
-                let (jobs, is_over) = (jobs.to_vec(), self.fake.is_over.clone());
+                garbage(&jobs);
+                let is_over = self.fake.is_over.clone();
                 thread::spawn(move || {
                     while !is_over.load(Ordering::SeqCst) {
-                        for job in &jobs {
+                        for (file, job) in &jobs {
                             file.write_all_at(&[0xCD; FRAME], job.out.start).unwrap();
                         }
                         thread::yield_now();
@@ -200,11 +212,11 @@ impl Lane for FakeLane {
                 return Err(Fault::Stuck("scripted".to_string()));
             }
             Fate::Short => {
-                garbage(jobs);
+                garbage(&jobs);
                 outcomes.pop();
             }
             _ => {
-                for (n, job) in jobs.iter().enumerate() {
+                for (n, (file, job)) in jobs.iter().enumerate() {
                     let encoded = job.encoded.start as usize..job.encoded.end as usize;
                     let mut bytes = self.memory[encoded].to_vec();
                     let is_wrong = fate == Fate::WrongFirst && n == 0

@@ -225,7 +225,7 @@ fn xorshift(x: &AtomicU64) -> u64 {
 #[test]
 fn at_random_no_read_is_wrong_or_lost() {
     for seed in 1..=12_u64 {
-        let random = Arc::new(AtomicU64::new(seed * 0x9e37_79b9_7f4a_7c15));
+        let random = Arc::new(AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let fates = random.clone();
         let fake = Fake::new(3, move |_| match xorshift(&fates) % 40 {
             n if (n as usize) < FATES.len() => FATES[n as usize],
@@ -233,6 +233,7 @@ fn at_random_no_read_is_wrong_or_lost() {
         });
         let tuning = Tuning {
             spot_check_one_in: 1,
+            takes_waiting: true,
             deadline: Some(Duration::from_millis(5)),
             ..tuning(1 + (seed % 12) as usize)
         };

@@ -1,0 +1,89 @@
+//! How far a device is believed: which of its frames are made on the CPU as well.
+//!
+//! Pure: told what was compared, asked what is to be. The rule, in this order:
+//!
+//! 1. A frame of one value is always compared, and one frame of 256 whatever it is.
+//! 2. While a device has shown fewer than [`PROVEN_FRAMES`] frames of a codec and kind to be right,
+//!    the first [`FIRST_FRAMES`] frames of each series are compared, in whatever batches they come: what is
+//!    wrong in every frame, or in one of a few, shows.
+//! 3. After that the first frame of each series is compared, for each codec. What is wrong with a device
+//!    or its library is wrong with a way of encoding, and shows in each frame that uses it; what is
+//!    alike in all frames of a series, and in no series before, shows in any one of them.
+//! 4. So a series of one frame is none for a device ([`FRAMES_MIN`]): it would be made on both sides.
+//!
+//! A single difference ever, in any series, retires the codec for the mount; a fault has the device
+//! begin at rule 2 again, since it is another process that answers then.
+
+use std::collections::HashMap;
+
+use super::rates::Kind;
+use crate::decode::gpu::Codec;
+
+/// Compared frames, none wrong, after which one frame of a series is enough.
+pub(super) const PROVEN_FRAMES: u32 = 64;
+
+/// Frames of a series that are compared while nothing is proven. No batch has more of them, so that
+/// nobody waits long for the comparisons.
+pub(super) const FIRST_FRAMES: usize = 8;
+
+/// Frames of a series for which a device can save any work.
+pub(super) const FRAMES_MIN: usize = 2;
+
+/// Frames that a device made as the CPU did.
+#[derive(Debug, Default)]
+pub(super) struct Trust(HashMap<(Codec, Kind), u32>);
+
+impl Trust {
+    /// Notes a frame that was made on both sides and was the same.
+    pub(super) fn was_right(&mut self, codec: Codec, kind: Kind) {
+        let count = self.0.entry((codec, kind)).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether `enough` frames of this codec and kind were right.
+    pub(super) fn is_proven(&self, codec: Codec, kind: Kind, enough: u32) -> bool {
+        let count = self.0.get(&(codec, kind));
+        count.copied().unwrap_or(0) >= enough
+    }
+
+    /// The same for any codec that frames of this kind may have.
+    pub(super) fn is_any_proven(&self, kind: Kind, enough: u32) -> bool {
+        let mut counts = self.0.iter().filter(|((_, of), _)| *of == kind);
+        enough == 0 || counts.any(|(_, count)| *count >= enough)
+    }
+
+    /// Begins anew.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_is_proven_by_its_own_frames() {
+        let (small, large) = (
+            Kind::new("openjpeg", 1 << 19),
+            Kind::new("openjpeg", 1 << 24),
+        );
+        let mut trust = Trust::default();
+        for _ in 0..3 {
+            trust.was_right(Codec::Jpeg2000, small);
+        }
+        for (codec, kind, enough, expected) in [
+            (Codec::Jpeg2000, small, 3, true),
+            (Codec::Jpeg2000, small, 4, false),
+            (Codec::Htj2k, small, 1, false),
+            (Codec::Jpeg2000, large, 1, false),
+            (Codec::Rle, large, 0, true),
+        ] {
+            assert_eq!(trust.is_proven(codec, kind, enough), expected);
+        }
+        assert!(trust.is_any_proven(small, 3) && !trust.is_any_proven(small, 4));
+        assert!(!trust.is_any_proven(large, 1) && trust.is_any_proven(large, 0));
+        trust.forget();
+        assert!(!trust.is_proven(Codec::Jpeg2000, small, 1));
+    }
+}
