@@ -1,4 +1,5 @@
-//! The archive: files found, their headers read once, and remembered in an index.
+//! The archive: files found, their headers read once, and remembered in an index; and followed while
+//! they come, change and go.
 //!
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
 //! read-only and never decodes: pixels are read only to compare files that may be copies.
@@ -6,6 +7,8 @@
 mod database;
 pub mod digest;
 mod error;
+mod events;
+mod extent;
 pub mod index;
 mod keep;
 mod known;
@@ -17,10 +20,12 @@ mod part;
 mod place;
 mod read;
 pub mod scan;
+pub mod settle;
 mod shelf;
 pub mod source;
 mod twice;
 mod walk;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -34,12 +39,16 @@ use crate::dicom::Instance;
 
 pub use digest::pixel_digests;
 pub use error::Error;
+pub use events::{Due, Touched};
+pub use extent::Extent;
 pub use index::Index;
 pub use members::Inside;
 pub use outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-pub use scan::{Options, check, read_all, scan};
+pub use scan::{Follow, Options, check, read_all, rescan, scan};
+pub use settle::{Arrivals, Settle};
 pub use shelf::Shelf;
 pub use source::{Source, SourceFile};
+pub use watch::{Unwatched, Watch, Watching, is_remote};
 
 /// What identifies one version of a source file. A file that no longer matches has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -130,6 +130,17 @@ impl Slabs {
         self.all.remove(&used.key)
     }
 
+    /// Lets go of all slabs of one version of a volume: those of one name and fingerprint.
+    fn forget_version(&mut self, volume: &str, fingerprint: &[u8; 32]) -> Vec<Held> {
+        let is_of = |key: &Arc<SlabKey>| key.volume == volume && key.fingerprint == *fingerprint;
+        let keys: Vec<Arc<SlabKey>> = self.all.keys().filter(|key| is_of(key)).cloned().collect();
+        let forget = |key: Arc<SlabKey>| {
+            self.unused.0.pop(&key);
+            self.all.remove(&key)
+        };
+        keys.into_iter().filter_map(forget).collect()
+    }
+
     /// Takes out the slab that nobody has open for longest.
     fn pop_unused(&mut self) -> Option<Arc<Slab>> {
         let (key, ()) = self.unused.0.pop_lru()?;
@@ -250,6 +261,21 @@ impl Cache {
         let forgotten = lock(&self.slabs).forget(old);
         drop(forgotten);
         self.open(&old.key, || old.slab.layout())
+    }
+
+    /// Lets go of what is kept of one version of a volume in memory. Who has it open goes on with what
+    /// it has.
+    pub fn forget_version(&self, volume: &str, fingerprint: &[u8; 32]) {
+        let forgotten = lock(&self.slabs).forget_version(volume, fingerprint);
+        // Unmapped here, with the lock released.
+        drop(forgotten);
+    }
+
+    /// Lets go of what is kept of a slab in the directory: nobody is to come for it any more.
+    pub fn forget_copy(&self, key: &SlabKey, layout: &Layout) {
+        if let Some(disk) = &self.disk {
+            disk.forget(key, layout);
+        }
     }
 
     /// Makes room for `len_bytes` more and keeps it until it is dropped. Where it does not fit,

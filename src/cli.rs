@@ -11,6 +11,7 @@ pub mod doctor;
 mod exit;
 mod expand;
 pub mod export;
+mod follow;
 pub mod generate;
 pub mod gpu_worker;
 mod helper;
@@ -19,6 +20,7 @@ mod library;
 mod logging;
 pub mod ls;
 mod mount_command;
+pub mod rescan;
 mod run_helper;
 pub mod top;
 pub mod worker;
@@ -78,13 +80,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Mount an archive; returns when the mount is live
-    Mount(MountArgs),
+    Mount(Box<MountArgs>),
     /// List the volumes of an archive and what is wrong with them, without a mount
     Ls(Box<ls::LsArgs>),
     /// Write one volume to a file, without a mount
     Export(Box<export::ExportArgs>),
     /// Watch what a mount does, second by second
     Top(top::TopArgs),
+    /// Have a mount look at its archive anew, and wait until what is new is shown
+    Rescan(rescan::RescanArgs),
     /// Make a small archive, mount it, read it back, show it, unmount
     Demo(demo::DemoArgs),
     /// Say what this machine can do, and what is missing
@@ -187,17 +191,21 @@ fn run(args: Vec<OsString>) -> Result<(), Error> {
             let config =
                 config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
             logging::start(config.log_level);
-            ls::run(&config, &args, &mut out)?;
+            ls::run(&config, args, &mut out)?;
         }
         Command::Export(args) => {
             let config =
                 config::ArchiveConfig::resolve(&args.source, &args.flags, &Machine::read())?;
             logging::start(config.log_level);
-            export::run(&config, &args, &mut out)?;
+            export::run(&config, args, &mut out)?;
         }
         Command::Top(args) => {
             logging::start(config::LogLevel::default());
-            top::run(&args, &mut out)?;
+            top::run(args, &mut out)?;
+        }
+        Command::Rescan(args) => {
+            logging::start(config::LogLevel::default());
+            rescan::run(args, &mut out)?;
         }
         Command::Demo(args) => {
             logging::start(config::LogLevel::default());

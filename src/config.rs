@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use flags::{ArchiveFlags, DeidProfile, Device, Flags, LogLevel, Switch};
+pub use flags::{ArchiveFlags, DeidProfile, Device, Flags, LogLevel, Switch, Watch};
 pub use machine::Machine;
 pub use size::Size;
 
@@ -40,6 +40,12 @@ const UMASK_DEFAULT: u16 = 0o022;
 /// How long a mount waits for the scan: small archives are complete by then, and who mounts a large
 /// one sees that it works.
 const SCAN_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How often an archive is looked at: soon enough for people, seldom enough for a server.
+const WATCH_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+
+/// How long files are quiet: scanners and networks pause for some seconds within a series.
+const SETTLE_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What is wrong with the options. The user's mistake: exit status 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,12 +79,6 @@ pub enum Error {
         value: String,
         /// What would be right.
         why: &'static str,
-    },
-    /// An option that is defined and not served yet.
-    #[error("{option} is not available in this version")]
-    NotAvailable {
-        /// The option with its value.
-        option: String,
     },
     /// The current directory is gone, so a relative path has no meaning.
     #[error("cannot make {path} absolute: {why}")]
@@ -158,6 +158,12 @@ pub struct Config {
     pub readahead_frames: Option<u32>,
     /// How long to wait for the scan of the archive once the mount is live.
     pub scan_wait: Duration,
+    /// How changes of the archive are followed.
+    pub watch: Watch,
+    /// How often the archive is looked at where that has to be.
+    pub watch_interval: Duration,
+    /// How long files have to be quiet.
+    pub settle: Duration,
     /// What decodes.
     pub device: Device,
     /// Lossy frames are left to the CPU, so that the values do not depend on the machine.
@@ -240,7 +246,6 @@ impl Config {
         flags: &Flags,
         machine: &Machine,
     ) -> Result<Config, Error> {
-        refuse_unavailable(flags)?;
         let memory_bytes = machine.memory_available_bytes;
         let cache_size_bytes = match flags.cache_size {
             Some(Size::Bytes(0)) => {
@@ -260,9 +265,19 @@ impl Config {
             cache_dir: cache_dir(flags)?,
             device_cache_size: flags.device_cache_size.unwrap_or(DEVICE_CACHE_SIZE_DEFAULT),
             readahead_frames: flags.readahead_frames,
-            scan_wait: flags.scan_wait.map_or(SCAN_WAIT_DEFAULT, |seconds| {
-                Duration::from_secs(seconds.into())
-            }),
+            scan_wait: seconds_or(flags.scan_wait, SCAN_WAIT_DEFAULT),
+            watch: flags.watch.unwrap_or_default(),
+            watch_interval: match flags.watch_interval {
+                Some(0) => {
+                    return Err(Error::BadValue {
+                        name: "watch_interval",
+                        value: "0".into(),
+                        why: "at least 1 second; watch=off looks at nothing",
+                    });
+                }
+                seconds => seconds_or(seconds, WATCH_INTERVAL_DEFAULT),
+            },
+            settle: seconds_or(flags.settle, SETTLE_DEFAULT),
             device: flags.device.clone().unwrap_or_default(),
             exact: flags.exact != Some(Switch::Off),
             uid: flags.uid.unwrap_or(machine.uid),
@@ -359,18 +374,8 @@ fn cache_dir(flags: &Flags) -> Result<Option<CacheDir>, Error> {
     }
 }
 
-/// Options that are promised and not served yet are refused, never silently ignored.
-fn refuse_unavailable(flags: &Flags) -> Result<(), Error> {
-    if flags.watch {
-        return Err(not_available("watch"));
-    }
-    Ok(())
-}
-
-fn not_available(option: &str) -> Error {
-    Error::NotAvailable {
-        option: option.into(),
-    }
+fn seconds_or(seconds: Option<u32>, default: Duration) -> Duration {
+    seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {

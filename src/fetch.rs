@@ -304,6 +304,14 @@ impl Fetcher {
         Ok(stream)
     }
 
+    /// Lets go of what is kept of one version of a volume, which has changed: who opens it from now on
+    /// gets it anew. Who has it open goes on with what was made and what can still be made.
+    pub fn forget_version(&self, volume: &str, fingerprint: &[u8; 32]) {
+        let is_of = |key: &SlabKey| key.volume == volume && key.fingerprint == *fingerprint;
+        self.shared.streams().retain(|key, _| !is_of(key));
+        self.shared.cache.forget_version(volume, fingerprint);
+    }
+
     /// Reads a byte range of a stream's slab and answers through `reply`, at once or later. The
     /// range must lie within the slab.
     pub fn read(&self, stream: &Arc<Stream>, range: std::ops::Range<u64>, reply: Reply) {

@@ -38,7 +38,7 @@ use crate::archive::Source;
 use crate::fetch::Fetcher;
 use crate::library::Veil;
 use crate::tree::{Node, Part, Stale, Tree};
-use crate::volume::Volume;
+use crate::volume::{Variant, Volume};
 use audit::Target;
 use content::{Content, VolumeText};
 use cuda::CudaFile;
@@ -141,7 +141,7 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::NotDirectory`] when `parent` is none.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, Error> {
         let tree = self.tree();
-        let parent = tree.node(parent)?.ok_or(Error::Absent)?;
+        let parent = known(&tree, parent)?;
         if !tree.is_directory(parent) {
             return Err(Error::NotDirectory);
         }
@@ -159,8 +159,7 @@ impl Fs {
     /// [`Error::Absent`].
     pub fn getattr(&self, ino: u64) -> Result<Attr, Error> {
         let tree = self.tree();
-        let node = tree.node(ino).map_err(Error::from);
-        let found = node.and_then(|node| self.attr(&tree, node.ok_or(Error::Absent)?));
+        let found = known(&tree, ino).and_then(|node| self.attr(&tree, node));
         // Who has a file open goes on seeing what was opened, whatever its name stands for now.
         found.or_else(|error| self.handles.attr_of(ino).ok_or(error))
     }
@@ -171,7 +170,7 @@ impl Fs {
     /// [`Error::Absent`], or [`Error::Invalid`] when it is no link.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>, Error> {
         let tree = self.tree();
-        let node = tree.node(ino)?.ok_or(Error::Absent)?;
+        let node = known(&tree, ino)?;
         let target = tree.link_target(node).ok_or(Error::Invalid)?;
         Ok(target.into_os_string().into_vec())
     }
@@ -188,7 +187,7 @@ impl Fs {
         add: &mut dyn FnMut(&DirEntry) -> bool,
     ) -> Result<(), Error> {
         let tree = self.tree();
-        let node = tree.node(ino)?.ok_or(Error::Absent)?;
+        let node = known(&tree, ino)?;
         if !tree.is_directory(node) {
             return Err(Error::NotDirectory);
         }
@@ -258,7 +257,7 @@ impl Fs {
     /// [`Error::ReadOnly`] for any write access, and whatever keeps the file from being served.
     pub fn open(&self, ino: u64, flags: i32, opening: &mut dyn Opening) -> Result<Opened, Error> {
         let tree = self.tree();
-        let node = tree.node(ino)?.ok_or(Error::Absent)?;
+        let node = known(&tree, ino)?;
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
             return Err(Error::ReadOnly);
         }
@@ -422,6 +421,22 @@ impl Fs {
         }
     }
 
+    /// Lets go of what is kept of a volume that has changed: in memory, and on disk unless its bytes are
+    /// the same and only its files lie elsewhere.
+    pub fn forget_volume(&self, volume: &Volume) {
+        self.fetcher
+            .forget_version(&volume.name, &volume.fingerprint);
+        if self.tree().has_version(&volume.name, &volume.fingerprint) {
+            return;
+        }
+        for variant in Variant::ALL {
+            // What has no layout was never opened.
+            if let Ok((key, layout)) = content::slab_of(volume, variant) {
+                self.fetcher.cache().forget_copy(&key, &layout);
+            }
+        }
+    }
+
     /// Says how the kernel's page cache is reached. It is called on a thread of `fs`'s own, never on
     /// one that serves a request (it would deadlock).
     pub fn set_page_cache(&self, cache: Box<dyn PageCache>) {
@@ -551,6 +566,14 @@ fn note_open(audit: &Audit, caller: Caller, tree: &Tree, node: Node) -> Result<(
     };
     audit.opened(caller, target);
     Ok(())
+}
+
+/// The thing with an inode number that was given out. One that is not known is of a generation before
+/// this: then the kernel is to look the path up again, which it does on ESTALE, and nobody who
+/// was on the way notices.
+fn known(tree: &Tree, ino: u64) -> Result<Node, Error> {
+    let gone = || Error::Changed("not in this generation".into());
+    tree.node(ino)?.ok_or_else(gone)
 }
 
 /// The version of a file's bytes, as far as handles tell versions apart.

@@ -18,7 +18,7 @@
 //! | [`decode`] | one registry keyed by Transfer Syntax UID: bytes in, samples out |
 //! | [`mod@format`] | npy, nifti, nrrd, metaimage, zarr, png, json, bids, csv: header bytes and size laws (pure) |
 //! | [`volume`] | grouping, order, geometry, value rule, verdict (pure) |
-//! | [`archive`] | sources, scan, index |
+//! | [`archive`] | sources, scan, index; what changes, and when it has settled |
 //! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |
 //! | [`ipc`] | messages with descriptors between processes; what a process does to itself |
 //!

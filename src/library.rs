@@ -10,10 +10,12 @@
 //! | `card.rs` | the cards of a series, and their form as a note |
 //! | `loaded.rs` | volumes in memory: built once for all who wait, kept within a budget |
 //! | `survey.rs` | cards made, for many series at once, while a scan runs |
-//! | `status.rs` | how the scan gets on |
+//! | `status.rs` | how scans get on, and how changes are come to know |
+//! | `left.rs` | volumes that scans have replaced, for those who are still on their way to them |
 //! | `veil.rs` | what is shown of source files by a library that de-identifies |
 
 mod card;
+mod left;
 mod loaded;
 mod status;
 mod survey;
@@ -27,13 +29,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use card::{Card, Series, Shown};
 pub use loaded::{Loaded, Volumes};
-pub use status::{Scan, ScanState};
+pub use status::{Changes, Scan, ScanState, WatchStatus};
+pub use survey::Look;
 pub use veil::{Veil, VeilError};
 
 use crate::archive::{self, FileFinding, Record, Shelf, Source};
 use crate::dicom::Deid;
 use crate::format;
 use crate::volume::{Built, Volume};
+use left::Left;
 use loaded::Kept;
 
 /// Memory for the volumes of the series used last, bytes (estimated): some 20,000 instances.
@@ -100,6 +104,7 @@ pub struct Library {
     show: Show,
     known: Mutex<Known>,
     kept: Kept,
+    left: Left,
     scan: Scan,
     /// What is shown is de-identified.
     veil: Option<Arc<Veil>>,
@@ -140,6 +145,7 @@ impl Library {
             show,
             known: Mutex::default(),
             kept: Kept::new(kept_bytes_max),
+            left: Left::new(kept_bytes_max),
             scan: Scan::default(),
             veil: None,
             stamp: card::Stamp::default(),
@@ -232,6 +238,9 @@ impl Library {
     /// [`Error::Changed`] when they are not those of the cards, [`Error::Index`] when the index
     /// cannot be read.
     pub fn volumes(&self, series: &Arc<Series>) -> Result<Volumes, Error> {
+        if let Some(volumes) = self.left.get(series) {
+            return Ok(volumes);
+        }
         self.kept.get(series, || self.load(series))
     }
 

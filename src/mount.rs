@@ -23,6 +23,7 @@
 //! | `session.rs` | a FUSE session, new or taken over |
 //! | `live.rs` | a live mount: waits, ends |
 //! | `remount.rs` | what mount(8) asks of a mount that is there |
+//! | `rescan.rs` | asking a mount to look at its archive anew |
 //! | `systemd.rs` | what the service manager hears |
 //! | `signals.rs`, `kernel.rs`, `fusermount.rs` | system calls |
 //! | `mountinfo.rs` | /proc/self/mountinfo |
@@ -40,6 +41,7 @@ mod mountinfo;
 mod place;
 mod probe;
 pub mod remount;
+mod rescan;
 mod session;
 mod signals;
 mod supervisor;
@@ -58,6 +60,7 @@ pub use kernel::{effective_user, raise_open_files};
 pub use live::Mounted;
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
+pub use rescan::{Asked, ask_to_rescan};
 pub use signals::{Signal, Signals};
 pub use worker::Worker;
 
@@ -88,6 +91,8 @@ pub struct Service {
     pub fs: Arc<Fs>,
     /// Called when the mount is live, on a thread of its own: returns when the caller's process may.
     pub settled: Box<dyn FnOnce() + Send>,
+    /// Called when somebody asks for a rescan of the archive (SIGHUP): returns at once.
+    pub rescan: Box<dyn Fn() + Send>,
 }
 
 /// An error that has been shown to the user already.

@@ -177,6 +177,13 @@ impl Tree {
         Ok(held.map(|held| held.contents().path(part)))
     }
 
+    /// Is there a volume of this name and digest?
+    pub fn has_version(&self, name: &str, fingerprint: &[u8; 32]) -> bool {
+        let position = self.position(name);
+        let entry = position.and_then(|position| self.entries.get(position as usize));
+        entry.is_some_and(|entry| entry.card().fingerprint == *fingerprint)
+    }
+
     /// Number of volumes.
     pub fn volume_count(&self) -> usize {
         self.entries.len()

@@ -100,8 +100,8 @@ fn mistakes_end_with_status_1_and_say_what_to_do() {
         ),
         (&["mount", "/a", "/b", "-o", "cache_size"], "needs a value"),
         (
-            &["mount", "/a", "/b", "-o", "watch"],
-            "not available in this version",
+            &["mount", "/a", "/b", "-o", "deid=basic"],
+            "dicomfs generate deid-key",
         ),
         (&["mount", "/a"], "MOUNTPOINT"),
         (&["mout"], "mount"),

@@ -4,9 +4,9 @@
 //! groups and its row are changed in one transaction, so that others see it as it was or as it is.
 //! Groups whose files are all as they were stay as they are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::params;
 
@@ -14,8 +14,9 @@ use super::database::{Failure, set_meta};
 use super::index::Writer;
 use super::known::KnownDirectory;
 use super::pack::{self, Bundle, Group, Key, Kind, Listed};
-use super::read::Looked;
+use super::read::{Found, Looked};
 use super::scan::Message;
+use super::settle::{Arrivals, Differences, Moment, may_wait};
 use super::shelf::set_directory;
 use super::walk::{LAST_PART, Work};
 
@@ -33,9 +34,16 @@ const WAITING_BYTES_MAX: usize = 48 << 20;
 const TRANSACTION_BYTES: usize = 8 << 20;
 const TRANSACTION_TIME: Duration = Duration::from_millis(250);
 
+/// Called with series before what the index has of them changes for others.
+pub(super) type Leaving<'a> = &'a dyn Fn(&[String]);
+
 /// Writes what a scan finds.
-pub(super) struct Keeper {
+pub(super) struct Keeper<'a> {
     pub(super) writer: Writer,
+    pub(super) arrivals: Arrivals,
+    leave: Leaving<'a>,
+    /// Series that change with the transaction under way.
+    leaving: BTreeSet<String>,
     began: Option<Instant>,
     written_bytes: usize,
     waiting_bytes: usize,
@@ -72,6 +80,11 @@ struct Open {
     /// Of each known group, which files are as they were; empty when none is.
     same: Vec<Vec<bool>>,
     bundles: HashMap<Key, Bundle>,
+    /// Names of known files that were read again.
+    reread: HashSet<Vec<u8>>,
+    differences: HashMap<Key, Differences>,
+    /// Some of it waits, and the directory is to be looked at again.
+    is_waiting: bool,
     waiting_bytes: usize,
     written: Vec<Group>,
     linked: u64,
@@ -84,6 +97,9 @@ impl Open {
             work,
             left,
             bundles: HashMap::new(),
+            reread: HashSet::new(),
+            differences: HashMap::new(),
+            is_waiting: false,
             waiting_bytes: 0,
             written: Vec::new(),
             linked: 0,
@@ -94,6 +110,44 @@ impl Open {
     fn is_same(&self, group: usize) -> bool {
         let same = self.same[group].iter().filter(|same| **same).count();
         same as u64 == self.work.groups[group].files
+    }
+
+    /// Notes how files that were read differ from what is known: for the series that they are of,
+    /// and for those that they were of.
+    fn note(&mut self, looked: &Looked) {
+        for found in &looked.files {
+            let (file, identity) = (&found.file, Some(found.file.identity));
+            let key = key_of(looked, found);
+            let known = self.work.known.get(&file.name);
+            if let Some(known) = known {
+                self.reread.insert(file.name.clone());
+                let before = &self.work.groups[known.group as usize].key;
+                if *before != key && before.kind == Kind::Instance {
+                    let of_key = self.differences.entry(before.clone()).or_default();
+                    of_key.add(&file.name, identity, found.changed_ns);
+                }
+            }
+            if may_wait(key.kind) {
+                let of_key = self.differences.entry(key).or_default();
+                of_key.add(&file.name, identity, found.changed_ns);
+            }
+        }
+    }
+
+    /// Notes known files that are gone.
+    fn note_gone(&mut self) {
+        if (0..self.work.groups.len()).all(|group| self.is_same(group)) {
+            return;
+        }
+        for (name, known) in &self.work.known {
+            let (group, position) = (known.group as usize, known.position as usize);
+            let is_same = self.same[group].get(position).is_some_and(|same| *same);
+            let key = &self.work.groups[group].key;
+            if !is_same && key.kind == Kind::Instance && !self.reread.contains(name) {
+                let of_key = self.differences.entry(key.clone()).or_default();
+                of_key.add(name, None, self.work.changed_ns);
+            }
+        }
     }
 
     fn push(&mut self, key: &Key, file: Listed, content: &[u8]) -> usize {
@@ -110,11 +164,14 @@ impl Open {
     }
 }
 
-impl Keeper {
+impl<'a> Keeper<'a> {
     /// Nothing is kept yet.
-    pub(super) fn new(writer: Writer) -> Keeper {
+    pub(super) fn new(writer: Writer, arrivals: Arrivals, leave: Leaving<'a>) -> Keeper<'a> {
         Keeper {
             writer,
+            arrivals,
+            leave,
+            leaving: BTreeSet::new(),
             began: None,
             written_bytes: 0,
             waiting_bytes: 0,
@@ -160,10 +217,14 @@ impl Keeper {
     /// Ends the transaction, if there is one.
     pub(super) fn commit(&mut self) -> Result<(), Failure> {
         self.written_bytes = 0;
-        match self.began.take() {
-            Some(_) => self.writer.commit(),
-            None => Ok(()),
+        if self.began.take().is_none() {
+            return Ok(());
         }
+        let leaving: Vec<String> = std::mem::take(&mut self.leaving).into_iter().collect();
+        if !leaving.is_empty() {
+            (self.leave)(&leaving);
+        }
+        self.writer.commit()
     }
 
     /// Begins a transaction, unless there is one.
@@ -220,6 +281,9 @@ impl Keeper {
             open.same[group].resize(files, false);
             open.same[group][position] = true;
         }
+        if self.arrivals.is_settling() {
+            open.note(&looked);
+        }
         self.add_read(open, looked)
     }
 
@@ -232,10 +296,7 @@ impl Keeper {
         for found in looked.files {
             let (content, after) = rest.split_at(found.file.length_bytes as usize);
             rest = after;
-            let series = match found.kind {
-                Kind::Instance => looked.series[found.series as usize].as_str(),
-                _ => "",
-            };
+            let series = series_name(&looked.series, found.kind, found.series);
             if key.kind != found.kind || key.series != series {
                 key.kind = found.kind;
                 series.clone_into(&mut key.series);
@@ -313,9 +374,10 @@ impl Keeper {
     /// were.
     fn close(&mut self, mut open: Open) -> Result<(), Failure> {
         let work = Arc::clone(&open.work);
+        let waiting = self.leave_waiting(&mut open)?;
         let (mut kept, mut obsolete) = (Vec::new(), Vec::new());
         for number in 0..work.groups.len() {
-            if open.is_same(number) {
+            if open.is_same(number) || waiting.contains(&work.groups[number].key) {
                 kept.push(number);
             } else {
                 self.carry(&mut open, number)?;
@@ -334,6 +396,36 @@ impl Keeper {
         }
         self.flush_all(&mut open)?;
         self.exchange(&open, &kept, &obsolete)
+    }
+
+    /// Leaves out what has not settled: what the index has of it stays as it was.
+    fn leave_waiting(&mut self, open: &mut Open) -> Result<HashSet<Key>, Failure> {
+        if !self.arrivals.is_settling() {
+            return Ok(HashSet::new());
+        }
+        open.note_gone();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = Moment {
+            steady: Instant::now(),
+            wall_ns: since_epoch.map_or(0, |time| time.as_nanos() as i64),
+        };
+        let found = std::mem::take(&mut open.differences);
+        let waiting = self.arrivals.judge(&open.work.path, found, now);
+        open.is_waiting = !waiting.is_empty();
+        for key in &waiting {
+            if let Some(bundle) = open.bundles.remove(key) {
+                let bytes: usize = bundle.files.iter().map(bytes_of).sum();
+                open.waiting_bytes -= bytes;
+                self.waiting_bytes -= bytes;
+            }
+        }
+        let of_waiting = |group: &mut Group| waiting.contains(&group.key);
+        let written: Vec<Group> = open.written.extract_if(.., of_waiting).collect();
+        if !written.is_empty() {
+            self.begin()?;
+            self.remove(written.iter())?;
+        }
+        Ok(waiting)
     }
 
     /// Adds the files of a known group that are as they were.
@@ -377,7 +469,7 @@ impl Keeper {
             row.groups = row.groups.wrapping_add(pack::checksum(group));
         }
         row.linked = open.linked + kept.iter().map(|number| work.linked[*number]).sum::<u64>();
-        if row.counts[Kind::Unreadable as usize] > 0 {
+        if open.is_waiting || row.counts[Kind::Unreadable as usize] > 0 {
             row.times_ns = None;
         }
         if let Some(before) = &work.row {
@@ -409,14 +501,16 @@ impl Keeper {
         drop(insert);
         set_directory(&self.writer.connection, &work.path, &row)?;
         let changed = obsolete.into_iter().chain(&open.written);
+        let changed: Vec<String> = changed.filter_map(series_of).collect();
         if !open.written.is_empty() || work.groups.len() > kept.len() {
             self.is_changed = true;
         }
-        self.change(work.part, changed.filter_map(series_of));
+        self.leaving.extend(changed.iter().cloned());
+        self.change(work.part, changed);
         Ok(())
     }
 
-    fn remove<'a>(&self, groups: impl Iterator<Item = &'a Group>) -> Result<(), Failure> {
+    fn remove<'g>(&self, groups: impl Iterator<Item = &'g Group>) -> Result<(), Failure> {
         let connection = &self.writer.connection;
         let delete = "DELETE FROM groups WHERE kind = ?1 AND series = ?2 AND id = ?3";
         let mut delete = connection.prepare_cached(delete)?;
@@ -438,13 +532,31 @@ impl Keeper {
             .connection
             .prepare_cached("DELETE FROM dirs WHERE path = ?1")?
             .execute([path])?;
-        self.change(LAST_PART, known.groups.iter().filter_map(series_of));
+        self.arrivals.forget(path);
+        let changed: Vec<String> = known.groups.iter().filter_map(series_of).collect();
+        self.leaving.extend(changed.iter().cloned());
+        self.change(LAST_PART, changed);
         Ok(())
     }
 }
 
 fn bytes_of(file: &Listed) -> usize {
     file.length_bytes as usize + file.name.len() + size_of::<Listed>()
+}
+
+/// Series Instance UID of a file that was read; empty where it is no instance.
+fn series_name(all: &[String], kind: Kind, number: u32) -> &str {
+    match kind {
+        Kind::Instance => all[number as usize].as_str(),
+        _ => "",
+    }
+}
+
+fn key_of(looked: &Looked, found: &Found) -> Key {
+    Key {
+        kind: found.kind,
+        series: series_name(&looked.series, found.kind, found.series).to_owned(),
+    }
 }
 
 fn series_of(group: &Group) -> Option<String> {

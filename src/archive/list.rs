@@ -131,7 +131,7 @@ pub(super) struct Entries {
 }
 
 /// Is a file to be looked into as if it were a directory?
-fn is_container(directory: &OwnedFd, name: &[u8]) -> bool {
+pub(super) fn is_container(directory: &OwnedFd, name: &[u8]) -> bool {
     let is_open = || list_container(directory, name).unwrap_or(false);
     members::is_named_so(name) && is_open()
 }

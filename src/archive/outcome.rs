@@ -42,6 +42,8 @@ pub struct Scanned {
     pub counts: Counts,
     /// What was wrong with files and directories, by path.
     pub findings: Vec<FileFinding>,
+    /// A directory was come to in two ways, of which the first counts.
+    pub is_linked: bool,
 }
 
 /// The codes of [`FileFinding`].

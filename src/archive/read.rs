@@ -59,6 +59,8 @@ pub(super) struct Found {
     pub(super) kind: Kind,
     /// Place in [`Looked::series`]; of no meaning but for instances.
     pub(super) series: u32,
+    /// Status change time, nanoseconds since the epoch; 0 where it is not known.
+    pub(super) changed_ns: i64,
     pub(super) file: Listed,
 }
 
@@ -110,6 +112,7 @@ impl Looked {
         self.files.push(Found {
             kind,
             series,
+            changed_ns: state.map_or(0, |state| state.ctime_ns),
             file: Listed {
                 name: name.to_vec(),
                 identity: identity.unwrap_or(SourceIdentity {

@@ -20,13 +20,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::database::{self, Failure};
+use super::extent::{self, Extent};
 use super::index::{Edition, Shared, lock};
-use super::keep::Keeper;
+use super::keep::{Keeper, Leaving};
 use super::known::{self, Known};
 pub use super::outcome::FILE_CODES;
 use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
 use super::pack::Kind;
 use super::read::Looked;
+use super::settle::Arrivals;
 use super::walk::{Job, LAST_PART, Walk, Walked, Work};
 use super::{Error, Index, list, pack, shelf, twice};
 
@@ -69,6 +71,34 @@ pub fn scan(
 ) -> Result<Scanned, Error> {
     let settings = Settings::new(options);
     run(root, &settings, &index, progress, settled)
+}
+
+/// What a scan of an archive that is followed has to know beyond [`scan`].
+pub struct Follow<'a> {
+    /// What is looked at.
+    pub extent: &'a Extent,
+    /// What is on its way: what has not settled is left as it is known, and noted here.
+    pub arrivals: &'a mut Arrivals,
+    /// Called with series before the index has others in their place: what it has of them can be
+    /// asked for a last time.
+    pub leaving: &'a dyn Fn(&[String]),
+}
+
+/// Scans the archive at `root` as [`scan`] does, again and again with the same index. Of what has
+/// not settled nothing is told; a series of which only a part has is told when all of it has.
+///
+/// # Errors
+/// As [`scan`].
+pub fn rescan(
+    root: &Path,
+    options: &Options,
+    index: &Index,
+    follow: Follow<'_>,
+    progress: &dyn Progress,
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
+    let settings = Settings::new(options);
+    run_with(root, &settings, index, follow, progress, settled)
 }
 
 /// Scans the archive at `root` and reads all its records into memory: for archives that are known
@@ -154,11 +184,30 @@ pub(super) fn run(
     progress: &dyn Progress,
     settled: &mut dyn FnMut(&[String], &[String]),
 ) -> Result<Scanned, Error> {
+    let follow = Follow {
+        extent: &Extent::ByTimes,
+        arrivals: &mut Arrivals::default(),
+        leaving: &|_| {},
+    };
+    run_with(root, settings, index, follow, progress, settled)
+}
+
+pub(super) fn run_with(
+    root: &Path,
+    settings: &Settings,
+    index: &Index,
+    follow: Follow<'_>,
+    progress: &dyn Progress,
+    settled: &mut dyn FnMut(&[String], &[String]),
+) -> Result<Scanned, Error> {
     check(root)?;
     let mut scan = Scan {
         root,
         settings,
         shared: index.shared(),
+        extent: follow.extent,
+        arrivals: follow.arrivals,
+        leaving: follow.leaving,
         progress,
         settled,
         told: BTreeSet::new(),
@@ -195,6 +244,9 @@ struct Scan<'a> {
     root: &'a Path,
     settings: &'a Settings,
     shared: &'a Arc<Shared>,
+    extent: &'a Extent,
+    arrivals: &'a mut Arrivals,
+    leaving: Leaving<'a>,
     progress: &'a dyn Progress,
     settled: &'a mut dyn FnMut(&[String], &[String]),
     /// Series that a client may think are there.
@@ -205,6 +257,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn replace_index(&mut self, error: &Error) -> Result<(), Error> {
+        self.arrivals.clear();
         if self.shared.is_damaged() && self.shared.make_anew(self.root).is_ok() {
             return Ok(());
         }
@@ -223,38 +276,57 @@ impl Scan<'_> {
         }
         let _locked = self.shared.lock_scans()?;
         let opened = list::open_root(self.root).map_err(|error| Error::io(self.root, error))?;
-        let mut known = self.shared.read(known::load)?;
-        let mut keeper = Keeper::new(self.shared.writer()?);
-        let counts = self.all(&opened, &mut known, &mut keeper);
-        let counts = self.shared.named(counts)?;
+        let known = self.shared.read(known::load)?;
+        let writer = self.shared.writer()?;
+        let mut keeper = Keeper::new(writer, take(self.arrivals), self.leaving);
+        let counts = self.all(&opened, known, &mut keeper);
+        *self.arrivals = take(&mut keeper.arrivals);
+        let (counts, is_linked) = self.shared.named(counts)?;
         let shelf = super::Shelf::new(Arc::clone(self.shared), self.root);
         Ok(Scanned {
             root: self.root.to_owned(),
             counts,
             findings: shelf.findings()?,
+            is_linked,
         })
     }
 
     fn all(
         &mut self,
         opened: &OwnedFd,
-        known: &mut Known,
-        keeper: &mut Keeper,
-    ) -> Result<Counts, Failure> {
+        mut known: Known,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<(Counts, bool), Failure> {
         self.catch_up(keeper)?;
-        known::look(known, opened, self.settings.threads);
+        let (gone, others) = match self.extent {
+            Extent::Directories(wanted) => {
+                let narrowed = extent::narrow(known, opened, wanted);
+                known = narrowed.targets;
+                (narrowed.gone, Some(narrowed.others))
+            }
+            Extent::ByTimes | Extent::Everything => {
+                known::look(&mut known, opened, self.settings.threads);
+                (known::take_gone(&mut known), None)
+            }
+        };
         // At once: a series that was moved is not to have its old files beside the new ones.
-        for (path, gone) in known::take_gone(known) {
+        for (path, gone) in gone {
             keeper.forget(&path, &gone)?;
         }
         keeper.commit()?;
-        let walked = self.read(opened, take(known), keeper)?;
-        self.finish(walked, keeper)
+        let targets: HashSet<Vec<u8>> = match others {
+            Some(_) => known.keys().cloned().collect(),
+            None => HashSet::new(),
+        };
+        let walked = self.read(opened, known, others.as_ref(), keeper)?;
+        let is_linked = walked.is_linked;
+        let counts = self.finish(walked, others.is_some().then_some(&targets), keeper)?;
+        Ok((counts, is_linked))
     }
 
     /// Finds what other scans did since the index was bound, and removes what one that was cut
     /// short left behind.
-    fn catch_up(&mut self, keeper: &mut Keeper) -> Result<(), Failure> {
+    fn catch_up(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Failure> {
         let bound = take(&mut *lock(&self.shared.bound));
         let now = shelf::editions(&keeper.writer.connection)?;
         let new = now.iter().filter(|(key, e)| bound.get(*key) != Some(*e));
@@ -277,7 +349,8 @@ impl Scan<'_> {
         &mut self,
         opened: &OwnedFd,
         known: Known,
-        keeper: &mut Keeper,
+        others: Option<&Known>,
+        keeper: &mut Keeper<'_>,
     ) -> Result<Walked, Failure> {
         let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
         let (messages, received) = sync_channel::<Message>(WAITING_MAX);
@@ -297,7 +370,9 @@ impl Scan<'_> {
                 known,
                 ..Walked::default()
             },
-            entered: HashSet::new(),
+            entered: others.map_or_else(HashSet::new, extent::ids_of),
+            is_deep: *self.extent != Extent::ByTimes,
+            others,
             found: 0,
             number: 0,
             part: LAST_PART,
@@ -321,7 +396,11 @@ impl Scan<'_> {
         })
     }
 
-    fn keep(&mut self, received: Receiver<Message>, keeper: &mut Keeper) -> Result<(), Failure> {
+    fn keep(
+        &mut self,
+        received: Receiver<Message>,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<(), Failure> {
         for message in received {
             keeper.take(message)?;
             if !keeper.ready.is_empty() && self.last_told.elapsed() >= self.settings.settled_every {
@@ -332,15 +411,18 @@ impl Scan<'_> {
     }
 
     /// Tells of the series that are ready; at the end, of those that are gone too.
-    fn tell(&mut self, keeper: &mut Keeper, is_end: bool) -> Result<(), Failure> {
+    fn tell(&mut self, keeper: &mut Keeper<'_>, is_end: bool) -> Result<(), Failure> {
         keeper.commit()?;
         let now: BTreeMap<String, Edition> = shelf::editions(&keeper.writer.connection)?;
         let ready = take(&mut keeper.ready).into_iter();
-        let changed: Vec<String> = ready.filter(|series| now.contains_key(series)).collect();
+        let mut changed = keeper.arrivals.sift(ready);
+        changed.retain(|series| now.contains_key(series));
         let mut gone = Vec::new();
         if is_end {
             let told = take(&mut self.told).into_iter();
             gone.extend(told.filter(|series| !now.contains_key(series)));
+            // What the next scan with this index takes for told.
+            *lock(&self.shared.bound) = now;
         } else {
             self.told.extend(changed.iter().cloned());
         }
@@ -351,7 +433,13 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn finish(&mut self, walked: Walked, keeper: &mut Keeper) -> Result<Counts, Failure> {
+    /// `targets` are the directories that a narrow scan has looked at.
+    fn finish(
+        &mut self,
+        walked: Walked,
+        targets: Option<&HashSet<Vec<u8>>>,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<Counts, Failure> {
         for (path, known) in walked.known.iter().filter(|(_, known)| !known.is_seen) {
             keeper.forget(path, known)?;
         }
@@ -367,25 +455,32 @@ impl Scan<'_> {
             hidden = resolved.hidden;
             forget_old_notes(keeper)?;
         }
-        let all: Vec<u64> = walked
-            .trusted
-            .iter()
-            .zip(keeper.counts)
-            .map(|(a, b)| a + b)
-            .collect();
+        let mut all: [u64; 5] = std::array::from_fn(|n| walked.trusted[n] + keeper.counts[n]);
+        let mut findings = walked.findings;
+        findings.append(&mut self.findings);
+        let mut unreadable = walked.unreadable;
+        if let Some(targets) = targets {
+            (all, hidden) = extent::totals(&keeper.writer.connection)?;
+            let connection = &keeper.writer.connection;
+            findings.extend(extent::findings_elsewhere(connection, targets)?);
+            let is_unreadable = |found: &&FileFinding| found.code == "unreadable";
+            unreadable = findings.iter().filter(is_unreadable).count() as u64;
+        }
         let seen = |kind: Kind| all[kind as usize] - hidden[kind as usize].min(all[kind as usize]);
         let counts = Counts {
-            files: walked.files,
+            files: if targets.is_some() {
+                all.iter().sum()
+            } else {
+                walked.files
+            },
             dicom: seen(Kind::Instance),
             unusable: seen(Kind::Unusable),
             not_dicom: seen(Kind::NotDicom),
             dicomdir: seen(Kind::Dicomdir),
-            unreadable: seen(Kind::Unreadable) + walked.unreadable,
+            unreadable: seen(Kind::Unreadable) + unreadable,
             linked_twice: hidden.iter().sum(),
             from_index: walked.trusted.iter().sum::<u64>() + keeper.same,
         };
-        let mut findings = walked.findings;
-        findings.append(&mut self.findings);
         keep_summary(keeper, &counts, &findings)?;
         self.tell(keeper, true)?;
         Ok(counts)
@@ -394,7 +489,7 @@ impl Scan<'_> {
 
 /// Writes what the scan says of the whole archive, where that is new.
 fn keep_summary(
-    keeper: &mut Keeper,
+    keeper: &mut Keeper<'_>,
     counts: &Counts,
     findings: &[FileFinding],
 ) -> Result<(), Failure> {
@@ -420,7 +515,7 @@ fn keep_summary(
 }
 
 /// Removes the notes about series that have changed.
-fn forget_old_notes(keeper: &mut Keeper) -> Result<(), Failure> {
+fn forget_old_notes(keeper: &mut Keeper<'_>) -> Result<(), Failure> {
     let connection = &keeper.writer.connection;
     let now = shelf::editions(connection)?;
     let mut old: Vec<String> = Vec::new();

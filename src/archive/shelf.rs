@@ -200,6 +200,18 @@ impl Shelf {
         Ok(findings)
     }
 
+    /// The directories there are, by path relative to the root.
+    ///
+    /// # Errors
+    /// As [`Shelf::records`].
+    pub fn directories(&self) -> Result<Vec<Vec<u8>>, Error> {
+        self.shared.read(|connection| {
+            let mut statement = connection.prepare("SELECT path FROM dirs")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// How many files there were of what kind at the last scan that was done; nothing before.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use super::index::lock;
 use super::members::unpack::Unpacker;
 use super::members::{Inside, Packing};
 use super::part::Part;
-use super::{Error, Record, Shelf, SourceIdentity};
+use super::{Error, Record, Shelf, SourceIdentity, Touched};
 use crate::dicom::{ReadAt, read_full_at};
 
 /// The archive's files at read time.
@@ -21,6 +22,8 @@ use crate::dicom::{ReadAt, read_full_at};
 pub struct Source {
     root: PathBuf,
     shelf: Option<Shelf>,
+    /// Who looks at what is said to have changed.
+    touched: Option<Arc<Touched>>,
     /// Directories of files that had changed.
     doubted: Arc<Mutex<HashSet<PathBuf>>>,
     unpacker: Arc<Unpacker>,
@@ -86,16 +89,23 @@ impl Source {
         Source {
             root: root.into(),
             shelf: None,
+            touched: None,
             doubted: Arc::default(),
             unpacker: Arc::default(),
         }
     }
 
     /// The archive at `root`, whose index is told of files that turn out to have changed: a file
-    /// that was written to in place is found by no scan otherwise.
-    pub fn doubting(root: impl Into<PathBuf>, shelf: Shelf) -> Source {
+    /// that was written to in place is found by no scan otherwise. And `touched` is told, for those
+    /// who follow the archive.
+    pub fn doubting(
+        root: impl Into<PathBuf>,
+        shelf: Shelf,
+        touched: Option<Arc<Touched>>,
+    ) -> Source {
         Source {
             shelf: Some(shelf),
+            touched,
             ..Source::new(root)
         }
     }
@@ -116,8 +126,13 @@ impl Source {
     /// [`Error::Absent`] when it has vanished, [`Error::Changed`] when its size or time, or those of
     /// its container, are no longer those of the header read, [`Error::Io`] otherwise.
     pub fn open(&self, record: &Record) -> Result<SourceFile, Error> {
+        let file = open(&self.outer(record)).inspect_err(|error| {
+            if matches!(error, Error::Absent { .. }) {
+                self.doubt(record);
+            }
+        })?;
         let mut opened = SourceFile {
-            file: open(&self.outer(record))?,
+            file,
             place: Place::Whole,
         };
         self.verify(&opened, record)?;
@@ -144,7 +159,10 @@ impl Source {
         let metadata = std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
         match is_same(&metadata, record) {
             true => Ok(()),
-            false => Err(Error::Changed { path }),
+            false => {
+                self.doubt(record);
+                Err(Error::Changed { path })
+            }
         }
     }
 
@@ -167,6 +185,11 @@ impl Source {
         })
     }
 
+    /// To be called when the archive has been scanned: what is doubted from now on is to be told again.
+    pub fn forget_doubts(&self) {
+        lock(&self.doubted).clear();
+    }
+
     /// The file of the system: the record's own, or its container.
     fn outer(&self, record: &Record) -> PathBuf {
         match &record.inside {
@@ -186,6 +209,9 @@ impl Source {
         let (Some(shelf), Some(directory)) = (&self.shelf, place) else {
             return;
         };
+        if let Some(touched) = &self.touched {
+            touched.touch(directory.as_os_str().as_bytes());
+        }
         if lock(&self.doubted).insert(directory.to_owned())
             && let Err(error) = shelf.doubt(directory)
         {

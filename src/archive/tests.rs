@@ -2,6 +2,7 @@
 
 mod changes;
 mod damage;
+mod follow;
 mod inside;
 mod parts;
 mod shelves;

@@ -48,6 +48,8 @@ pub(super) struct Work {
     pub(super) groups: Vec<Group>,
     /// Files in it that the index knows, by name.
     pub(super) known: HashMap<Vec<u8>, KnownFile>,
+    /// When its entries changed last, nanoseconds since the epoch.
+    pub(super) changed_ns: i64,
     /// Of each group, how many of its files may have other names.
     pub(super) linked: Vec<u64>,
 }
@@ -84,6 +86,8 @@ pub(super) struct Walked {
     pub(super) files: u64,
     /// Known directories: those not seen are gone.
     pub(super) known: Known,
+    /// A directory was come to in two ways.
+    pub(super) is_linked: bool,
 }
 
 /// What a walk needs.
@@ -99,6 +103,10 @@ pub(super) struct Walk<'a> {
     pub(super) done: &'a AtomicU64,
     pub(super) walked: Walked,
     pub(super) entered: HashSet<FileId>,
+    /// Directories are listed and files looked at whatever their times are.
+    pub(super) is_deep: bool,
+    /// Of a narrow walk, the directories that the index knows and that are not looked at.
+    pub(super) others: Option<&'a Known>,
     pub(super) found: u64,
     pub(super) number: u64,
     pub(super) part: u32,
@@ -113,12 +121,26 @@ struct Frame {
 }
 
 impl Walk<'_> {
-    /// Walks all.
+    /// Walks all, or in a narrow walk the known directories and what is new below them.
     pub(super) fn run(mut self) -> Walked {
-        let mut path = Vec::new();
+        match self.others {
+            None => self.below(Vec::new()),
+            Some(_) => {
+                let mut targets: Vec<Vec<u8>> = self.walked.known.keys().cloned().collect();
+                targets.sort_unstable();
+                targets.into_iter().for_each(|target| self.below(target));
+            }
+        }
+        self.progress.files_found(self.found);
+        self.walked.files = self.found;
+        self.walked
+    }
+
+    /// Walks what is below a directory.
+    fn below(&mut self, mut path: Vec<u8>) {
         let mut frames: Vec<Frame> = Vec::new();
         // Depth of the first directory from the root down that holds several: each is a part.
-        let mut split = None;
+        let mut split = self.others.map(|_| usize::MAX);
         frames.extend(self.enter(&path, &[]));
         while !self.stop.load(Ordering::Relaxed) {
             let depth = frames.len();
@@ -146,11 +168,17 @@ impl Walk<'_> {
                 path.push(b'/');
             }
             path.extend(name);
-            frames.extend(self.enter(&path, &frames));
+            if !self.has_own_turn(&path) {
+                frames.extend(self.enter(&path, &frames));
+            }
         }
-        self.progress.files_found(self.found);
-        self.walked.files = self.found;
-        self.walked
+    }
+
+    /// In a narrow walk, a directory that is not come to from the one above it.
+    fn has_own_turn(&self, path: &[u8]) -> bool {
+        let is_known =
+            |others: &Known| others.contains_key(path) || self.walked.known.contains_key(path);
+        self.others.is_some_and(is_known)
     }
 
     fn send(&self, message: Message) {
@@ -190,6 +218,7 @@ impl Walk<'_> {
             return None;
         }
         if !self.entered.insert(state.file_id) {
+            self.walked.is_linked = true;
             return None;
         }
         let subdirectories = match self.trusted(path, &state) {
@@ -213,7 +242,7 @@ impl Walk<'_> {
     fn trusted(&mut self, path: &[u8], state: &State) -> Option<Vec<Vec<u8>>> {
         let known = self.walked.known.get_mut(path)?;
         let row = known.row.as_mut()?;
-        if row.times_ns != Some(state.times_ns()) || row.id != state.file_id {
+        if self.is_deep || row.times_ns != Some(state.times_ns()) || row.id != state.file_id {
             return None;
         }
         known.is_seen = true;
@@ -263,6 +292,7 @@ impl Walk<'_> {
                 ..Directory::default()
             },
             known: HashMap::new(),
+            changed_ns: times_ns.0.max(times_ns.1),
             linked: vec![0; known.groups.len()],
             row: known.row,
             groups: known.groups,

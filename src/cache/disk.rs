@@ -186,6 +186,12 @@ impl Disk {
         }
     }
 
+    /// Removes the entry of a slab, if there is one.
+    pub(super) fn forget(&self, key: &SlabKey, layout: &Layout) {
+        let copy = self.copy_of(key, layout);
+        self.tier.dir.remove(&copy.plan.name());
+    }
+
     pub(super) fn copy_of(&self, key: &SlabKey, layout: &Layout) -> SlabCopy {
         let mut bytes = self.tier.origin.to_vec();
         bytes.extend(key.fingerprint);

@@ -291,6 +291,33 @@ fn the_number_of_slabs_is_bounded_too() {
 }
 
 #[test]
+fn a_version_that_is_of_no_use_any_more_is_let_go_of() {
+    let cache = Cache::new(1 << 20, 100).unwrap();
+    let mut other = key("a");
+    other.fingerprint[0] ^= 1;
+    let mut variant = key("a");
+    variant.variant = "stored";
+    for key in [&key("a"), &variant, &other, &key("b")] {
+        fill(&cache.open(key, || layout(2)).unwrap(), 0);
+    }
+    let each = cache.resident_bytes() / 4;
+    let open = cache.open(&key("a"), || layout(2)).unwrap();
+    cache.forget_version("a", &key("a").fingerprint);
+    assert_eq!(cache.slab_count(), 2);
+    assert!(open.is_present(0), "who has it open keeps it");
+    let anew = cache.open(&key("a"), || layout(2)).unwrap();
+    assert!(anew.is_absent(0) && !anew.is_present(0));
+    drop(open);
+    assert_eq!(cache.slab_count(), 3);
+    drop(anew);
+    assert!(
+        cache.resident_bytes() < 3 * each,
+        "{}",
+        cache.resident_bytes()
+    );
+}
+
+#[test]
 fn absurd_layouts_are_errors() {
     let cache = Cache::new(1 << 20, 100).unwrap();
     for (frame_len_bytes, frame_count) in [(0, 1), (usize::MAX, 2), (usize::MAX / 2, 2)] {

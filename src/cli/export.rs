@@ -100,7 +100,7 @@ pub fn run(config: &ArchiveConfig, args: &ExportArgs, out: &mut dyn Write) -> Re
         return Err(Mistake(advice.into()).into());
     }
     let place = Place::new(&args.file, &config.archive, args.force)?;
-    let opened = library::open(config)?;
+    let opened = library::open(config, None)?;
     let held = opened.library.clone();
     opened.scan(config, &Bar::new(), &mut || {})?;
     let tree = Tree::new(held, SystemTime::now()).context("cannot write the index")?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::deid_key;
-use crate::archive::{self, Counts, Index, Options, Shelf, Source};
+use crate::archive::{self, Counts, Index, Options, Shelf, Source, Touched};
 use crate::config::ArchiveConfig;
 use crate::library::Library;
 use crate::tree;
@@ -19,19 +19,21 @@ use crate::tree;
 pub struct Opened {
     /// What is known of it: what the index remembers, until it is scanned.
     pub library: Arc<Library>,
-    index: Index,
+    pub(super) index: Index,
+    /// What the index holds.
+    pub(super) shelf: Shelf,
 }
 
-/// Opens the archive and its index.
+/// Opens the archive and its index; `touched` is told of files that turn out to have changed.
 ///
 /// # Errors
 /// When the archive cannot be read at all, or there is no place for an index.
-pub fn open(config: &ArchiveConfig) -> Result<Opened> {
+pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Opened> {
     // A scan would say so too, but only when the mount is live.
     archive::check(&config.archive).context("cannot read the archive")?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
-    let source = Arc::new(Source::doubting(&config.archive, shelf.clone()));
-    let library = Library::new(Box::new(shelf), source, tree::show);
+    let source = Arc::new(Source::doubting(&config.archive, shelf.clone(), touched));
+    let library = Library::new(Box::new(shelf.clone()), source, tree::show);
     let library = match &config.deid {
         Some(deid) => library.with_deid(deid_key::read(&deid.key_file)?),
         None => library,
@@ -40,7 +42,11 @@ pub fn open(config: &ArchiveConfig) -> Result<Opened> {
     if let Err(why) = library.recall() {
         tracing::warn!("nothing is known before the scan: {why}");
     }
-    Ok(Opened { library, index })
+    Ok(Opened {
+        library,
+        index,
+        shelf,
+    })
 }
 
 fn open_index(config: &ArchiveConfig) -> Result<(Index, Shelf), archive::Error> {
@@ -67,7 +73,7 @@ impl Opened {
         bar: &Bar,
         settled: &mut dyn FnMut(),
     ) -> Result<Counts> {
-        let Opened { library, index } = self;
+        let Opened { library, index, .. } = self;
         let options = Options::default();
         let counts = library.scan(&config.archive, &options, index, bar, settled);
         bar.0.finish_and_clear();
@@ -76,6 +82,7 @@ impl Opened {
 }
 
 /// Progress of a scan, where somebody watches.
+#[derive(Clone)]
 pub struct Bar(ProgressBar);
 
 impl Bar {
@@ -92,6 +99,11 @@ impl Bar {
         }
         bar.enable_steady_tick(Duration::from_millis(100));
         Bar(bar)
+    }
+
+    /// The scan has ended.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
     }
 
     /// Ends the bar before the scan has ended, with a line in its place.

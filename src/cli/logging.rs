@@ -80,6 +80,23 @@ fn subscriber<W>(level: LogLevel, place: Place, writer: W) -> impl Subscriber + 
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let limits = Arc::new(Limits::new(LINES_MAX, PERIOD));
+    let line = Line {
+        place,
+        limits: limits.clone(),
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(place == Place::Terminal)
+        .event_format(line);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(Few(limits))
+        .with(targets(level))
+}
+
+/// Who may say how much.
+fn targets(level: LogLevel) -> Targets {
     let own = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -93,22 +110,15 @@ where
         LogLevel::Trace => LevelFilter::TRACE,
         _ => LevelFilter::WARN,
     };
-    let targets = Targets::new()
-        .with_default(others)
-        .with_target("dicomfs", own);
-    let limits = Arc::new(Limits::new(LINES_MAX, PERIOD));
-    let line = Line {
-        place,
-        limits: limits.clone(),
+    // notify warns of directories by name. What matters of it is told in other words.
+    let watchers = match level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        _ => LevelFilter::OFF,
     };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(place == Place::Terminal)
-        .event_format(line);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(Few(limits))
-        .with(targets)
+    Targets::new()
+        .with_default(others)
+        .with_target("notify", watchers)
+        .with_target("dicomfs", own)
 }
 
 /// Lets few lines of each kind through.
@@ -265,5 +275,20 @@ mod tests {
         assert!(is_stderr(&format!("{}:{}", stat.st_dev, stat.st_ino)));
         assert!(!is_stderr(&format!("{}:{}", stat.st_dev, stat.st_ino + 1)));
         assert!(!is_stderr("") && !is_stderr("1") && !is_stderr("a:b"));
+    }
+
+    #[test]
+    fn who_names_paths_is_silent() {
+        for level in [
+            LogLevel::Error,
+            LogLevel::Warn,
+            LogLevel::Info,
+            LogLevel::Debug,
+        ] {
+            assert!(!targets(level).would_enable("notify", &Level::ERROR));
+            assert!(!targets(level).would_enable("fuser", &Level::INFO));
+            assert!(targets(level).would_enable("dicomfs::cli", &Level::ERROR));
+        }
+        assert!(targets(LogLevel::Trace).would_enable("notify", &Level::TRACE));
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn is_mount(path: &Path) -> bool {
 }
 
 fn of_archive(config: &ArchiveConfig) -> Result<Listing> {
-    let opened = library::open(config)?;
+    let opened = library::open(config, None)?;
     let library = opened.library.clone();
     let counts = opened.scan(config, &Bar::new(), &mut || {})?;
     let holdings = library.holdings();

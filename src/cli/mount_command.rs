@@ -4,19 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use serde_json::json;
 
+use super::follow::Follower;
 use super::library::{self, Bar, Opened};
 use super::{gpu_worker, worker};
-use crate::archive::Counts;
+use crate::archive::Touched;
 use crate::cache::{Cache, Disk, DiskBudget, DiskOptions};
-use crate::config::{ArchiveConfig, CacheDir, Config, Size};
+use crate::config::{CacheDir, Config, Size, Watch};
 use crate::fetch::{Device, Fetcher, GpuMemory, MemoryBudget};
 use crate::fs::{Audit, Fs, Parts};
-use crate::library::ScanState;
 use crate::mount::{self, Service};
 use crate::tree::Tree;
 
@@ -34,10 +34,6 @@ fn slabs_max(open_files_max: u64) -> usize {
     half.clamp(1, SLABS_MAX)
 }
 
-/// Least time from one generation of the tree to the next while a scan runs, beside the time that
-/// making one takes: what is new is seen soon, and most of the time goes to the scan.
-const GENERATION_TIME_MIN: Duration = Duration::from_secs(1);
-
 /// Mounts, and serves until the end; in the background this returns when the mount is live and the
 /// archive is scanned, or when the scan has been waited for long enough.
 ///
@@ -51,7 +47,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 /// Builds the file system of what is known, and starts the scan. Runs in the process that serves,
 /// so it may start threads.
 pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
-    let opened = library::open(&config.archive)?;
+    let touched = Arc::new(Touched::default());
+    let doubts = (config.watch != Watch::Off).then(|| touched.clone());
+    let opened = library::open(&config.archive, doubts)?;
     let (pool, devices) = gpu_worker::start(&config.device)?;
     // Without any room there nothing is resident, and so no device is one for it.
     let memories = match config.device_cache_size {
@@ -68,13 +66,13 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
         .context("cannot start the threads that fill devices")?;
     let bar = Arc::new(Bar::new());
     let (ended, end) = mpsc::channel::<()>();
-    let scanning = (config.archive.clone(), fs.clone(), bar.clone());
+    let library = opened.library.clone();
+    let mut follower = Follower::new(config, opened, fs.clone(), touched.clone());
+    let first_bar = bar.clone();
     let scan = move || {
-        let (config, fs, bar) = scanning;
-        let library = opened.library.clone();
-        scan(opened, &config, &bar, &fs);
+        follower.first(&first_bar);
         drop(ended);
-        library.load_ahead();
+        follower.run();
     };
     thread::Builder::new()
         .name("scan".into())
@@ -95,6 +93,12 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     Ok(Service {
         fs,
         settled: Box::new(settled),
+        rescan: Box::new(move || {
+            let asked = touched.ask();
+            library
+                .scan_status()
+                .update_watch(|watch| watch.asked = asked);
+        }),
     })
 }
 
@@ -132,43 +136,6 @@ fn make_fs(
         config_json: config_json(config)?,
         audit: audit(config)?,
     })))
-}
-
-/// Scans and publishes what is found.
-fn scan(opened: Opened, config: &ArchiveConfig, bar: &Bar, fs: &Fs) {
-    let library = opened.library.clone();
-    let mut earliest = Instant::now();
-    let mut settled = || {
-        let is_running = library.scan_status().course().0 == ScanState::Running;
-        let start = Instant::now();
-        if is_running && start < earliest {
-            return;
-        }
-        match fs.tree().next(SystemTime::now()) {
-            Ok(tree) => fs.publish(tree),
-            Err(why) => tracing::error!("what is new is not shown: {why}"),
-        }
-        earliest = Instant::now() + start.elapsed() + GENERATION_TIME_MIN;
-    };
-    match opened.scan(config, bar, &mut settled) {
-        Ok(counts) => warn_of_nothing(fs.tree().volume_count(), &counts),
-        Err(why) => {
-            tracing::error!("the scan failed: what is shown may be old");
-            // Names the archive's path, which may name a patient.
-            tracing::trace!("{why:#}");
-        }
-    }
-}
-
-fn warn_of_nothing(volumes: usize, counts: &Counts) {
-    if volumes == 0 {
-        // No path: it may name a patient.
-        tracing::warn!(
-            "the archive holds no image ({} DICOM files, {} others): is it the right directory?",
-            counts.dicom,
-            counts.not_dicom
-        );
-    }
 }
 
 /// The cache with its tier in a directory. One that cannot be used is left out: slower, never wrong.
@@ -220,6 +187,7 @@ fn audit(config: &Config) -> anyhow::Result<Option<Audit>> {
 
 /// `.dicomfs/config.json`. Paths are left out: they may name a patient.
 fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
+    let me = mount::Asked::me().context(mount::SystemFailure)?;
     let value = json!({
         "cache_size_bytes": config.cache_size_bytes,
         "cache_dir": config.cache_dir.is_some(),
@@ -227,6 +195,10 @@ fn config_json(config: &Config) -> anyhow::Result<Vec<u8>> {
         "decode_threads": config.archive.decode_threads,
         "readahead_frames": config.readahead_frames,
         "scan_wait_s": config.scan_wait.as_secs(),
+        "watch": config.watch,
+        "watch_interval_s": config.watch_interval.as_secs(),
+        "settle_s": config.settle.as_secs(),
+        "process": { "pid": me.pid, "started_ticks": me.started_ticks },
         "device": config.device.to_string(),
         "exact": config.exact,
         "uid": config.uid,

@@ -49,8 +49,8 @@ fn options_and_flags_mean_the_same() {
             "--device cuda:0+1 --exact on",
         ),
         (
-            "-o watch,deid=basic,deid_key=/k,audit=/a,cache_dir=/c",
-            "--watch --deid=basic --deid-key=/k --audit=/a --cache-dir=/c",
+            "-o watch=poll,settle=3,deid=basic,deid_key=/k,audit=/a,cache_dir=/c",
+            "--watch=poll --settle 3 --deid=basic --deid-key=/k --audit=/a --cache-dir=/c",
         ),
     ];
     for (options, long) in cases {
@@ -91,7 +91,8 @@ fn exit_statuses() {
         ("dicomfs mount /a", Exit::Usage),
         ("dicomfs mount /a /m -o nonsense", Exit::Usage),
         ("dicomfs mount /a /m -o umask=9", Exit::Usage),
-        ("dicomfs mount /a /m -o watch", Exit::Usage),
+        ("dicomfs mount /a /m -o watch=maybe", Exit::Usage),
+        ("dicomfs mount /a /m -o watch_interval=0", Exit::Usage),
         ("dicomfs mount /a /m --device=gpu", Exit::Usage),
         ("dicomfs mount /a /m -o device=cuda:0,1", Exit::Usage),
         ("dicomfs mount /a /m --exact=maybe", Exit::Usage),

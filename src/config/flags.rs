@@ -103,6 +103,18 @@ pub enum DeidProfile {
     Basic,
 }
 
+/// How changes of the archive are come to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+pub enum Watch {
+    /// The kernel tells; where it cannot, the archive is looked at from time to time.
+    #[default]
+    On,
+    /// The archive is looked at from time to time.
+    Poll,
+    /// They are found when the archive is mounted again, or when somebody asks for a rescan.
+    Off,
+}
+
 /// Permission bits to take away, in octal.
 fn parse_umask(text: &str) -> Result<u16, String> {
     u16::from_str_radix(text, 8)
@@ -186,9 +198,21 @@ pub struct Flags {
     #[arg(long, value_name = "SWITCH", help_heading = "Decoding")]
     pub exact: Option<Switch>,
 
-    /// Follow changes of the archive
-    #[arg(long, hide = true)]
-    pub watch: bool,
+    /// Follow changes of the archive while it is mounted: on (told by the kernel, or by looking where it
+    /// cannot: network file systems, more directories than inotify may watch), poll (by looking), or
+    /// off (only `dicomfs rescan` and SIGHUP) [default: on]
+    #[arg(long, value_name = "HOW", help_heading = "Changes")]
+    pub watch: Option<Watch>,
+
+    /// How often the archive is looked at where the kernel does not tell of changes; at most a tenth
+    /// of the time is spent on it [default: 60]
+    #[arg(long, value_name = "SECONDS", help_heading = "Changes")]
+    pub watch_interval: Option<u32>,
+
+    /// How long the files of a series have to be quiet before it is shown, or shown anew: what is still
+    /// arriving is never shown in part [default: 10]
+    #[arg(long, value_name = "SECONDS", help_heading = "Changes")]
+    pub settle: Option<u32>,
 
     /// Let other users than the one who mounts read it
     #[arg(long, help_heading = "Mount")]

@@ -90,22 +90,6 @@ fn flags_win_over_defaults() {
 }
 
 #[test]
-fn what_is_not_served_is_refused() {
-    let cases = [(
-        "watch",
-        Flags {
-            watch: true,
-            ..Flags::default()
-        },
-    )];
-    for (option, flags) in cases {
-        let error = resolve(&flags).expect_err(option);
-        assert_eq!(error, not_available(option));
-        assert!(error.to_string().contains("not available in this version"));
-    }
-}
-
-#[test]
 fn a_profile_and_its_key_go_together() {
     let resolved = |deid, key: Option<&str>| {
         let archive = ArchiveFlags {

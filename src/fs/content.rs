@@ -245,22 +245,28 @@ pub(super) fn stream(
     variant: Variant,
 ) -> Result<Arc<Stream>, Error> {
     let variant = volume.same_bytes_as(variant);
+    let (key, layout) = slab_of(volume, variant)?;
+    let producer = || Arc::new(FrameSource::new(source.clone(), volume.clone(), variant)) as Arc<_>;
+    Ok(fetcher.open(&key, || layout, producer)?)
+}
+
+/// What the slab of a variant is known by, and what it looks like.
+pub(super) fn slab_of(volume: &Volume, variant: Variant) -> Result<(SlabKey, Layout), Error> {
     let header = npy::header(volume.dtype(variant), volume.shape(variant))
         .map_err(|why| Error::TooLarge(why.to_string()))?;
     let frame_len_bytes = usize::try_from(volume.frame_len_bytes(variant))
         .map_err(|_| Error::TooLarge("a frame does not fit the address space".to_string()))?;
-    let layout = || Layout {
+    let layout = Layout {
         header,
         frame_len_bytes,
         frame_count: volume.frames.len(),
     };
-    let producer = || Arc::new(FrameSource::new(source.clone(), volume.clone(), variant)) as Arc<_>;
     let key = SlabKey {
         volume: volume.name.clone(),
         variant: variant.word(),
         fingerprint: volume.fingerprint,
     };
-    Ok(fetcher.open(&key, layout, producer)?)
+    Ok((key, layout))
 }
 
 impl Fs {

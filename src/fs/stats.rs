@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +34,12 @@ pub struct Stats {
     pub instances: u64,
     /// Bytes of their arrays.
     pub volume_bytes: u64,
+    /// How often what is shown has changed.
+    pub generation: u64,
     /// How the scan of the archive gets on.
     pub scan: Scan,
+    /// How changes of the archive are come to know.
+    pub watch: Watch,
     /// Findings by code, and `decode_error`s since the start.
     pub findings: BTreeMap<String, u64>,
     /// Opens of files that the kernel reads by itself.
@@ -133,6 +138,34 @@ pub struct Scan {
     pub series: u64,
     /// How long it has run or took, s.
     pub seconds: f64,
+    /// Scans that came to their end.
+    pub scans: u64,
+    /// When the last of them did, s since 1970.
+    pub last_unix_s: Option<u64>,
+    /// Series that scans found new.
+    pub series_new: u64,
+    /// Series that scans found changed.
+    pub series_changed: u64,
+    /// Series that scans found gone.
+    pub series_gone: u64,
+}
+
+/// How changes of the archive are come to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watch {
+    /// `inotify`, `polling` or `off`.
+    pub state: String,
+    /// Directories that the kernel watches.
+    pub directories: u64,
+    /// How often it had more to tell than it could.
+    pub overflows: u64,
+    /// Series that are still arriving.
+    pub pending_series: u64,
+    /// Rescans that somebody asked for.
+    pub rescans_asked: u64,
+    /// The last of them that is done.
+    pub rescans_done: u64,
 }
 
 /// How long requests took.
@@ -171,7 +204,9 @@ impl Fs {
             volumes: tree.volume_count() as u64,
             instances: tree.instance_count(),
             volume_bytes: tree.total_bytes(),
+            generation: tree.serial(),
             scan: scan(tree),
+            watch: watch(tree),
             findings: self.finding_counts(tree),
             opens_passthrough: opens.passthrough,
             opens_cached: opens.cached,
@@ -247,11 +282,34 @@ fn by_name(made: &[Made]) -> BTreeMap<String, u64> {
 fn scan(tree: &Tree) -> Scan {
     let scan = tree.library().scan_status();
     let (state, time) = scan.course();
+    let (scans, last) = scan.ended();
+    let changes = scan.changes();
     Scan {
         state: state.word().into(),
         files_found: scan.files_found(),
         files_done: scan.files_done(),
         series: tree.series_count() as u64,
         seconds: time.as_millis() as f64 / 1e3,
+        scans,
+        last_unix_s: last.and_then(unix_seconds),
+        series_new: changes.new,
+        series_changed: changes.changed,
+        series_gone: changes.gone,
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+fn watch(tree: &Tree) -> Watch {
+    let watch = tree.library().scan_status().watch();
+    Watch {
+        state: watch.watching.word().into(),
+        directories: watch.directories as u64,
+        overflows: watch.overflows,
+        pending_series: watch.pending_series as u64,
+        rescans_asked: watch.asked,
+        rescans_done: watch.answered,
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn volumes(volumes: Vec<Volume>, veil: Option<&Arc<Veil>>) -> Volumes
 }
 
 /// Memory that volumes take, bytes: an estimate.
-fn weight_bytes(volumes: &Volumes) -> u64 {
+pub(super) fn weight_bytes(volumes: &Volumes) -> u64 {
     let mut bytes = 0;
     for loaded in volumes.iter() {
         let volume = &loaded.volume;

@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::archive::Progress;
+use crate::archive::{Progress, Watching};
 
 /// Where a scan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +39,36 @@ pub struct Scan {
     files_found: AtomicU64,
     files_done: AtomicU64,
     course: Mutex<Course>,
+    changes: Mutex<Changes>,
+    watch: Mutex<WatchStatus>,
+}
+
+/// How many series scans have found to be otherwise, since the start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Changes {
+    /// Were not there before.
+    pub new: u64,
+    /// Are other volumes than before.
+    pub changed: u64,
+    /// Are there no more.
+    pub gone: u64,
+}
+
+/// How changes of the archive are come to know.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct WatchStatus {
+    /// In which way.
+    pub watching: Watching,
+    /// Directories that the kernel watches.
+    pub directories: usize,
+    /// How many times the kernel had more to tell than could be heard.
+    pub overflows: u64,
+    /// Series that are still arriving.
+    pub pending_series: usize,
+    /// How many scans of everything were asked for, and how many of these are done.
+    pub asked: u64,
+    /// See `asked`.
+    pub answered: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,14 +76,20 @@ struct Course {
     state: ScanState,
     started: Option<Instant>,
     took: Duration,
+    /// Scans that have ended, and when the last of them did.
+    ended: u64,
+    ended_at: Option<SystemTime>,
 }
 
 impl Scan {
-    pub(super) fn start(&self) {
-        *self.course.lock().unwrap_or_else(PoisonError::into_inner) = Course {
+    /// A scan is about to begin: what is known is about to change.
+    pub fn start(&self) {
+        let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
+        *course = Course {
             state: ScanState::Running,
             started: Some(Instant::now()),
             took: Duration::ZERO,
+            ..*course
         };
     }
 
@@ -61,6 +97,33 @@ impl Scan {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         course.state = state;
         course.took = course.started.map_or(Duration::ZERO, |at| at.elapsed());
+        course.ended += 1;
+        course.ended_at = Some(SystemTime::now());
+    }
+
+    /// How many scans have ended, and when the last of them did.
+    pub fn ended(&self) -> (u64, Option<SystemTime>) {
+        let course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
+        (course.ended, course.ended_at)
+    }
+
+    /// What scans have changed.
+    pub fn changes(&self) -> Changes {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, note: impl FnOnce(&mut Changes)) {
+        note(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// How changes are come to know.
+    pub fn watch(&self) -> WatchStatus {
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says something of how changes are come to know.
+    pub fn update_watch(&self, update: impl FnOnce(&mut WatchStatus)) {
+        update(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Where it is, and how long it has run or took.

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use super::veil::Veil;
 use super::{Error, Library, ScanState, Series, loaded};
 use crate::archive::digest::DIGESTED_BYTES_MAX;
-use crate::archive::{self, Counts, FileFinding, Index, Options, Progress, Record};
+use crate::archive::{self, Counts, FileFinding, Follow, Index, Options, Progress, Record};
+use crate::archive::{Arrivals, Extent, Scanned};
 use crate::decode;
 use crate::volume::{self, Built, PixelDigests};
 
@@ -31,6 +32,16 @@ pub(super) fn build(
         volume::deidentify(&mut built, veil.deid());
     }
     built
+}
+
+/// One look at an archive that is followed.
+pub struct Look<'a> {
+    /// What was learnt before.
+    pub index: &'a Index,
+    /// What is looked at.
+    pub extent: &'a Extent,
+    /// What is on its way.
+    pub arrivals: &'a mut Arrivals,
 }
 
 /// Tells two.
@@ -74,6 +85,28 @@ impl Library {
         progress: &dyn Progress,
         settled: &mut dyn FnMut(),
     ) -> Result<Counts, archive::Error> {
+        let mut arrivals = Arrivals::default();
+        let look = Look {
+            index: &index,
+            extent: &Extent::ByTimes,
+            arrivals: &mut arrivals,
+        };
+        let scanned = self.look(root, options, look, progress, settled);
+        scanned.map(|scanned| scanned.counts)
+    }
+
+    /// One scan of an archive that is followed: as [`Library::scan`], again and again.
+    ///
+    /// # Errors
+    /// As [`Library::scan`].
+    pub fn look(
+        &self,
+        root: &Path,
+        options: &Options,
+        look: Look<'_>,
+        progress: &dyn Progress,
+        settled: &mut dyn FnMut(),
+    ) -> Result<Scanned, archive::Error> {
         self.scan.start();
         let both = Both(&self.scan, progress);
         let mut settle = |changed: &[String], gone: &[String]| {
@@ -84,21 +117,27 @@ impl Library {
             library: self,
             state: ScanState::Failed,
         };
-        let scanned = archive::scan(root, options, index, &both, &mut settle);
-        let counts = scanned.map(|scanned| {
-            self.complete(&scanned.findings);
+        let follow = Follow {
+            extent: look.extent,
+            arrivals: look.arrivals,
+            leaving: &|series| self.keep_left(series),
+        };
+        let scanned = archive::rescan(root, options, look.index, follow, &both, &mut settle);
+        if let Ok(scanned) = &scanned {
+            self.complete(&scanned.findings, look.arrivals.untold());
             end.state = ScanState::Done;
-            scanned.counts
-        });
+        }
         drop(end);
         settled();
-        counts
+        scanned
     }
 
     /// Takes in series that are new or changed, and forgets those that are gone.
     pub fn settle(&self, changed: &[String], gone: &[String]) {
         for uid in gone {
-            self.known().series.remove(uid.as_str());
+            if self.known().series.remove(uid.as_str()).is_some() {
+                self.scan.note(|changes| changes.gone += 1);
+            }
         }
         for batch in changed.chunks(BATCH_SERIES) {
             self.survey(batch);
@@ -106,16 +145,19 @@ impl Library {
     }
 
     /// After a scan: all series that the index has, and no others, whatever was told on the way (a
-    /// scan that was interrupted leaves series without notes).
-    pub(super) fn complete(&self, findings: &[FileFinding]) {
+    /// scan that was interrupted leaves series without notes). Those that are `untold` are not whole.
+    pub(super) fn complete(&self, findings: &[FileFinding], untold: &BTreeSet<String>) {
         match self.records.series() {
             Ok(all) => {
                 let all: BTreeSet<String> = all.into_iter().collect();
                 let mut known = self.known();
+                let before = known.series.len();
                 known.series.retain(|uid, _| all.contains(&**uid));
-                let missing = all
-                    .iter()
-                    .filter(|uid| !known.series.contains_key(uid.as_str()));
+                let gone = (before - known.series.len()) as u64;
+                self.scan.note(|changes| changes.gone += gone);
+                let missing = all.iter().filter(|uid| {
+                    !known.series.contains_key(uid.as_str()) && !untold.contains(*uid)
+                });
                 let missing: Vec<String> = missing.cloned().collect();
                 drop(known);
                 self.settle(&missing, &[]);
@@ -144,10 +186,22 @@ impl Library {
                 }
             };
             let mut known = self.known();
+            let before = known.series.get(uid.as_str()).cloned();
+            // Files may have moved: the volumes are others even where the cards are the same.
+            let is_same = before.as_deref() == series.as_ref();
+            let is_there = series.is_some();
             match series {
                 Some(series) => known.series.insert(uid.as_str().into(), Arc::new(series)),
                 None => known.series.remove(uid.as_str()),
             };
+            drop(known);
+            self.scan.note(|changes| match (before, is_there) {
+                _ if is_same => {}
+                (None, true) => changes.new += 1,
+                (Some(_), true) => changes.changed += 1,
+                (Some(_), false) => changes.gone += 1,
+                (None, false) => {}
+            });
         }
         // Without notes the next mount makes the cards again: slower, never wrong.
         if let Err(why) = self.records.set_notes(&notes) {

@@ -184,7 +184,7 @@ fn a_series_without_a_note_is_made_at_the_end_of_the_scan() {
     let library = settled(&fake, u64::MAX);
     fake.put("1.5", 1, 0);
     fake.series.lock().unwrap().remove("1.1");
-    library.complete(&[]);
+    library.complete(&[], &Default::default());
     let holdings = library.holdings();
     let uids: Vec<&str> = holdings.series.iter().map(|s| &*s.uid).collect();
     assert_eq!(uids, ["1.2", "1.3", "1.4", "1.5"]);
@@ -233,7 +233,7 @@ fn a_small_library_is_loaded_ahead_and_a_large_one_is_not() {
         };
         let source = Arc::new(Source::new(""));
         let library = Library::new(Box::new(fake.clone()), source, show);
-        library.complete(&[]);
+        library.complete(&[], &Default::default());
         let asked = fake.asked();
         library.load_ahead();
         assert_eq!(fake.asked() - asked, expected, "{nodes_each}");

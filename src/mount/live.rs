@@ -27,7 +27,7 @@ const BROKEN: i32 = 70;
 /// What a waiting mount hears of.
 #[derive(Debug)]
 pub enum Event {
-    /// The user asks for the end.
+    /// The user asks for the end, or for a rescan.
     Signal(Signal),
     /// The kernel has closed the connection (unmounted), or it broke.
     SessionEnded(io::Result<()>),
@@ -85,6 +85,8 @@ pub struct Mounted {
     passthrough: Arc<Passthrough>,
     events: Receiver<Event>,
     supervised: Supervised,
+    /// What is done about a wish for a rescan.
+    rescan: Box<dyn Fn() + Send>,
     /// Taken down already, or found unmounted.
     over: bool,
 }
@@ -139,8 +141,15 @@ impl Mounted {
             passthrough,
             events,
             supervised,
+            rescan: Box::new(|| {}),
             over: false,
         }
+    }
+
+    /// Says what is done about a wish for a rescan.
+    pub(super) fn with_rescan(mut self, rescan: Box<dyn Fn() + Send>) -> Mounted {
+        self.rescan = rescan;
+        self
     }
 
     /// Where it is mounted.
@@ -161,7 +170,13 @@ impl Mounted {
     ///
     /// The connection to the kernel broke.
     pub fn wait(mut self) -> anyhow::Result<()> {
-        let broken = match self.events.recv() {
+        let next = loop {
+            match self.events.recv() {
+                Ok(Event::Signal(signal)) if signal.asks_for_rescan() => (self.rescan)(),
+                other => break other,
+            }
+        };
+        let broken = match next {
             Ok(Event::Signal(signal)) => {
                 tracing::info!("{}: unmounting", signal.name());
                 self.finish_after(Some(signal));
@@ -209,6 +224,7 @@ impl Mounted {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
+                Ok(Event::Signal(signal)) if signal.asks_for_rescan() => continue,
                 Ok(Event::Signal(signal)) if !is_again(signal) => continue,
                 Ok(Event::Signal(_)) | Err(mpsc::RecvTimeoutError::Timeout) => {
                     tracing::warn!("files are still open; they fail from now on");

@@ -11,18 +11,26 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Signals that ask the mount to end.
-const ENDING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+/// Signals that are heard: two ask the mount to end, SIGHUP asks it to look at the archive, unless a
+/// terminal is gone.
+const HEARD: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Bytes of a signalfd_siginfo, and where in it the signal and its sender are (signalfd(2)).
 const INFO_LEN: usize = 128;
 const INFO_SIGNAL: usize = 0;
+const INFO_CODE: usize = 8;
 const INFO_SENDER: usize = 12;
+
+/// The code of a signal that the kernel itself sends (sigaction(2)); libc does not have it for all
+/// targets.
+const SI_KERNEL: u32 = 0x80;
 
 /// A signal that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
     number: libc::c_int,
+    /// The kernel sent it, for a terminal.
+    is_of_terminal: bool,
     /// The process that sent it; 0 for the kernel (a terminal).
     pub sender: u32,
 }
@@ -38,9 +46,14 @@ impl Signal {
         }
     }
 
-    /// False for the word that a child has ended: all others ask for the end.
+    /// Is the mount to end? Not for the word that a child has ended, nor for a wish for a rescan.
     pub fn asks_for_the_end(self) -> bool {
-        self.number != libc::SIGCHLD
+        self.number != libc::SIGCHLD && !self.asks_for_rescan()
+    }
+
+    /// Is the archive to be looked at anew? A terminal that goes away means the end, as for all programs.
+    pub fn asks_for_rescan(self) -> bool {
+        self.number == libc::SIGHUP && !self.is_of_terminal
     }
 
     /// Exit status of a process that this signal ended, as shells have it.
@@ -53,7 +66,7 @@ impl Signal {
 pub struct Signals(File);
 
 impl Signals {
-    /// Blocks the signals that ask for the end, for this thread and all it starts from now on, and
+    /// Blocks the signals that are heard, for this thread and all it starts from now on, and
     /// receives them here; with `children`, the word that a child has ended as well.
     ///
     /// # Errors
@@ -65,7 +78,7 @@ impl Signals {
         let set = unsafe {
             let mut set: libc::sigset_t = mem::zeroed();
             libc::sigemptyset(&mut set);
-            for signal in ENDING.into_iter().chain(child) {
+            for signal in HEARD.into_iter().chain(child) {
                 libc::sigaddset(&mut set, signal);
             }
             set
@@ -100,6 +113,7 @@ impl Signals {
         };
         Ok(Signal {
             number: word(INFO_SIGNAL) as libc::c_int,
+            is_of_terminal: word(INFO_CODE) == SI_KERNEL,
             sender: word(INFO_SENDER),
         })
     }
@@ -117,9 +131,22 @@ impl AsFd for Signals {
 ///
 /// Those of kill(2).
 pub fn ask_to_end(pid: u32) -> io::Result<()> {
+    send(pid, libc::SIGTERM)
+}
+
+/// Asks a process that serves a mount to look at its archive. As for [`ask_to_end`].
+///
+/// # Errors
+///
+/// Those of kill(2).
+pub fn ask_to_rescan(pid: u32) -> io::Result<()> {
+    send(pid, libc::SIGHUP)
+}
+
+fn send(pid: u32, signal: libc::c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: takes two numbers.
-    if unsafe { libc::kill(pid, libc::SIGTERM) } < 0 {
+    if unsafe { libc::kill(pid, signal) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
@@ -143,6 +170,11 @@ mod tests {
         assert_eq!(signal.name(), "SIGHUP");
         assert_eq!(signal.exit_status(), 129);
         assert_eq!(signal.sender, std::process::id());
-        assert!(signal.asks_for_the_end());
+        assert!(signal.asks_for_rescan() && !signal.asks_for_the_end());
+        let hung_up = Signal {
+            is_of_terminal: true,
+            ..signal
+        };
+        assert!(hung_up.asks_for_the_end() && !hung_up.asks_for_rescan());
     }
 }

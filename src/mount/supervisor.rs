@@ -154,6 +154,11 @@ impl<'a> Supervisor<'a> {
                 if signal.asks_for_the_end() {
                     tracing::info!("{}: the worker is asked to end", signal.name());
                     self.ask_to_end(&worker);
+                } else if signal.asks_for_rescan()
+                    // It has not been waited for, so the number is still its own.
+                    && let Err(error) = signals::ask_to_rescan(worker.pid())
+                {
+                    tracing::error!(%error, "the worker cannot be asked for a rescan");
                 }
             }
             match worker.end(woken.ended)? {

@@ -104,7 +104,11 @@ impl Worker {
         let is_serving = Arc::new(AtomicBool::new(false));
         let thread = watch_signals(signals, events.clone(), Arc::clone(&is_serving))
             .context(SystemFailure)?;
-        let Service { fs, settled } = make_service()?;
+        let Service {
+            fs,
+            settled,
+            rescan,
+        } = make_service()?;
         fs.set_replaced_workers(self.replaced);
         let thread = thread.as_ref().map(AsFd::as_fd);
         self.line.tell(&Report::Built, thread.as_slice())?;
@@ -139,7 +143,8 @@ impl Worker {
         }
         let supervised = Supervised::by(self.supervisor);
         watch_supervisor(Arc::clone(&self.line), supervised.clone()).context(SystemFailure)?;
-        Ok(Mounted::new(place, fs, passthrough, received, supervised))
+        let mounted = Mounted::new(place, fs, passthrough, received, supervised);
+        Ok(mounted.with_rescan(rescan))
     }
 
     /// Waits until the mount is attached: where, and whether there is no terminal any more.
@@ -201,6 +206,8 @@ fn watch_signals(
         let _ = told.send(kernel::watch_this_thread());
         loop {
             match signals.wait() {
+                // The archive is about to be scanned anyway.
+                Ok(signal) if signal.asks_for_rescan() && !is_serving.load(Ordering::SeqCst) => {}
                 Ok(signal) if !is_serving.load(Ordering::SeqCst) => {
                     std::process::exit(signal.exit_status());
                 }

@@ -36,7 +36,7 @@ fn a_file_that_was_found_changed_is_read_by_the_next_scan() {
     fs::write(dir.path().join("a/1.dcm"), b"no longer an image").expect("written");
     let index = index_in(&home);
     let shelf = index.bind(dir.path()).expect("bound");
-    let source = Source::doubting(dir.path(), shelf);
+    let source = Source::doubting(dir.path(), shelf, Default::default());
     for _ in 0..2 {
         let opened = source.open(&first.records[0]);
         assert!(matches!(opened, Err(Error::Changed { .. })));

@@ -140,6 +140,19 @@ fn what_went_in_comes_back_after_a_restart() {
 }
 
 #[test]
+fn what_is_of_no_use_any_more_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    store(&options, &[1, 2]);
+    let cache = cache(&options);
+    let layout = slab(&cache, 1).layout();
+    cache.forget_copy(&key(1), &layout);
+    cache.forget_copy(&key(3), &layout);
+    assert_eq!((make_all(&cache, 2), stats(&cache).entries), (FRAMES, 1));
+    assert_eq!(make_all(&cache, 1), 0);
+}
+
+#[test]
 fn another_key_maker_origin_or_layout_finds_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());

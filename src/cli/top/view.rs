@@ -314,6 +314,7 @@ mod tests {
                 files_done: 1_000_010,
                 series: 5000,
                 seconds: 15.26,
+                ..Scan::default()
             },
             requests: 100 * n,
             request_bytes: n << 20,
