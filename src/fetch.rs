@@ -9,6 +9,7 @@
 
 mod ahead;
 mod device;
+mod error;
 mod export;
 mod frames;
 mod queue;
@@ -27,6 +28,7 @@ use crate::cache::{Cache, Claim, Filling, Layout, SlabKey};
 use crate::decode::gpu::Refusal;
 
 pub use device::{Device, DeviceStats, Gpu, Lane, Prepared, Readiness, Unfit};
+pub use error::Error;
 pub use frames::FrameSource;
 pub use resident::{
     DeviceMemory, DirectFrame, Export, ExportWay, GpuMemory, Lease, MemoryBudget, ResidentStats,
@@ -41,59 +43,6 @@ use device::Devices;
 use queue::{Queue, Task};
 use resident::Residences;
 use tally::{Maker, Tallies};
-
-/// Why a frame or a range could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The source bytes break the rules of the standard or of a codec.
-    #[error("{0}")]
-    Malformed(String),
-    /// Nothing here decodes it.
-    #[error("{0}")]
-    Unsupported(String),
-    /// Larger than a limit.
-    #[error("{0}")]
-    TooLarge(String),
-    /// The source is not what it was when it was indexed.
-    #[error("{0}")]
-    Changed(String),
-    /// The operating system's error.
-    #[error("{message}")]
-    Io {
-        /// errno of the failed call.
-        errno: i32,
-        /// What was being done.
-        message: String,
-    },
-    /// No device holds volumes, or the one that did is gone.
-    #[error("{0}")]
-    NoDevice(String),
-    /// All room for volumes in device memory is in use.
-    #[error("{0}")]
-    NoRoom(String),
-    /// The workers are stopping.
-    #[error("shutting down")]
-    ShuttingDown,
-}
-
-impl Error {
-    /// An I/O error while doing `what`.
-    pub fn io(what: &str, error: &io::Error) -> Error {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Error::Io {
-            errno,
-            message: format!("{what}: {error}"),
-        }
-    }
-
-    /// True when asking again cannot help as long as the source stays what it is.
-    fn is_lasting(&self) -> bool {
-        matches!(
-            self,
-            Error::Malformed(_) | Error::Unsupported(_) | Error::TooLarge(_)
-        )
-    }
-}
 
 /// Makes the frames of one slab.
 pub trait Produce: Send + Sync {

@@ -43,8 +43,14 @@ fn every_promise_names_a_test_that_exists() {
                 "src" => own.clone(),
                 _ => read(&format!("tests/{file}.rs")),
             };
-            let found = source.contains(&format!("#[test]\nfn {name}()"))
-                || source.contains(&format!("    #[test]\n    fn {name}()"));
+            let function = format!("fn {name}(");
+            let before = source.find(&function).map(|at| &source[..at]);
+            // Nothing but attributes and blanks between.
+            let is_test = |before: &str| {
+                let last = before.rfind("#[test]");
+                last.is_some_and(|at| !before[at..].contains(['{', '}']))
+            };
+            let found = before.is_some_and(is_test);
             assert!(found, "no test {test}");
             count += 1;
         }

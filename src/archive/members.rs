@@ -2,7 +2,7 @@
 //!
 //! A container is to the scan what a directory is: it has entries, and times that tell whether they
 //! are still the same. Members that are stored are read by their offset; deflated ones are unpacked
-//! in memory when they are read ([`unpack`]). What is packed in another way, or encrypted, has a
+//! in memory when they are read (`unpack.rs`). What is packed in another way, or encrypted, has a
 //! finding. Containers within containers are not looked into.
 //!
 //! Knows nothing of DICOM or the index.

@@ -29,7 +29,9 @@ pub(super) fn text(stats: &Stats) -> String {
         of_devices(&mut out, family, &stats.devices);
     }
     refusals(&mut out, &stats.devices);
-    device_memory(&mut out, &stats.residents);
+    if !stats.devices.is_empty() {
+        device_memory(&mut out, &stats.residents);
+    }
     memory(&mut out, stats);
     directory(&mut out, stats);
     out.into_text()
