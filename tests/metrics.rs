@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
-use common::{DEADLINE, Mount, can_mount};
+use common::{DEADLINE, Mount, can_mount, wait_until};
 use dicom_dictionary_std::uids;
 use dicomfs::archive::{self, Source};
 use dicomfs::cache::Cache;
@@ -394,8 +394,11 @@ fn a_mount_has_it_and_its_size_stays() {
     let path = mount.root.join(".dicomfs/metrics.prom");
     let read = || parse(&std::fs::read_to_string(&path).expect("metrics.prom"));
     let len = || std::fs::metadata(&path).expect("metrics.prom").len();
+    // It may look once more for what changed while it began to watch.
+    wait_until("the scan is done", || {
+        read()[r#"dicomfs_scan_state{state="done"}"#] == 1.0
+    });
     let (before, first) = (len(), read());
-    assert_eq!(first[r#"dicomfs_scan_state{state="done"}"#], 1.0);
     std::fs::read(mount.series(UID).join("volume.npy")).expect("read");
     std::fs::write(mount.root.join("index.csv"), "").expect_err("read-only");
     assert_eq!(len(), before);

@@ -120,6 +120,7 @@ fn example(scene: &Scene, name: &str) -> Option<String> {
         "cache_size" => "64MiB".into(),
         "cache_dir" => path("volumes"),
         "cache_dir_size" => format!("5%,cache_dir={}", path("volumes")),
+        "device_cache_size" => "10%".into(),
         "readahead_frames" => "2".into(),
         "scan_wait" => "30".into(),
         "device" => "cpu".into(),

@@ -7,9 +7,38 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::Path;
 
 use libloading::Library;
+
+/// Version of a library: major, minor, patch level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version(pub(super) [i32; 3]);
+
+impl Version {
+    /// The same, if it is at least this one.
+    ///
+    /// # Errors
+    /// A sentence: it is older.
+    pub(super) fn at_least(self, least: (i32, i32)) -> Result<Version, String> {
+        let [major, minor, _] = self.0;
+        let (least_major, least_minor) = least;
+        match (major, minor) < least {
+            true => Err(format!(
+                "version {major}.{minor} is too old, {least_major}.{least_minor} is needed"
+            )),
+            false => Ok(self),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
 
 /// The library of the first of these file names that is beside the program, in `lib` beside it, or
 /// where the loader finds it (LD_LIBRARY_PATH, /etc/ld.so.conf).

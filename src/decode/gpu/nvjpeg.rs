@@ -21,7 +21,7 @@ use std::path::Path;
 
 pub use batch::{Decoded, Decoder, Frame, Lane};
 
-use super::library;
+use super::library::{self, Version};
 use sys::Functions;
 
 /// Names of the library's file, by the CUDA version that it was built for; the newest that works with
@@ -35,7 +35,7 @@ const VERSION_MIN: (i32, i32) = (12, 0);
 #[derive(Clone, Copy)]
 pub struct Nvjpeg {
     functions: &'static Functions,
-    version: [i32; 3],
+    version: Version,
 }
 
 impl fmt::Debug for Nvjpeg {
@@ -72,8 +72,7 @@ impl Nvjpeg {
 
     /// Its version, as `12.4.0`.
     pub fn version(&self) -> String {
-        let [major, minor, patch] = self.version;
-        format!("{major}.{minor}.{patch}")
+        self.version.to_string()
     }
 
     fn functions(&self) -> &'static Functions {
@@ -82,16 +81,9 @@ impl Nvjpeg {
 }
 
 /// All functions and the version, when both will do.
-fn usable(library: &'static libloading::Library) -> Result<(Functions, [i32; 3]), String> {
+fn usable(library: &'static libloading::Library) -> Result<(Functions, Version), String> {
     let functions = Functions::find(library)?;
-    let version = safe::version(&functions)?;
-    let [major, minor, _] = version;
-    if (major, minor) < VERSION_MIN {
-        let (least_major, least_minor) = VERSION_MIN;
-        return Err(format!(
-            "version {major}.{minor} is too old, {least_major}.{least_minor} is needed"
-        ));
-    }
+    let version = safe::version(&functions)?.at_least(VERSION_MIN)?;
     Ok((functions, version))
 }
 

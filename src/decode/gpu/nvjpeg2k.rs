@@ -25,7 +25,7 @@ pub use batch::{Decoded, Decoder, Frame};
 pub use planes::{COMPONENTS_MAX, Planes, Sample};
 pub use safe::{Places, Streams};
 
-use super::library;
+use super::library::{self, Version};
 use crate::decode::cpu::jpeg2k::codestream::{Codestream, without_boxes};
 use sys::Functions;
 
@@ -40,7 +40,7 @@ const VERSION_MIN: (i32, i32) = (0, 8);
 #[derive(Clone, Copy)]
 pub struct Nvjpeg2k {
     functions: &'static Functions,
-    version: [i32; 3],
+    version: Version,
 }
 
 impl fmt::Debug for Nvjpeg2k {
@@ -77,8 +77,7 @@ impl Nvjpeg2k {
 
     /// Its version, as `0.11.0`.
     pub fn version(&self) -> String {
-        let [major, minor, patch] = self.version;
-        format!("{major}.{minor}.{patch}")
+        self.version.to_string()
     }
 
     fn functions(&self) -> &'static Functions {
@@ -87,16 +86,9 @@ impl Nvjpeg2k {
 }
 
 /// All functions and the version, when both will do.
-fn usable(library: &'static libloading::Library) -> Result<(Functions, [i32; 3]), String> {
+fn usable(library: &'static libloading::Library) -> Result<(Functions, Version), String> {
     let functions = Functions::find(library)?;
-    let version = safe::version(&functions)?;
-    let [major, minor, _] = version;
-    if (major, minor) < VERSION_MIN {
-        let (least_major, least_minor) = VERSION_MIN;
-        return Err(format!(
-            "version {major}.{minor} is too old, {least_major}.{least_minor} is needed"
-        ));
-    }
+    let version = safe::version(&functions)?.at_least(VERSION_MIN)?;
     Ok((functions, version))
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::result::{Failure, check};
 use super::sys::{BACKEND_GPU_HYBRID, COMPONENTS_MAX, Functions, Image, OUTPUT_UNCHANGED, Opaque};
+use crate::decode::gpu::library::Version;
 use crate::decode::gpu::planes::PLANES_MAX;
 
 type Destroy = unsafe extern "C" fn(Opaque) -> c_int;
@@ -50,14 +51,14 @@ impl Drop for Object {
 }
 
 /// The library's version: major, minor, patch level.
-pub(super) fn version(functions: &Functions) -> Result<[i32; 3], String> {
+pub(super) fn version(functions: &Functions) -> Result<Version, String> {
     let mut version = [0; 3];
     for (property, number) in (0..).zip(&mut version) {
         // SAFETY: writes one number.
         let status = unsafe { (functions.get_property)(property, number) };
         check("GetProperty", status).map_err(|failure| failure.to_string())?;
     }
-    Ok(version)
+    Ok(Version(version))
 }
 
 /// What the library understands of a picture's headers.

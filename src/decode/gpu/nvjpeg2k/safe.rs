@@ -17,6 +17,7 @@ use super::planes::{COMPONENTS_MAX, Planes, Sample};
 use super::result::{Failure, check};
 use super::sys::{ComponentInfo, FORMAT_PLANAR, Functions, INT16, Image, ImageInfo};
 use super::sys::{Opaque, UINT8, UINT16};
+use crate::decode::gpu::library::Version;
 
 /// Where the planes of a frame belong in device memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +106,14 @@ impl Drop for Object {
 }
 
 /// The library's version: major, minor, patch level.
-pub(super) fn version(functions: &Functions) -> Result<[i32; 3], String> {
+pub(super) fn version(functions: &Functions) -> Result<Version, String> {
     let mut version = [0; 3];
     for (property, number) in (0..).zip(&mut version) {
         // SAFETY: writes one number.
         let status = unsafe { (functions.get_property)(property, number) };
         check("GetProperty", status).map_err(|failure| failure.to_string())?;
     }
-    Ok(version)
+    Ok(Version(version))
 }
 
 /// The library's instance.
