@@ -3,7 +3,8 @@
 //! What is compared is in `trust.rs`. All comparisons of a batch come before anything of it is shown,
 //! and each part is judged on its own: what is wrong with the frames of one stream costs another none,
 //! but where the device was found to be wrong. Then of the whole batch only those frames of that codec
-//! are shown that were compared themselves.
+//! are shown that were compared themselves. What is shown is also noted as left in device memory, where
+//! the batch did that, and nothing else is.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::rates::Kind;
 use super::trust;
 use crate::decode::gpu::{Codec, Outcome, Spent};
 use crate::fetch::Stream;
+use crate::fetch::resident::Beside;
 use crate::fetch::tally::Maker;
 
 /// Why a part is not believed.
@@ -150,19 +152,28 @@ impl Crew<'_> {
     fn show(&self, judged: Judged<'_, '_>, ns: u64) -> usize {
         let Judged { sent, done, same } = judged;
         let Sent {
+            beside,
             claimed,
             mut part,
             stream,
         } = sent;
+        let mut beside = beside.filter(Beside::is_held);
         let mut frames = 0;
         for claimed in claimed {
             let (frame, codec) = (claimed.frame, claimed.prepared.job.codec);
             let is_believed = !self.known.is_retired(codec) || same.contains(&frame);
             if !done.contains(&frame) || !is_believed {
                 stream.refuse(frame);
+                if let Some(beside) = &mut beside {
+                    beside.leave(frame);
+                }
                 drop(claimed);
                 part.leave(&[frame]);
                 continue;
+            }
+            // Before it is shown: who waits for it finds that it need not go up.
+            if let Some(beside) = &mut beside {
+                beside.note(frame);
             }
             let maker = Maker::Device(self.index, codec);
             self.shared.keep(stream, claimed.filling, Some(maker), ns);
