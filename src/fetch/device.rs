@@ -195,8 +195,8 @@ impl Acquaintance {
         mine.map(|(_, count)| *count).max().unwrap_or(0)
     }
 
-    fn note_right(&self, device: usize, codec: Codec) {
-        *self.right().entry((device, codec)).or_default() += 1;
+    fn note_right(&self, device: usize, codec: Codec, count: usize) {
+        *self.right().entry((device, codec)).or_default() += count;
     }
 
     fn right(&self) -> MutexGuard<'_, HashMap<(usize, Codec), usize>> {

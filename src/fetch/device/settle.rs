@@ -6,7 +6,7 @@
 //! are shown that were compared themselves. What is shown is also noted as left in device memory, where
 //! the batch did that, and nothing else is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -104,6 +104,8 @@ impl Crew<'_> {
         let acquaintance = stream.acquaintance();
         let enough = self.devices.tuning.proven_frames;
         let mut scratch = Vec::new();
+        // Of this part; for others they count once all of it is found to be right.
+        let mut same: HashMap<Codec, usize> = HashMap::new();
         for claimed in &mut judged.sent.claimed {
             if !judged.done.contains(&claimed.frame) {
                 continue;
@@ -115,7 +117,8 @@ impl Crew<'_> {
             }
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
-            let right = acquaintance.right_on(self.index, codec);
+            let so_far = same.get(&codec).copied().unwrap_or(0);
+            let right = acquaintance.right_on(self.index, codec) + so_far;
             let is_first = match self.known.trust().is_proven(codec, kind, enough) {
                 true => right == 0,
                 false => right < trust::FIRST_FRAMES,
@@ -137,8 +140,11 @@ impl Crew<'_> {
             if !is_uniform {
                 self.known.trust().was_right(codec, kind);
             }
-            acquaintance.note_right(self.index, codec);
+            *same.entry(codec).or_default() += 1;
             judged.same.insert(claimed.frame);
+        }
+        for (codec, count) in same {
+            acquaintance.note_right(self.index, codec, count);
         }
         Ok(())
     }
