@@ -5,6 +5,12 @@ mod common;
 #[path = "fake_gpu/mod.rs"]
 mod fake_gpu;
 
+#[path = "gpu_export/beside.rs"]
+mod beside;
+#[allow(dead_code)]
+#[path = "../src/decode/cpu/jpeg_lossless/tests/encoder.rs"]
+mod ljpeg_encoder;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,9 +89,7 @@ impl Bench {
     }
 
     fn residents(&self, key: &str) -> u64 {
-        let text = fs::read(self.mount.root.join(".dicomfs/stats.json")).expect("stats.json");
-        let stats: Value = serde_json::from_slice(&text).expect("JSON");
-        stats["residents"][key].as_u64().expect(key)
+        stats(&self.mount)["residents"][key].as_u64().expect(key)
     }
 
     /// Runs Python with the example as a module, and the device of the tests.
@@ -98,6 +102,11 @@ impl Bench {
             .env("LD_LIBRARY_PATH", &self.library);
         python
     }
+}
+
+fn stats(mount: &Mount) -> Value {
+    let text = fs::read(mount.root.join(".dicomfs/stats.json")).expect("stats.json");
+    serde_json::from_slice(&text).expect("JSON")
 }
 
 fn examples() -> PathBuf {
@@ -219,8 +228,7 @@ fn every_real_volume_is_on_the_device_what_it_is_in_the_files() {
             }
         }
     }
-    let text = fs::read(mount.root.join(".dicomfs/stats.json")).expect("stats.json");
-    let stats: Value = serde_json::from_slice(&text).expect("JSON");
+    let stats = stats(&mount);
     println!("{same} the same, {refused} refused: {}", stats["residents"]);
     assert!(same > refused && stats["residents"]["mismatches"] == 0);
 }

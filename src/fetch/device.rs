@@ -53,6 +53,12 @@ pub trait Device: Send + Sync {
     /// Its name, for counts and findings: `cuda:0`.
     fn name(&self) -> String;
 
+    /// Its number, as the driver counts, if it can leave frames in memory that volumes are held in
+    /// ([`gpu::Part::beside`]): that of the [`crate::fetch::DeviceMemory`] with the same number.
+    fn ordinal(&self) -> Option<u32> {
+        None
+    }
+
     /// Makes it ready and gives its lanes: called once, on a thread where it may take its time.
     ///
     /// # Errors
@@ -189,8 +195,8 @@ impl Acquaintance {
         mine.map(|(_, count)| *count).max().unwrap_or(0)
     }
 
-    fn note_right(&self, device: usize, codec: Codec) {
-        *self.right().entry((device, codec)).or_default() += 1;
+    fn note_right(&self, device: usize, codec: Codec, count: usize) {
+        *self.right().entry((device, codec)).or_default() += count;
     }
 
     fn right(&self) -> MutexGuard<'_, HashMap<(usize, Codec), usize>> {

@@ -3,7 +3,7 @@
 //! Who opens one gets a lease. The first lease of a volume by a user has it made resident on a thread of
 //! its own here; all others of that user share it. What nobody has a lease of stays until its room is
 //! needed, within the budget of each device. The bytes are those of the slab: a frame comes from there,
-//! or was read by the device itself and compared with the CPU's where that is due.
+//! or the device has decoded it for the slab or read it itself, compared with the CPU's where that is due.
 //!
 //! | file | job |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `table.rs` | the account of residences and leases (pure) |
 //! | `admit.rs` | threads that fill: a device chosen, room made, the end told |
 //! | `fill.rs` | the frames of one residence: from the slab as they are made, and by the device itself |
+//! | `beside.rs` | what a device decodes meanwhile, left in the memory by itself |
 //! | `check.rs` | what a device has read itself, compared with the CPU's |
 //! | `process.rs` | a GPU of this machine as a [`DeviceMemory`] |
 //!
@@ -18,6 +19,7 @@
 //! one user, and no read of a file is ever answered from it.
 
 mod admit;
+mod beside;
 mod check;
 mod fill;
 mod memory;
@@ -33,6 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+pub(super) use beside::Beside;
 pub use memory::{DeviceMemory, DirectFrame, MemoryBudget};
 pub use process::GpuMemory;
 
@@ -68,6 +71,7 @@ struct Counters {
     opens: AtomicU64,
     evictions: AtomicU64,
     direct_frames: AtomicU64,
+    beside_frames: AtomicU64,
     uploaded_frames: AtomicU64,
     compared_frames: AtomicU64,
     mismatches: AtomicU64,
@@ -89,6 +93,8 @@ pub struct ResidentStats {
     pub evictions: u64,
     /// Frames that a device has read from their files itself.
     pub direct_frames: u64,
+    /// Frames that a device has decoded and left there itself.
+    pub beside_frames: u64,
     /// Frames copied there from slabs.
     pub uploaded_frames: u64,
     /// Of those that a device has read: how many were compared with the CPU's.
@@ -108,6 +114,8 @@ pub(super) struct Residences {
     memories: Vec<Arc<dyn DeviceMemory>>,
     budget: MemoryBudget,
     table: Mutex<Table>,
+    /// Those that are being filled, for the batches of their devices.
+    targets: Mutex<Vec<Arc<beside::Target>>>,
     orders: Mutex<VecDeque<Order>>,
     /// Rung for orders and at the end.
     bell: Condvar,
@@ -163,6 +171,7 @@ impl Residences {
             memories,
             budget,
             table: Mutex::default(),
+            targets: Mutex::default(),
             orders: Mutex::default(),
             bell: Condvar::new(),
             is_stopped: AtomicBool::new(false),
@@ -304,6 +313,7 @@ impl Residences {
             opens: get(&counters.opens),
             evictions: get(&counters.evictions),
             direct_frames: get(&counters.direct_frames),
+            beside_frames: get(&counters.beside_frames),
             uploaded_frames: get(&counters.uploaded_frames),
             compared_frames: get(&counters.compared_frames),
             mismatches: get(&counters.mismatches),

@@ -348,6 +348,12 @@ fn device_memory(out: &mut Exposition, residents: &ResidentStats) {
         ),
         (
             Counter,
+            "dicomfs_device_memory_beside_frames_total",
+            "Frames that devices decoded and left there themselves.",
+            residents.beside_frames,
+        ),
+        (
+            Counter,
             "dicomfs_device_memory_uploaded_frames_total",
             "Frames copied there from decoded volumes.",
             residents.uploaded_frames,

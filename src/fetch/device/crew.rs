@@ -11,6 +11,7 @@ use super::batch::{Batch, Claimed, Judge, Part};
 use super::lanes::{Devices, Known};
 use super::rates::{Kind, Took};
 use crate::decode::gpu::{self, Fault, Job, Outcome, Spent};
+use crate::fetch::resident::Beside;
 use crate::fetch::{Error, Shared, Stream};
 
 /// Faults in a row after which a lane is given up, whatever its device says.
@@ -29,7 +30,9 @@ pub(super) struct Crew<'s> {
 
 /// The frames of one stream that a device was given.
 pub(super) struct Sent<'q, 's> {
-    // Dropped in this order: the claims, then what leaves the frames to the CPU.
+    // Dropped in this order: what the device leaves elsewhere too, the claims, then what leaves the
+    // frames to the CPU.
+    pub(super) beside: Option<Beside>,
     pub(super) claimed: Vec<Claimed<'s>>,
     pub(super) part: Part<'q>,
     pub(super) stream: &'s Arc<Stream>,
@@ -152,6 +155,7 @@ impl<'s> Crew<'s> {
         let claim = |(mut part, stream, ready): (Part<'q>, &'t Arc<Stream>, _)| {
             let claimed = part.claim(stream, &self.shared.cache, ready);
             Sent {
+                beside: self.beside(stream, &claimed),
                 claimed,
                 part,
                 stream,
@@ -159,6 +163,15 @@ impl<'s> Crew<'s> {
         };
         let sent = prepared.into_iter().map(claim);
         sent.filter(|sent| !sent.claimed.is_empty()).collect()
+    }
+
+    /// Where the device is to leave these frames as well: a volume that it is being filled with.
+    fn beside(&self, stream: &Stream, claimed: &[Claimed<'_>]) -> Option<Beside> {
+        let ordinal = self.known.device.ordinal()?;
+        let residences = self.shared.residences.get()?;
+        let frames: Vec<usize> = claimed.iter().map(|claimed| claimed.frame).collect();
+        let key = stream.slab_use().key();
+        (!frames.is_empty()).then(|| residences.beside(ordinal, key, &frames))?
     }
 
     fn note_fault(&mut self, kind: Kind, fault: &Fault) {
@@ -181,11 +194,16 @@ impl<'s> Crew<'s> {
         let job = |claimed: &Claimed<'_>| claimed.prepared.job.clone();
         let jobs = |sent: &Sent<'_, '_>| sent.claimed.iter().map(job).collect();
         let jobs: Vec<Vec<Job>> = sent.iter().map(jobs).collect();
-        let slabs = sent.iter().map(|sent| sent.stream.slab());
-        let parts: Vec<gpu::Part<'_>> = slabs
-            .zip(&jobs)
-            .map(|(slab, jobs)| gpu::Part::new(jobs, slab.file(), slab.len_bytes()))
-            .collect();
+        let part = |n: usize| {
+            let (sent, jobs) = (&sent[n], &jobs[n]);
+            let slab = sent.stream.slab();
+            let part = gpu::Part::new(jobs, slab.file(), slab.len_bytes());
+            match &sent.beside {
+                Some(beside) => part.beside(beside.id(), slab.range_of(0..1).start),
+                None => part,
+            }
+        };
+        let parts: Vec<gpu::Part<'_>> = (0..sent.len()).map(part).collect();
         let run = || self.lane.run(&parts, deadline);
         let (outcomes, spent) = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err(Fault::Stuck("the lane panicked".to_string())))?;
@@ -199,10 +217,14 @@ impl<'s> Crew<'s> {
     /// from now on, where the CPU makes them anew.
     fn abandon(&self, sent: Sent<'_, '_>) {
         let Sent {
+            beside,
             claimed,
             mut part,
             stream,
         } = sent;
+        if let Some(beside) = beside {
+            beside.spoil();
+        }
         let frames: Vec<usize> = claimed.iter().map(|claimed| claimed.frame).collect();
         for claimed in claimed {
             claimed.filling.abandon();

@@ -49,6 +49,10 @@ impl Device for Gpu {
         format!("cuda:{}", self.remote.ordinal())
     }
 
+    fn ordinal(&self) -> Option<u32> {
+        Some(self.remote.ordinal())
+    }
+
     /// No lanes where it is absent: the pool has said so to who asked for it.
     fn start(&self) -> Result<Vec<Box<dyn Lane>>, String> {
         if self.remote.wait_settled(None).is_final() {

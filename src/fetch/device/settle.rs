@@ -3,9 +3,10 @@
 //! What is compared is in `trust.rs`. All comparisons of a batch come before anything of it is shown,
 //! and each part is judged on its own: what is wrong with the frames of one stream costs another none,
 //! but where the device was found to be wrong. Then of the whole batch only those frames of that codec
-//! are shown that were compared themselves.
+//! are shown that were compared themselves. What is shown is also noted as left in device memory, where
+//! the batch did that, and nothing else is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use super::rates::Kind;
 use super::trust;
 use crate::decode::gpu::{Codec, Outcome, Spent};
 use crate::fetch::Stream;
+use crate::fetch::resident::Beside;
 use crate::fetch::tally::Maker;
 
 /// Why a part is not believed.
@@ -102,6 +104,8 @@ impl Crew<'_> {
         let acquaintance = stream.acquaintance();
         let enough = self.devices.tuning.proven_frames;
         let mut scratch = Vec::new();
+        // Of this part; for others they count once all of it is found to be right.
+        let mut same: HashMap<Codec, usize> = HashMap::new();
         for claimed in &mut judged.sent.claimed {
             if !judged.done.contains(&claimed.frame) {
                 continue;
@@ -113,7 +117,8 @@ impl Crew<'_> {
             }
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
-            let right = acquaintance.right_on(self.index, codec);
+            let so_far = same.get(&codec).copied().unwrap_or(0);
+            let right = acquaintance.right_on(self.index, codec) + so_far;
             let is_first = match self.known.trust().is_proven(codec, kind, enough) {
                 true => right == 0,
                 false => right < trust::FIRST_FRAMES,
@@ -135,8 +140,11 @@ impl Crew<'_> {
             if !is_uniform {
                 self.known.trust().was_right(codec, kind);
             }
-            acquaintance.note_right(self.index, codec);
+            *same.entry(codec).or_default() += 1;
             judged.same.insert(claimed.frame);
+        }
+        for (codec, count) in same {
+            acquaintance.note_right(self.index, codec, count);
         }
         Ok(())
     }
@@ -150,19 +158,28 @@ impl Crew<'_> {
     fn show(&self, judged: Judged<'_, '_>, ns: u64) -> usize {
         let Judged { sent, done, same } = judged;
         let Sent {
+            beside,
             claimed,
             mut part,
             stream,
         } = sent;
+        let mut beside = beside.filter(Beside::is_held);
         let mut frames = 0;
         for claimed in claimed {
             let (frame, codec) = (claimed.frame, claimed.prepared.job.codec);
             let is_believed = !self.known.is_retired(codec) || same.contains(&frame);
             if !done.contains(&frame) || !is_believed {
                 stream.refuse(frame);
+                if let Some(beside) = &mut beside {
+                    beside.leave(frame);
+                }
                 drop(claimed);
                 part.leave(&[frame]);
                 continue;
+            }
+            // Before it is shown: who waits for it finds that it need not go up.
+            if let Some(beside) = &mut beside {
+                beside.note(frame);
             }
             let maker = Maker::Device(self.index, codec);
             self.shared.keep(stream, claimed.filling, Some(maker), ns);

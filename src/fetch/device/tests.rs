@@ -1,5 +1,6 @@
 //! Devices and workers at the same frames: bytes are exact whatever a device does.
 
+mod beside;
 mod fake;
 mod faults;
 mod several;

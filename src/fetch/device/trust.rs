@@ -5,7 +5,8 @@
 //! 1. A frame of one value is always compared, and one frame of 256 whatever it is.
 //! 2. While a device has shown fewer than [`PROVEN_FRAMES`] frames of a codec and kind to be right,
 //!    the first [`FIRST_FRAMES`] frames of each series are compared, in whatever batches they come: what is
-//!    wrong in every frame, or in one of a few, shows.
+//!    wrong in every frame, or in one of a few, shows. They count when their whole part was found to be
+//!    right: two lanes at one series at the same time do not share them.
 //! 3. After that the first frame of each series is compared, for each codec. What is wrong with a device
 //!    or its library is wrong with a way of encoding, and shows in each frame that uses it; what is
 //!    alike in all frames of a series, and in no series before, shows in any one of them.

@@ -156,7 +156,7 @@ impl Residences {
                 .map_err(|error| Error::io("no socket to hand descriptors out by", &error))?;
         }
         let id = reserved.id;
-        let mut fill = Fill::new(self, shared, &**memory, id, order.residence, &order.stream);
+        let mut fill = Fill::new(self, shared, memory, id, order.residence, &order.stream);
         let direct_frames = fill.run()?;
         let exported = reserved.keep().ok_or_else(no_device)?;
         Ok(Resident {

@@ -1,6 +1,7 @@
 //! The frames of one residence, brought to the device's memory.
 //!
-//! What a device can read from its file itself is read so, where the slab does not have it yet. All else
+//! What a device can read from its file itself is read so, where the slab does not have it yet, and what
+//! it decodes meanwhile it leaves there (`beside.rs`). All else
 //! is asked for as a reader of the whole volume would, a run of frames after the other, and each run is
 //! copied as soon as it is there, while the next ones are made. Only the runs under way are held in the
 //! slab, so a volume may be larger than the cache.
@@ -14,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use super::beside::{Filling, Place};
 use super::{DeviceMemory, DirectFrame, Residences};
 use crate::decode::gpu::{DirectJob, Fault, Outcome, Piece, ResidentId};
 use crate::fetch::{Error, Interest, Reply, Shared, Stream};
@@ -104,6 +106,8 @@ pub(super) struct Fill<'f> {
     residence: u64,
     pub(super) stream: Arc<Stream>,
     interest: Interest,
+    /// Who sees to which frame.
+    target: Filling<'f>,
     /// To be made by who makes frames, in runs of neighbours.
     made: VecDeque<Range<usize>>,
     /// To be read by the device.
@@ -127,21 +131,24 @@ impl<'f> Fill<'f> {
     pub(super) fn new(
         residences: &'f Residences,
         shared: &'f Arc<Shared>,
-        memory: &'f dyn DeviceMemory,
+        memory: &'f Arc<dyn DeviceMemory>,
         id: ResidentId,
         residence: u64,
         stream: &Arc<Stream>,
     ) -> Fill<'f> {
         let stream = newest(stream);
+        let key = stream.slab_use().key();
+        let target = residences.offer(key, memory, id, stream.slab().frame_count());
         let run_frames = run_frames(shared, &stream);
         Fill {
             residences,
             shared,
-            memory,
+            memory: &**memory,
             id,
             residence,
             stream,
             interest: Interest::default(),
+            target,
             made: VecDeque::new(),
             direct: VecDeque::new(),
             direct_done: Vec::new(),
@@ -163,6 +170,9 @@ impl<'f> Fill<'f> {
             if !self.residences.table().is_wanted(self.residence) {
                 return Err(Failure::Unwanted);
             }
+            if self.target.is_spoiled() {
+                return Err(Failure::Lost("it may write at any time".to_string()));
+            }
             self.ask();
             // What has been made goes first: it takes room in the cache.
             if let Ok(answer) = self.answers.1.try_recv() {
@@ -176,7 +186,11 @@ impl<'f> Fill<'f> {
                     Err(RecvTimeoutError::Disconnected) => return Err(Error::ShuttingDown.into()),
                 }
             } else if self.made.is_empty() {
-                return Ok(self.direct_done.len());
+                // Nothing may have been asked of it since the last batch.
+                return match self.memory.is_held(self.id) {
+                    true => Ok(self.direct_done.len()),
+                    false => Err(Failure::Lost("its memory is gone".to_string())),
+                };
             }
         }
     }
@@ -206,8 +220,13 @@ impl<'f> Fill<'f> {
     /// Asks for runs of frames until enough are under way, and has those after them made ahead.
     fn ask(&mut self) {
         while self.runs.len() < RUNS_MAX
-            && let Some(all) = self.made.pop_front()
+            && let Some(mut all) = self.made.pop_front()
         {
+            // What is there already need not be in the slab any more.
+            match self.target.first_missing(all.clone()) {
+                Some(first) => all.start = first,
+                None => continue,
+            }
             let end = all.end.min(all.start + self.run_frames);
             if end < all.end {
                 self.made.push_front(end..all.end);
@@ -245,17 +264,35 @@ impl<'f> Fill<'f> {
             self.made.push_front(frames);
             return Ok(());
         }
-        let range = slab.range_of(frames.clone());
-        let piece = Piece {
-            file_offset_bytes: range.start,
-            offset_bytes: self.offset_bytes(frames.start),
-            len_bytes: range.end - range.start,
+        let Some(own) = self.target.take_run(frames.clone(), LOOK_AGAIN) else {
+            // A batch of the slab whose place this one took is under way.
+            self.made.push_front(frames);
+            return Ok(());
         };
-        let deadline = copy_time(piece.len_bytes);
+        self.upload(&pinned, &own)
+    }
+
+    /// Copies frames of a slab, of which all are present.
+    fn upload(&mut self, pinned: &Pinned, own: &[Range<usize>]) -> Result<(), Failure> {
+        if own.is_empty() {
+            return Ok(());
+        }
+        let slab = pinned.stream.slab();
+        let piece = |frames: &Range<usize>| {
+            let range = slab.range_of(frames.clone());
+            Piece {
+                file_offset_bytes: range.start,
+                offset_bytes: self.offset_bytes(frames.start),
+                len_bytes: range.end - range.start,
+            }
+        };
+        let pieces: Vec<Piece> = own.iter().map(piece).collect();
+        let deadline = copy_time(pieces.iter().map(|piece| piece.len_bytes).sum());
         self.memory
-            .upload(self.id, slab.file(), slab.len_bytes(), &[piece], deadline)?;
+            .upload(self.id, slab.file(), slab.len_bytes(), &pieces, deadline)?;
         let uploaded = &self.residences.counters.uploaded_frames;
-        uploaded.fetch_add(frames.len() as u64, Ordering::Relaxed);
+        let count: usize = own.iter().map(ExactSizeIterator::len).sum();
+        uploaded.fetch_add(count as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -269,6 +306,14 @@ impl<'f> Fill<'f> {
         let frames: Vec<usize> = self.direct.drain(..count).collect();
         let mut opened: Vec<(usize, DirectFrame<'_>)> = Vec::new();
         for frame in frames {
+            match self.target.take(frame) {
+                Place::Open => {}
+                Place::There => continue,
+                Place::Batch | Place::Filler => {
+                    self.leave(frame);
+                    continue;
+                }
+            }
             match stream.producer().direct(frame) {
                 Ok(direct) => opened.push((frame, direct)),
                 Err(why) => {
@@ -343,6 +388,7 @@ impl<'f> Fill<'f> {
 
     /// Leaves a frame to who makes frames.
     fn leave(&mut self, frame: usize) {
+        self.target.give_up(frame);
         match self.made.back_mut() {
             Some(last) if last.end == frame => last.end += 1,
             _ => self.made.push_back(frame..frame + 1),

@@ -1,5 +1,6 @@
 //! Residences over a device that is scripted: leases, filling, room, and what goes wrong.
 
+mod beside;
 pub(crate) mod fake;
 mod hostile;
 

@@ -10,9 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::decode::cpu::tests::gray;
-use crate::decode::gpu::{Codec, Fault, Job, Outcome, Part, Refusal, Show, Spent, State};
+use crate::decode::gpu::{
+    Codec, Fault, Job, Outcome, Part, Refusal, ResidentId, Show, Spent, State,
+};
 use crate::fetch::device::{Device, Lane, Prepared, Readiness, Unfit};
-use crate::fetch::{Error, Produce};
+use crate::fetch::{Error, Produce, fake_memory};
 
 pub(super) const FRAME: usize = 4096;
 
@@ -76,6 +78,10 @@ pub(super) struct Fake {
     /// The frames of each batch, and how many each part has.
     pub(super) sent: Mutex<Vec<Vec<usize>>>,
     pub(super) parts: Mutex<Vec<Vec<usize>>>,
+    /// Where each part's frames were to be left as well.
+    pub(super) beside: Mutex<Vec<Option<ResidentId>>>,
+    /// Its number, and the memory that it can leave frames in.
+    memory: Option<(u32, Arc<fake_memory::Fake>)>,
     pub(super) gate: Gate,
     is_stopped: AtomicBool,
     is_over: Arc<AtomicBool>,
@@ -86,13 +92,31 @@ impl Fake {
         lanes: usize,
         choose: impl Fn(u64) -> Fate + Send + Sync + 'static,
     ) -> Arc<Fake> {
+        Fake::build(lanes, None, Box::new(choose))
+    }
+
+    /// One that leaves frames in such a memory too, if it is asked to.
+    pub(super) fn with_memory(
+        (ordinal, memory): (u32, &Arc<fake_memory::Fake>),
+        choose: impl Fn(u64) -> Fate + Send + Sync + 'static,
+    ) -> Arc<Fake> {
+        Fake::build(1, Some((ordinal, memory.clone())), Box::new(choose))
+    }
+
+    fn build(
+        lanes: usize,
+        memory: Option<(u32, Arc<fake_memory::Fake>)>,
+        choose: Choose,
+    ) -> Arc<Fake> {
         Arc::new(Fake {
             lanes,
             room_bytes: 64 * FRAME,
-            choose: Box::new(choose),
+            choose,
             batches: AtomicU64::new(0),
             sent: Mutex::default(),
             parts: Mutex::default(),
+            beside: Mutex::default(),
+            memory,
             gate: Gate::default(),
             is_stopped: AtomicBool::new(false),
             is_over: Arc::default(),
@@ -112,6 +136,10 @@ pub(super) struct Handle(pub(super) Arc<Fake>);
 impl Device for Handle {
     fn name(&self) -> String {
         "fake:0".to_string()
+    }
+
+    fn ordinal(&self) -> Option<u32> {
+        self.0.memory.as_ref().map(|(ordinal, _)| *ordinal)
     }
 
     fn start(&self) -> Result<Vec<Box<dyn Lane>>, String> {
@@ -136,14 +164,47 @@ impl Device for Handle {
     }
 }
 
-/// The jobs of a part, each with its slab's file.
-fn opened(part: &Part<'_>) -> Vec<(Arc<File>, Job)> {
-    let file = Arc::new(File::from(part.slab.try_clone_to_owned().unwrap()));
+/// A job, and where its frame goes.
+struct Output {
+    job: Job,
+    slab: Arc<File>,
+    /// The memory of a resident, and where it begins in the slab.
+    beside: Option<(Arc<File>, u64)>,
+}
+
+impl Output {
+    fn write(&self, bytes: &[u8]) {
+        let start = self.job.out.start;
+        self.slab.write_all_at(bytes, start).unwrap();
+        if let Some((memory, first)) = &self.beside {
+            memory.write_all_at(bytes, start - first).unwrap();
+        }
+    }
+}
+
+/// The jobs of a part, each with where it goes.
+fn opened(fake: &Fake, part: &Part<'_>) -> Vec<Output> {
+    let slab = Arc::new(File::from(part.slab.try_clone_to_owned().unwrap()));
     assert!(!part.jobs.is_empty());
     let is_inside = |job: &Job| job.out.end <= part.slab_len_bytes;
     assert!(part.jobs.iter().all(is_inside));
-    let jobs = part.jobs.iter();
-    jobs.map(|job| (file.clone(), job.clone())).collect()
+    fake.beside
+        .lock()
+        .unwrap()
+        .push(part.resident.map(|(id, _)| id));
+    // Whoever is gone gets nothing, and what is released meanwhile is still there for the batch.
+    let beside = part.resident.and_then(|(id, first)| {
+        let (_, memory) = fake.memory.as_ref().expect("no memory was offered");
+        let held = memory.held.lock().unwrap();
+        let (file, _) = held.get(&id.number)?;
+        Some((Arc::new(file.try_clone().unwrap()), first))
+    });
+    let output = |job: &Job| Output {
+        job: job.clone(),
+        slab: slab.clone(),
+        beside: beside.clone(),
+    };
+    part.jobs.iter().map(output).collect()
 }
 
 struct FakeLane {
@@ -163,26 +224,27 @@ impl Lane for FakeLane {
     ) -> Result<(Vec<Outcome>, Spent), Fault> {
         let start = Instant::now();
         let batch = self.fake.batches.fetch_add(1, Ordering::SeqCst);
-        let jobs: Vec<(Arc<File>, Job)> = parts.iter().flat_map(opened).collect();
-        let frame = |(_, job): &(_, Job)| job.out.start as usize / FRAME - 1;
-        let frames = jobs.iter().map(frame).collect();
+        let opened = |part| opened(&self.fake, part);
+        let outputs: Vec<Output> = parts.iter().flat_map(opened).collect();
+        let frame = |output: &Output| output.job.out.start as usize / FRAME - 1;
+        let frames = outputs.iter().map(frame).collect();
         self.fake.sent.lock().unwrap().push(frames);
         let lens = parts.iter().map(|part| part.jobs.len()).collect();
         self.fake.parts.lock().unwrap().push(lens);
         self.fake.gate.pass();
         let fate = (self.fake.choose)(batch);
-        let garbage = |jobs: &[(Arc<File>, Job)]| {
-            for (file, job) in jobs {
-                file.write_all_at(&[0xAB; FRAME], job.out.start).unwrap();
+        let garbage = |outputs: &[Output]| {
+            for output in outputs {
+                output.write(&[0xAB; FRAME]);
             }
         };
         let lost = || Err(Fault::Lost(format!("scripted: {fate:?}")));
-        let mut outcomes = vec![Outcome::Done; jobs.len()];
+        let mut outcomes = vec![Outcome::Done; outputs.len()];
         match fate {
             Fate::Zeros => {}
             Fate::NotReady => return Err(Fault::NotReady(State::Resting(Instant::now()))),
             Fate::Hang => {
-                garbage(&jobs);
+                garbage(&outputs);
                 let stopped = || self.fake.is_stopped.load(Ordering::SeqCst);
                 while start.elapsed() < deadline && !stopped() {
                     thread::yield_now();
@@ -194,17 +256,17 @@ impl Lane for FakeLane {
                 return lost();
             }
             Fate::Die => {
-                garbage(&jobs[..jobs.len() / 2]);
+                garbage(&outputs[..outputs.len() / 2]);
                 return lost();
             }
             Fate::Panic => panic!("scripted"),
             Fate::Stuck => {
-                garbage(&jobs);
+                garbage(&outputs);
                 let is_over = self.fake.is_over.clone();
                 thread::spawn(move || {
                     while !is_over.load(Ordering::SeqCst) {
-                        for (file, job) in &jobs {
-                            file.write_all_at(&[0xCD; FRAME], job.out.start).unwrap();
+                        for output in &outputs {
+                            output.write(&[0xCD; FRAME]);
                         }
                         thread::yield_now();
                     }
@@ -212,15 +274,16 @@ impl Lane for FakeLane {
                 return Err(Fault::Stuck("scripted".to_string()));
             }
             Fate::Short => {
-                garbage(&jobs);
+                garbage(&outputs);
                 outcomes.pop();
             }
             _ => {
-                for (n, (file, job)) in jobs.iter().enumerate() {
+                for (n, output) in outputs.iter().enumerate() {
+                    let job = &output.job;
                     let encoded = job.encoded.start as usize..job.encoded.end as usize;
                     let mut bytes = self.memory[encoded].to_vec();
                     let is_wrong = fate == Fate::WrongFirst && n == 0
-                        || fate == Fate::WrongLast && n + 1 == jobs.len();
+                        || fate == Fate::WrongLast && n + 1 == outputs.len();
                     bytes[FRAME / 2] ^= u8::from(is_wrong);
                     outcomes[n] = match fate {
                         Fate::Refused => Outcome::Refused(Refusal::Codestream),
@@ -232,7 +295,7 @@ impl Lane for FakeLane {
                     if outcomes[n] != Outcome::Done {
                         bytes.fill(0xAB);
                     }
-                    file.write_all_at(&bytes, job.out.start).unwrap();
+                    output.write(&bytes);
                 }
             }
         }

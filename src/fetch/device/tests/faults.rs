@@ -286,3 +286,28 @@ fn at_random_no_read_is_wrong_or_lost() {
         assert!(start.elapsed() < Duration::from_secs(10));
     }
 }
+
+#[test]
+fn what_one_lane_compares_speaks_for_no_batch_of_another_that_is_not_settled() {
+    // Both are wrong in what would not be looked at if each were believed for half of the comparisons.
+    let fake = Fake::new(2, |_| Fate::WrongLast);
+    fake.gate.close();
+    let fetcher = fetcher(1000, 1, &fake, tuning(8));
+    let pattern = Arc::new(Pattern {
+        delay_us: 2000,
+        ..Pattern::default()
+    });
+    let stream = open(&fetcher, 100, &pattern);
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
+    fetcher.sweep(&stream, &interest, 0, usize::MAX);
+    wait_for("both are sent", || {
+        fake.gate.waiting.load(Ordering::SeqCst) == 2
+    });
+    fake.gate.open();
+    wait_for("both are settled", || report(&fetcher).batches >= 2);
+    drop(hold);
+    let all = 0..stream.slab().len_bytes();
+    let read = ask(&fetcher, &stream, all.clone());
+    check(&pattern, &all, &answer(&read).unwrap());
+    assert_eq!(report(&fetcher).frames, 0);
+}
