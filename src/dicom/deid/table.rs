@@ -3,7 +3,7 @@
 //! Dates" keeps in another form. Edition 2026c; checked against an independent copy of 2024d, which
 //! differs in rows that were added since and in nothing else.
 //!
-//! Data and its look-up; what an action does to a value is for [`super::dataset`] to say. The codes K
+//! Data and its look-up; what an action does to a value is for `dataset.rs` to say. The codes K
 //! and C do not occur in the column of the profile itself.
 
 mod high;
