@@ -64,7 +64,12 @@ fn is_shown(mount: &Mount, uid: &str) -> bool {
 
 /// Waits until the directories are watched: what happens before is found by a scan that follows.
 fn wait_for_watch(mount: &Mount) {
-    wait_until("it watches", || stats(mount)["watch"]["directories"] != 0);
+    wait_until("it watches, and has looked at what changed before", || {
+        let stats = stats(mount);
+        let scan = &stats["scan"];
+        let has_looked = scan["scans"].as_u64() > Some(1) && scan["state"] == "done";
+        stats["watch"]["directories"] != 0 && has_looked
+    });
 }
 
 /// What is read of a series is this one of its states, whole.

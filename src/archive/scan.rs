@@ -305,8 +305,15 @@ impl Scan<'_> {
                 (narrowed.gone, Some(narrowed.others))
             }
             Extent::ByTimes | Extent::Everything => {
-                known::look(&mut known, opened, self.settings.threads);
-                (known::take_gone(&mut known), None)
+                let threads = self.settings.threads;
+                known::look(&mut known, opened, threads);
+                let mut gone = known::take_gone(&mut known);
+                if !gone.is_empty() {
+                    // It may have been moved just now, to where was looked before.
+                    known::look(&mut known, opened, threads);
+                    gone.extend(known::take_gone(&mut known));
+                }
+                (gone, None)
             }
         };
         // At once: a series that was moved is not to have its old files beside the new ones.
