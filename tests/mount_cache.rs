@@ -159,7 +159,10 @@ fn a_damaged_entry_costs_its_frames_and_no_byte() {
     assert!(read(&mount, series) == expected_slab(series));
     assert_eq!(stat(&mount, "cache_dir_damaged"), 1);
     assert!(stat(&mount, "frames_decoded") >= 1);
-    wait_until("it is mended", || stat(&mount, "cache_dir_stored") == 1);
+    // Few frames were made, so their time may say that all are made as quickly as they are read.
+    wait_until("it is mended, or not worth it", || {
+        stat(&mount, "cache_dir_stored") + stat(&mount, "cache_dir_skipped") == 1
+    });
 }
 
 #[test]
