@@ -6,30 +6,43 @@
 //! get the frames ahead of them made by idle workers (a *sweep*), which never delays a demanded
 //! frame. Devices share that work ([`Device`]). Knows byte ranges and frames; what makes a frame is
 //! behind [`Produce`].
+//!
+//! | file | job |
+//! |---|---|
+//! | `stream.rs` | a slab that is being read: who waits for which frame, how far its sweeps are |
+//! | `queue.rs` | the order of work |
+//! | `work.rs` | a worker, and what becomes of a frame that is made |
+//! | `produce.rs` | what makes frames, as the workers see it |
+//! | `frames.rs` | the same for an archive: located, read, decoded, brought to shown values |
+//! | `ahead.rs` | what is made ahead of readers |
+//! | `tally.rs` | who made how many frames |
+//! | `device.rs` | devices that share the work |
+//! | `resident.rs`, `export.rs` | volumes held in device memory for other programs |
+//! | `error.rs` | why a frame or a range cannot be had |
 
 mod ahead;
 mod device;
 mod error;
 mod export;
 mod frames;
+mod produce;
 mod queue;
 mod resident;
 mod stream;
 mod tally;
+mod work;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Instant;
 use std::{io, thread};
 
-use crate::cache::{Cache, Claim, Filling, Layout, SlabKey};
-use crate::decode::gpu::Refusal;
+use crate::cache::{Cache, Layout, SlabKey};
 
 pub use device::{Device, DeviceStats, Gpu, Lane, Prepared, Readiness, Unfit};
 pub use error::Error;
 pub use frames::FrameSource;
+pub use produce::Produce;
 pub use resident::{
     DeviceMemory, DirectFrame, Export, ExportWay, GpuMemory, Lease, MemoryBudget, ResidentStats,
 };
@@ -40,69 +53,9 @@ pub use tally::Made;
 pub(crate) use resident::tests::fake as fake_memory;
 
 use device::Devices;
-use queue::{Queue, Task};
+use queue::Queue;
 use resident::Residences;
-use tally::{Maker, Tallies};
-
-/// Makes the frames of one slab.
-pub trait Produce: Send + Sync {
-    /// Writes all of `out` with the bytes of `frame`, as they stand in the slab.
-    ///
-    /// # Errors
-    /// Any: then nothing of `out` is ever shown.
-    fn produce(&self, frame: usize, out: &mut [u8]) -> Result<(), Error>;
-
-    /// Is the source of `frame` still what it was when it was indexed? To be asked before bytes are
-    /// shown that were made from it earlier.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] when it is not, and whatever keeps that from being told. What has no
-    /// source never changes.
-    fn verify(&self, frame: usize) -> Result<(), Error> {
-        let _ = frame;
-        Ok(())
-    }
-
-    /// Names the frame for a finding: the volume and what its source is.
-    fn describe(&self, frame: usize) -> String;
-
-    /// Who makes `frame` on the CPU, by name; `None` for what is not decoded.
-    fn decoder(&self, frame: usize) -> Option<&'static str> {
-        let _ = frame;
-        None
-    }
-
-    /// The kind of coding that this undoes; `None` for what is not decoded.
-    fn codec(&self, frame: usize) -> Option<&'static str> {
-        let _ = frame;
-        None
-    }
-
-    /// Describes `frame` for a device: its encoded bytes go to the start of `room`. With `exact`
-    /// nothing is described that a device would make other bytes of than [`Produce::produce`].
-    ///
-    /// # Errors
-    /// [`Unfit`], which is never the reader's trouble.
-    fn prepare(&self, frame: usize, room: &mut [u8], exact: bool) -> Result<Prepared, Unfit> {
-        let _ = (frame, room, exact);
-        Err(Unfit::Refused(Refusal::Layout))
-    }
-
-    /// Whether a device could read `frame` from its file itself, by its headers alone.
-    fn is_direct(&self, frame: usize) -> bool {
-        let _ = frame;
-        false
-    }
-
-    /// Opens the file of such a frame for a device.
-    ///
-    /// # Errors
-    /// [`Unfit`], which is never the reader's trouble.
-    fn direct(&self, frame: usize) -> Result<DirectFrame<'_>, Unfit> {
-        let _ = frame;
-        Err(Unfit::Refused(Refusal::Layout))
-    }
-}
+use tally::Tallies;
 
 /// What was wrong with a frame, for the findings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -422,123 +375,6 @@ impl Shared {
             if let Some(devices) = &self.devices {
                 devices.ring_if_late(waiting);
             }
-        }
-    }
-
-    fn work(&self) {
-        while let Some(task) = self.queue.next() {
-            // Whatever is wrong with one frame or one reply, the worker is there for the next.
-            let done = catch_unwind(AssertUnwindSafe(|| match task {
-                Task::Work(work) => work(),
-                Task::Frame {
-                    stream,
-                    frame,
-                    urgent,
-                } => self.make(&stream, frame, urgent),
-            }));
-            if done.is_err() {
-                tracing::error!("a decode worker survived a panic");
-            }
-        }
-    }
-
-    fn make(&self, stream: &Arc<Stream>, frame: usize, urgent: bool) {
-        let cost_bytes = stream.slab().cost_bytes(frame);
-        let room = self.cache.make_room(cost_bytes);
-        if !room.fits() && !urgent {
-            stream.stop_sweeps();
-            return;
-        }
-        let filling = match stream.slab().claim(frame) {
-            Claim::Mine(filling) => filling,
-            // Whoever made or makes it sees to those who wait.
-            Claim::Present | Claim::Taken => return,
-            Claim::Dropping => {
-                thread::yield_now();
-                self.queue.push_urgent(stream, &[frame]);
-                return;
-            }
-        };
-        // From here on the frame itself is counted.
-        let fits = room.fits();
-        drop(room);
-        let outcome = self.fill(stream, frame, filling);
-        if let Err(error) = &outcome {
-            self.record_failure(stream, frame, error);
-        }
-        stream.done(frame, outcome);
-        if !fits {
-            self.cache.trim();
-        }
-    }
-
-    fn fill(&self, stream: &Stream, frame: usize, mut filling: Filling<'_>) -> Result<(), Error> {
-        if stream.slab().has_copy() {
-            stream.producer().verify(frame)?;
-            if filling.restore() {
-                filling.commit();
-                let len = stream.slab().frame_len_bytes() as u64;
-                self.tallies.count(stream.tally(), Maker::CacheDir, len, 0);
-                return Ok(());
-            }
-        }
-        let ns = self.produce(stream, frame, filling.bytes())?;
-        let producer = stream.producer();
-        let codec = producer.codec(frame).unwrap_or("other");
-        let maker = producer.decoder(frame).map(|name| Maker::Cpu(name, codec));
-        self.keep(stream, filling, maker, ns);
-        Ok(())
-    }
-
-    /// Has the CPU make a frame; ns that it took.
-    fn produce(&self, stream: &Stream, frame: usize, out: &mut [u8]) -> Result<u64, Error> {
-        let start = Instant::now();
-        let made = catch_unwind(AssertUnwindSafe(|| stream.producer().produce(frame, out)));
-        let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counters.frame_ns.fetch_add(ns, Ordering::Relaxed);
-        match made {
-            Ok(made) => made?,
-            Err(_) => {
-                let why = "the decoder gave up by a panic".to_string();
-                return Err(Error::Malformed(why));
-            }
-        }
-        if let Some(devices) = &self.devices {
-            devices.cpu_took(stream, frame, ns);
-        }
-        Ok(ns)
-    }
-
-    /// Shows a frame that was made from its source within `ns`, and counts it.
-    fn keep(&self, stream: &Stream, filling: Filling<'_>, maker: Option<Maker>, ns: u64) {
-        let len = stream.slab().frame_len_bytes() as u64;
-        self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        self.counters.frame_bytes.fetch_add(len, Ordering::Relaxed);
-        filling.commit();
-        stream.slab().keep_copy(ns);
-        if let Some(maker) = maker {
-            self.tallies.count(stream.tally(), maker, len, ns);
-        }
-    }
-
-    fn record_failure(&self, stream: &Stream, frame: usize, error: &Error) {
-        self.counters.failures.fetch_add(1, Ordering::Relaxed);
-        self.record(stream, frame, "decode_error", error.to_string());
-    }
-
-    /// Adds a finding about a frame.
-    fn record(&self, stream: &Stream, frame: usize, code: &'static str, what: String) {
-        let failure = Failure {
-            volume: stream.volume().to_string(),
-            frame: stream.producer().describe(frame),
-            code,
-            what,
-        };
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() < FAILURES_MAX && !failures.contains(&failure) {
-            let what = &failure.what;
-            tracing::warn!("{} frame {}: {what}", failure.volume, frame + 1);
-            failures.push(failure);
         }
     }
 

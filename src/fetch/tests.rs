@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::cache::Claim;
 
 const HEADER: usize = 4096;
 const FRAME: usize = 4096;
