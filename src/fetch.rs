@@ -368,13 +368,20 @@ impl Shared {
         let order = Ordering::Relaxed;
         counters.frame_hits.fetch_add(demand.hits, order);
         counters.frame_misses.fetch_add(demand.misses, order);
+        if demand.misses == 0 {
+            counters.reads_at_once.fetch_add(1, order);
+        }
         if demand.wanted.is_empty() {
-            counters.reads_at_once.fetch_add(1, Ordering::Relaxed);
-        } else {
-            let waiting = self.queue.push_urgent(&stream, &demand.wanted);
-            if let Some(devices) = &self.devices {
-                devices.ring_if_late(waiting);
+            return;
+        }
+        let Some(waiting) = self.queue.push_urgent(&stream, &demand.wanted) else {
+            for frame in demand.wanted {
+                stream.done(frame, Err(Error::ShuttingDown));
             }
+            return;
+        };
+        if let Some(devices) = &self.devices {
+            devices.ring_if_late(waiting);
         }
     }
 

@@ -47,9 +47,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds demanded frames. Returns how much waits for a worker now.
-    pub(super) fn push_urgent(&self, stream: &Arc<Stream>, frames: &[usize]) -> usize {
+    /// Adds demanded frames. Returns how much waits for a worker now; `None` once the queue is stopped,
+    /// when no worker comes any more.
+    pub(super) fn push_urgent(&self, stream: &Arc<Stream>, frames: &[usize]) -> Option<usize> {
         let mut lists = self.lock();
+        if lists.stopped {
+            return None;
+        }
         lists.urgent.extend(
             frames
                 .iter()
@@ -58,7 +62,7 @@ impl Queue {
         let waiting = lists.urgent.len();
         drop(lists);
         self.wake.notify_all();
-        waiting
+        Some(waiting)
     }
 
     /// Adds a demanded frame again that a device was given and has not made: before all others.
@@ -99,8 +103,17 @@ impl Queue {
         taken
     }
 
+    /// Adds work that somebody waits for; once the queue is stopped it is dropped, which tells him.
     pub(super) fn push_work(&self, work: Work) {
-        self.lock().urgent.push_back(Urgent::Work(work));
+        let mut lists = self.lock();
+        if lists.stopped {
+            // Outside the lock: dropping a piece of work answers whoever waits for it.
+            drop(lists);
+            drop(work);
+            return;
+        }
+        lists.urgent.push_back(Urgent::Work(work));
+        drop(lists);
         self.wake.notify_one();
     }
 

@@ -15,6 +15,8 @@ struct Script {
     made: Mutex<HashMap<usize, usize>>,
     fails: HashMap<usize, Error>,
     panics: Option<usize>,
+    /// A panic once the frame is made, by who is asked about it.
+    panics_after: Option<usize>,
     delay_us: u64,
 }
 
@@ -34,6 +36,11 @@ impl Produce for Script {
 
     fn describe(&self, frame: usize) -> String {
         format!("frame {}", frame + 1)
+    }
+
+    fn decoder(&self, frame: usize) -> Option<&'static str> {
+        assert!(self.panics_after != Some(frame), "scripted");
+        None
     }
 }
 
@@ -141,6 +148,48 @@ fn one_bad_frame_fails_alone_and_is_reported_once() {
     }
     assert_eq!(fetcher.failures().len(), 2);
     assert!(!stream.slab().is_complete());
+}
+
+#[test]
+fn a_panic_wherever_it_is_leaves_nobody_waiting() {
+    let fetcher = fetcher(100, 1);
+    let script = Script {
+        panics_after: Some(0),
+        ..Script::default()
+    };
+    let stream = open(&fetcher, 2, Arc::new(script));
+    let (failed, whole) = (4096..8192, 8192..12288);
+    for _ in 0..2 {
+        let answer = read(&fetcher, &stream, failed.clone());
+        assert!(matches!(answer, Err(Error::Malformed(_))), "{answer:?}");
+    }
+    assert_eq!(
+        read(&fetcher, &stream, whole.clone()),
+        Ok(expected(whole)),
+        "the worker is there for the next"
+    );
+}
+
+#[test]
+fn who_waits_for_another_reader_s_frame_is_not_answered_at_once() {
+    let fetcher = fetcher(100, 1);
+    let script = Script {
+        delay_us: 50_000,
+        ..Script::default()
+    };
+    let stream = open(&fetcher, 1, Arc::new(script));
+    let (send, receive) = mpsc::channel();
+    for _ in 0..2 {
+        let send = send.clone();
+        let reply = move |answer: Result<&[u8], Error>| send.send(answer.is_ok()).unwrap();
+        fetcher.read(&stream, 4096..8192, Box::new(reply));
+    }
+    let answers = [receive.recv(), receive.recv()];
+    assert_eq!(answers, [Ok(true), Ok(true)]);
+    let at_once = || fetcher.counters().reads_at_once.load(Ordering::Relaxed);
+    assert_eq!(at_once(), 0);
+    read(&fetcher, &stream, 4096..8192).unwrap();
+    assert_eq!(at_once(), 1);
 }
 
 #[test]
@@ -278,6 +327,24 @@ fn shutdown_answers_those_who_wait() {
     let answers: Vec<_> = receive.iter().collect();
     assert_eq!(answers.len(), 50);
     assert!(answers.contains(&Err(Error::ShuttingDown)));
+}
+
+#[test]
+fn what_is_asked_for_after_the_end_is_answered() {
+    let fetcher = fetcher(100, 1);
+    let stream = open(&fetcher, 2, Arc::new(Script::default()));
+    read(&fetcher, &stream, 4096..8192).unwrap();
+    fetcher.shutdown();
+    let answer = read(&fetcher, &stream, 4096..12288);
+    assert_eq!(answer, Err(Error::ShuttingDown));
+    assert!(
+        read(&fetcher, &stream, 4096..8192).is_ok(),
+        "what is there needs nobody"
+    );
+    let (dropped, told) = mpsc::channel::<()>();
+    fetcher.run_soon(move || drop(dropped));
+    let answer = told.recv_timeout(Duration::from_secs(30));
+    assert_eq!(answer, Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]

@@ -18,16 +18,24 @@ impl Shared {
     pub(super) fn work(&self) {
         while let Some(task) = self.queue.next() {
             // Whatever is wrong with one frame or one reply, the worker is there for the next.
-            let done = catch_unwind(AssertUnwindSafe(|| match task {
-                Task::Work(work) => work(),
+            match task {
+                Task::Work(work) => {
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                        tracing::error!("a decode worker survived a panic");
+                    }
+                }
                 Task::Frame {
                     stream,
                     frame,
                     urgent,
-                } => self.make(&stream, frame, urgent),
-            }));
-            if done.is_err() {
-                tracing::error!("a decode worker survived a panic");
+                } => {
+                    let make = || self.make(&stream, frame, urgent);
+                    if catch_unwind(AssertUnwindSafe(make)).is_err() {
+                        tracing::error!("a decode worker survived a panic");
+                        // Who waits for the frame is not to wait for ever.
+                        stream.done(frame, Err(panicked()));
+                    }
+                }
             }
         }
     }
@@ -93,10 +101,7 @@ impl Shared {
         self.counters.frame_ns.fetch_add(ns, Ordering::Relaxed);
         match made {
             Ok(made) => made?,
-            Err(_) => {
-                let why = "the decoder gave up by a panic".to_string();
-                return Err(Error::Malformed(why));
-            }
+            Err(_) => return Err(panicked()),
         }
         if let Some(devices) = &self.devices {
             devices.cpu_took(stream, frame, ns);
@@ -142,4 +147,9 @@ impl Shared {
             failures.push(failure);
         }
     }
+}
+
+/// What a frame is whose maker panicked: nothing better will come of it.
+fn panicked() -> Error {
+    Error::Malformed("the decoder gave up by a panic".to_string())
 }
