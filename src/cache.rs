@@ -263,6 +263,14 @@ impl Cache {
         self.open(&old.key, || old.slab.layout())
     }
 
+    /// The slab that the key of `used` leads to now: the same, unless another has taken its place.
+    ///
+    /// # Errors
+    /// As of [`Cache::open`].
+    pub fn current(&self, used: &SlabUse) -> io::Result<SlabUse> {
+        self.open(&used.key, || used.slab.layout())
+    }
+
     /// Lets go of what is kept of one version of a volume in memory. Who has it open goes on with what
     /// it has.
     pub fn forget_version(&self, volume: &str, fingerprint: &[u8; 32]) {

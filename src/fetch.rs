@@ -189,17 +189,23 @@ impl Fetcher {
         layout: impl FnOnce() -> Layout,
         producer: impl FnOnce() -> Arc<dyn Produce>,
     ) -> Result<Arc<Stream>, Error> {
-        let mut streams = self.shared.streams();
-        if let Some(stream) = streams.get(key).and_then(Weak::upgrade) {
+        let known = self.shared.streams().get(key).and_then(Weak::upgrade);
+        if let Some(stream) = known {
             return Ok(stream);
         }
-        let slab = self
-            .shared
-            .cache
-            .open(key, layout)
-            .map_err(|error| Error::io("cannot make room for the decoded volume", &error))?;
-        let tally = self.shared.tallies.of_volume(&key.volume);
-        let stream = Arc::new(Stream::new(slab, producer(), tally));
+        let no_room = |error| Error::io("cannot make room for the decoded volume", &error);
+        let cache = &self.shared.cache;
+        // Made outside the lock: it takes memory, and may give some back first.
+        let slab = cache.open(key, layout).map_err(no_room)?;
+        let (producer, tally) = (producer(), self.shared.tallies.of_volume(&key.volume));
+        let mut streams = self.shared.streams();
+        // Of two that race, the first one in is kept.
+        if let Some(first) = streams.get(key).and_then(Weak::upgrade) {
+            return Ok(first);
+        }
+        // One whose frames cannot all be had any more has been replaced under the same lock.
+        let slab = cache.current(&slab).map_err(no_room)?;
+        let stream = Arc::new(Stream::new(slab, producer, tally));
         // Names of closed streams go when the table is touched anyway, so it stays small.
         streams.retain(|_, stream| stream.strong_count() > 0);
         streams.insert(key.clone(), Arc::downgrade(&stream));

@@ -193,6 +193,41 @@ fn who_waits_for_another_reader_s_frame_is_not_answered_at_once() {
 }
 
 #[test]
+fn opening_one_volume_does_not_keep_others_from_being_opened() {
+    let fetcher = fetcher(100, 1);
+    let key = |volume: &str| SlabKey {
+        volume: volume.to_string(),
+        variant: "values",
+        fingerprint: [0; 32],
+    };
+    let layout = || Layout {
+        header: vec![9; HEADER],
+        frame_len_bytes: FRAME,
+        frame_count: 1,
+    };
+    let producer = || Arc::new(Script::default()) as Arc<dyn Produce>;
+    let (reached, is_under_way) = mpsc::channel();
+    let (go_on, waits) = mpsc::channel();
+    thread::scope(|scope| {
+        let (fetcher, key, layout) = (&fetcher, &key, &layout);
+        let slow = scope.spawn(move || {
+            let mut told = None;
+            let slowly = || {
+                reached.send(()).unwrap();
+                told = Some(waits.recv_timeout(Duration::from_secs(10)));
+                layout()
+            };
+            fetcher.open(&key("slow"), slowly, producer).unwrap();
+            told
+        });
+        is_under_way.recv().unwrap();
+        fetcher.open(&key("other"), layout, producer).unwrap();
+        go_on.send(()).unwrap();
+        assert_eq!(slow.join().unwrap(), Some(Ok(())));
+    });
+}
+
+#[test]
 fn a_passing_error_is_tried_again() {
     let fetcher = fetcher(100, 1);
     let error = Error::Io {
