@@ -59,6 +59,9 @@ pub enum Error {
     /// A text about a volume cannot be written.
     #[error(transparent)]
     Text(#[from] format::Error),
+    /// Making its volumes brought a mistake of this program out.
+    #[error("the program failed on its headers; please report it")]
+    Panicked,
 }
 
 /// Where the records of series are, and the notes about them.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -30,6 +30,10 @@ use writer::Queue;
 /// Frames that are made faster than this are not kept, bytes a second and worker: a file system
 /// hardly gives them back any faster.
 const KEPT_BELOW_BYTES_PER_S: u64 = 1_000_000_000;
+
+/// How long nothing is written after a write has failed: a file system that was full may have room
+/// again.
+const WRITE_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// How much of the file system may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +76,7 @@ pub struct DiskStats {
     pub bytes: u64,
     /// Bytes it may hold.
     pub budget_bytes: u64,
-    /// False once writing failed.
+    /// False for some minutes after writing failed.
     pub is_writing: bool,
 }
 
@@ -91,7 +95,23 @@ struct Tier {
     counters: Counters,
     /// Changes when entries come, so that who found none looks again.
     generation: AtomicU64,
-    writes: AtomicBool,
+    write_pause: Duration,
+    /// Until when nothing is written, since writing failed.
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Tier {
+    fn is_writing(&self) -> bool {
+        let paused = self.paused_until.lock();
+        let paused = *paused.unwrap_or_else(PoisonError::into_inner);
+        paused.is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn pause_writing(&self) {
+        let paused = self.paused_until.lock();
+        let until = Instant::now() + self.write_pause;
+        *paused.unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
 }
 
 #[derive(Default)]
@@ -130,6 +150,10 @@ impl Disk {
     /// When the directory can be neither made nor listed, or no thread can be started. One that
     /// cannot be written to is no error: what is there is used.
     pub fn open(options: &DiskOptions) -> io::Result<Disk> {
+        Disk::with_pause(options, WRITE_PAUSE)
+    }
+
+    fn with_pause(options: &DiskOptions, write_pause: Duration) -> io::Result<Disk> {
         let owner = entry::owner(&options.maker);
         let dir = Dir::open(&options.dir, owner)?;
         let budget_bytes = match options.budget {
@@ -147,7 +171,8 @@ impl Disk {
             queue: Queue::default(),
             counters: Counters::default(),
             generation: AtomicU64::new(0),
-            writes: AtomicBool::new(true),
+            write_pause,
+            paused_until: Mutex::default(),
         });
         let shared = tier.clone();
         let builder = thread::Builder::new().name("cache-dir".to_string());
@@ -171,7 +196,7 @@ impl Disk {
             entries: taken.entries,
             bytes: taken.bytes,
             budget_bytes: self.tier.dir.budget_bytes(),
-            is_writing: self.tier.writes.load(Ordering::Relaxed),
+            is_writing: self.tier.is_writing(),
         }
     }
 
@@ -265,8 +290,7 @@ impl SlabCopy {
         self.made_bytes
             .fetch_add(self.plan.shape().frame_len_bytes, Ordering::Relaxed);
         self.made_ns.fetch_add(ns, Ordering::Relaxed);
-        let idle =
-            self.settled.load(Ordering::Relaxed) || !self.tier.writes.load(Ordering::Relaxed);
+        let idle = self.settled.load(Ordering::Relaxed) || !self.tier.is_writing();
         !idle && !self.queued.swap(true, Ordering::AcqRel)
     }
 
@@ -329,9 +353,13 @@ impl SlabCopy {
         }
     }
 
-    /// Removes the entry, which is of no use.
+    /// Removes the entry, if it is of no use.
     fn lose(&self, why: &io::Error) {
         let name = self.plan.name();
+        if is_shortage(why) {
+            tracing::debug!("entry {name} of cache_dir is not to be had just now: {why}");
+            return;
+        }
         let mut found = self.found();
         let known = std::mem::replace(&mut *found, Found::None { generation: None });
         drop(found);
@@ -350,6 +378,13 @@ impl SlabCopy {
     fn found(&self) -> std::sync::MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is it this process, or the machine, that lacks something? Then the entry may be as good as ever.
+fn is_shortage(why: &io::Error) -> bool {
+    use libc::{EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM};
+    let errno = why.raw_os_error();
+    errno.is_some_and(|errno| [EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM].contains(&errno))
 }
 
 fn damaged(what: &str) -> io::Error {

@@ -104,7 +104,7 @@ impl From<crate::library::Error> for Error {
         use crate::library::Error as Library;
         match error {
             Library::Changed => Error::Changed(error.to_string()),
-            Library::Text(_) => Error::Malformed(error.to_string()),
+            Library::Text(_) | Library::Panicked => Error::Malformed(error.to_string()),
             Library::Index(message) => Error::Io {
                 errno: libc::EIO,
                 message,

@@ -447,7 +447,7 @@ fn directory(out: &mut Exposition, stats: &Stats) {
         (
             Gauge,
             "is_writing",
-            "0 once writing to it has failed.",
+            "0 for some minutes after writing to it has failed.",
             writing,
         ),
         (

@@ -4,6 +4,7 @@
 //! bounded however large the archive is.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -171,7 +172,12 @@ impl Library {
     }
 
     fn survey(&self, uids: &[String]) {
-        let made: Vec<_> = uids.par_iter().map(|uid| self.make(uid)).collect();
+        // A mistake that the headers of one series bring out costs that series and no other.
+        let make = |uid: &String| catch_unwind(AssertUnwindSafe(|| self.make(uid)));
+        let made = uids.par_iter().map(make);
+        let made: Vec<_> = made
+            .map(|made| made.unwrap_or(Err(Error::Panicked)))
+            .collect();
         let mut notes = Vec::with_capacity(made.len());
         for (uid, made) in uids.iter().zip(made) {
             let series = match made {

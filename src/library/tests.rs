@@ -16,6 +16,8 @@ struct Fake {
     notes: Mutex<HashMap<String, Vec<u8>>>,
     asked: AtomicUsize,
     is_broken: AtomicBool,
+    /// A series that makes who asks for it panic.
+    panics: Mutex<Option<&'static str>>,
 }
 
 impl Fake {
@@ -86,6 +88,8 @@ impl Records for Arc<Fake> {
                 what: "broken".into(),
             });
         }
+        let panics = *self.panics.lock().unwrap();
+        assert!(panics != Some(series), "on purpose");
         let all = self.series.lock().unwrap();
         Ok(all.get(series).cloned().unwrap_or_default())
     }
@@ -289,6 +293,24 @@ fn a_failure_is_told_and_not_kept() {
     assert!(matches!(library.volumes(&series), Err(Error::Index(_))));
     fake.is_broken.store(false, Ordering::SeqCst);
     assert!(library.volumes(&series).is_ok());
+}
+
+#[test]
+fn a_panic_costs_one_series() {
+    let fake = Fake::holding(&ALL);
+    *fake.panics.lock().unwrap() = Some("1.2");
+    let library = settled(&fake, u64::MAX);
+    let uids = || -> Vec<Box<str>> {
+        let series = library.holdings().series;
+        series.iter().map(|series| series.uid.clone()).collect()
+    };
+    assert_eq!(
+        uids(),
+        ["1.1".into(), "1.3".into(), "1.4".into()] as [Box<str>; 3]
+    );
+    *fake.panics.lock().unwrap() = None;
+    library.settle(&["1.2".to_owned()], &[]);
+    assert_eq!(uids().len(), ALL.len());
 }
 
 #[test]

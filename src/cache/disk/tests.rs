@@ -31,6 +31,14 @@ fn cache(options: &DiskOptions) -> Cache {
     Cache::new(1 << 30, 100).unwrap().with_disk(disk)
 }
 
+fn layout() -> Layout {
+    Layout {
+        header: vec![7; HEADER],
+        frame_len_bytes: FRAME,
+        frame_count: FRAMES,
+    }
+}
+
 fn key(n: u8) -> SlabKey {
     SlabKey {
         volume: format!("volume {n}"),
@@ -40,11 +48,6 @@ fn key(n: u8) -> SlabKey {
 }
 
 fn slab(cache: &Cache, n: u8) -> SlabUse {
-    let layout = || Layout {
-        header: vec![7; HEADER],
-        frame_len_bytes: FRAME,
-        frame_count: FRAMES,
-    };
     cache.open(&key(n), layout).unwrap()
 }
 
@@ -497,6 +500,25 @@ fn two_writers_of_one_entry_leave_one_good_entry() {
 }
 
 #[test]
+fn a_lack_of_descriptors_or_memory_costs_no_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    store(&options, &[1]);
+    let disk = Disk::open(&options).unwrap();
+    let copy = disk.copy_of(&key(1), &layout());
+    assert!(copy.exists());
+    for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+        copy.lose(&io::Error::from_raw_os_error(errno));
+        assert!(copy.exists(), "{errno}");
+    }
+    assert_eq!((disk.stats().damaged, disk.stats().entries), (0, 1));
+    let mut out = vec![0; FRAME];
+    assert!(copy.read(2, &mut out) && out == content(1, 2));
+    copy.lose(&io::Error::from_raw_os_error(libc::EIO));
+    assert_eq!((disk.stats().damaged, disk.stats().entries), (1, 0));
+}
+
+#[test]
 fn where_nothing_can_be_written_reading_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());
@@ -531,6 +553,25 @@ fn a_full_file_system_switches_writing_off() {
     );
     drop(reader);
     assert_eq!(make_all(&cache(&options(full.0.path())), 1), FRAMES);
+}
+
+#[test]
+fn writing_goes_on_when_there_is_room_again() {
+    let Some(full) = SmallFs::new(64 << 10) else {
+        eprintln!("SKIPPED writing_goes_on_when_there_is_room_again: cannot mount a tmpfs");
+        return;
+    };
+    let others = full.0.path().join("of others");
+    fs::write(&others, vec![0; 40 << 10]).unwrap();
+    let pause = Duration::from_secs(2);
+    let disk = Disk::with_pause(&options(full.0.path()), pause).unwrap();
+    let cache = Cache::new(1 << 30, 100).unwrap().with_disk(disk);
+    make_all(&cache, 1);
+    wait_for("the writer gives up", || !stats(&cache).is_writing);
+    fs::remove_file(others).unwrap();
+    wait_for("the pause is over", || stats(&cache).is_writing);
+    make_all(&cache, 2);
+    wait_for("an entry is written", || stats(&cache).stored == 1);
 }
 
 /// A file system of a few KiB, in memory.

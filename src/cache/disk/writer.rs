@@ -143,14 +143,21 @@ impl Writer<'_> {
         let Some(copy) = &slab.copy else { return };
         // Before the frames are looked at: one that comes later queues the slab again.
         copy.queued.store(false, Ordering::Release);
-        if !self.tier.writes.load(Ordering::Relaxed) || copy.settled.load(Ordering::Relaxed) {
+        if !self.tier.is_writing() || copy.settled.load(Ordering::Relaxed) {
             return;
         }
         if let Err(why) = self.visit(&slab, copy) {
-            self.tier.writes.store(false, Ordering::Relaxed);
+            self.tier.pause_writing();
             self.abandon_all();
-            self.waiting.clear();
-            tracing::warn!("cache_dir is not written to any more: {why}");
+            // Marked as queued no longer: a frame that is made later queues them again.
+            for waiting in std::mem::take(&mut self.waiting) {
+                let slab = waiting.upgrade();
+                if let Some(copy) = slab.as_ref().and_then(|slab| slab.copy.as_ref()) {
+                    copy.queued.store(false, Ordering::Release);
+                }
+            }
+            let pause = self.tier.write_pause;
+            tracing::warn!("cache_dir is not written to for {pause:?}: {why}");
         }
     }
 
