@@ -4,7 +4,6 @@
 //! Looks at directories, never at files.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,7 +13,7 @@ use rusqlite::Connection;
 use super::FileFinding;
 use super::database::{self, Failure};
 use super::known::{Known, KnownDirectory};
-use super::list::{self, State};
+use super::list::{self, is_gone};
 use super::pack::{self, Directory, FileId};
 
 /// What a scan looks at.
@@ -49,11 +48,8 @@ pub(super) fn narrow(known: Known, root: &OwnedFd, wanted: &BTreeSet<Vec<u8>>) -
     };
     let mut queue: VecDeque<Vec<u8>> = VecDeque::new();
     for path in wanted {
-        let mut path = path.as_slice();
-        while !path.is_empty() && !narrowed.others.contains_key(path) {
-            path = parent(path);
-        }
-        queue.push_back(path.to_vec());
+        let known = up_from(path).find(|path| narrowed.others.contains_key(*path));
+        queue.push_back(known.unwrap_or_default().to_vec());
     }
     while let Some(path) = queue.pop_front() {
         let Some(mut directory) = narrowed.others.remove(&path) else {
@@ -98,14 +94,12 @@ impl Narrowed {
     }
 }
 
-fn is_gone(state: &io::Result<State>) -> bool {
-    match state {
-        Ok(state) => !state.is_directory && !state.is_file,
-        Err(error) => matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-        ),
-    }
+/// A directory and those above it, up to the root.
+pub(super) fn up_from(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(Some(path), |path| match path.is_empty() {
+        true => None,
+        false => Some(parent(path)),
+    })
 }
 
 fn parent(path: &[u8]) -> &[u8] {

@@ -90,15 +90,7 @@ pub(super) fn look(known: &mut Known, root: &OwnedFd, threads: usize) {
 
 /// Takes out the directories that are there no more.
 pub(super) fn take_gone(known: &mut Known) -> Vec<(Vec<u8>, KnownDirectory)> {
-    let is_gone = |directory: &KnownDirectory| match &directory.state {
-        // A file may be a container, and is found not to be one when it is listed.
-        Some(Ok(state)) => !state.is_directory && !state.is_file,
-        Some(Err(error)) => matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-        ),
-        None => false,
-    };
+    let is_gone = |known: &KnownDirectory| known.state.as_ref().is_some_and(list::is_gone);
     known
         .extract_if(|_, directory| is_gone(directory))
         .collect()

@@ -62,6 +62,18 @@ pub(super) fn state(directory: &OwnedFd, name: &[u8]) -> io::Result<State> {
     Ok(State::of(&stat?))
 }
 
+/// Is what is known as a directory there no more? A file may be a container, and is found not to be one
+/// when it is listed.
+pub(super) fn is_gone(state: &io::Result<State>) -> bool {
+    match state {
+        Ok(state) => !state.is_directory && !state.is_file,
+        Err(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    }
+}
+
 /// Opens a file to be read only, never waiting for the other end of a pipe, and tells its state.
 /// With `quietly` its access time stays as it is, where that is allowed: an archive is not to be
 /// written, and a million changed inodes are megabytes of journal. `quietly` becomes false where
@@ -127,7 +139,7 @@ pub(super) struct Entries {
     /// link leads there.
     pub(super) files: Vec<(Vec<u8>, bool)>,
     /// Names that nothing could be found out about, and why.
-    pub(super) unreadable: Vec<(Vec<u8>, String)>,
+    pub(super) unreadable: Vec<(Vec<u8>, io::Error)>,
 }
 
 /// Is a file to be looked into as if it were a directory?
@@ -169,7 +181,7 @@ pub(super) fn entries(directory: &OwnedFd) -> io::Result<Entries> {
                     files.push((state.file_id.1, name.to_vec(), is_link));
                 }
                 Ok(_) => {}
-                Err(error) => found.unreadable.push((name.to_vec(), error.to_string())),
+                Err(error) => found.unreadable.push((name.to_vec(), error)),
             },
             _ => {}
         }

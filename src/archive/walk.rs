@@ -2,7 +2,9 @@
 //! known without being listed. Files of the others are handed to the readers.
 //!
 //! Every directory is entered once, however many links lead to it, so that links cannot make a
-//! tree without end. Knows what a scan does with what it finds as little as what the files are.
+//! tree without end. One that cannot be had just now (a server that does not answer, a bad disk, no
+//! descriptor left) is not gone: what is known of it, and of what is below it, is kept. Knows what a
+//! scan does with what it finds as little as what the files are.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -12,7 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::io::Errno;
+
 use super::SourceIdentity;
+use super::extent;
 use super::index::Shared;
 use super::known::{Known, KnownDirectory};
 use super::list::{self, Entries, State};
@@ -84,6 +89,8 @@ pub(super) struct Walked {
     pub(super) hidden: [u64; 5],
     /// All files found.
     pub(super) files: u64,
+    /// Directories that could not be had, for a reason that may pass.
+    pub(super) out_of_reach: HashSet<Vec<u8>>,
     /// Known directories: those not seen are gone.
     pub(super) known: Known,
     /// A directory was come to in two ways.
@@ -131,9 +138,28 @@ impl Walk<'_> {
                 targets.into_iter().for_each(|target| self.below(target));
             }
         }
+        self.keep_out_of_reach();
         self.progress.files_found(self.found);
         self.walked.files = self.found;
         self.walked
+    }
+
+    /// Takes known directories that could not be come to for what they were.
+    fn keep_out_of_reach(&mut self) {
+        let out_of_reach = std::mem::take(&mut self.walked.out_of_reach);
+        if out_of_reach.is_empty() {
+            return;
+        }
+        let mut known = std::mem::take(&mut self.walked.known);
+        for (path, known) in known.iter_mut().filter(|(_, known)| !known.is_seen) {
+            if extent::up_from(path).any(|at| out_of_reach.contains(at)) {
+                known.is_seen = true;
+                if let Some(row) = &known.row {
+                    self.trust(row);
+                }
+            }
+        }
+        self.walked.known = known;
     }
 
     /// Walks what is below a directory.
@@ -191,6 +217,9 @@ impl Walk<'_> {
     fn unreadable(&mut self, path: &[u8], error: &io::Error) {
         self.walked.unreadable += 1;
         self.find(path, "unreadable", error.to_string());
+        if may_pass(error) {
+            self.walked.out_of_reach.insert(path.to_vec());
+        }
     }
 
     fn find(&mut self, path: &[u8], code: &str, detail: String) {
@@ -246,6 +275,13 @@ impl Walk<'_> {
             return None;
         }
         known.is_seen = true;
+        let row = std::mem::take(row);
+        self.trust(&row);
+        Some(row.subdirectories)
+    }
+
+    /// Counts the files of a directory that is taken to be as its row says.
+    fn trust(&mut self, row: &Directory) {
         for (sum, count) in self.walked.trusted.iter_mut().zip(row.counts) {
             *sum += count;
         }
@@ -257,7 +293,6 @@ impl Walk<'_> {
         }
         self.progress.files_found(self.found);
         self.progress.files_done(done);
-        Some(std::mem::take(&mut row.subdirectories))
     }
 
     /// Lists a directory and hands its files out.
@@ -345,7 +380,12 @@ impl Walk<'_> {
         if !entries.unreadable.is_empty() {
             let mut looked = Looked::default();
             for (name, why) in entries.unreadable {
-                looked.unreadable(&name, why);
+                if may_pass(&why) {
+                    // What a link leads to: a directory, perhaps.
+                    let path = extent::join(&work.path, &name);
+                    self.walked.out_of_reach.insert(path);
+                }
+                looked.unreadable(&name, why.to_string());
             }
             self.send(Message::Looked(Arc::clone(&work), looked));
         }
@@ -362,4 +402,32 @@ impl Walk<'_> {
         }
         entries.subdirectories
     }
+}
+
+/// Is it the system that does not answer, rather than the directory that is not there, or no directory,
+/// or not for us any more?
+fn may_pass(error: &io::Error) -> bool {
+    const PASSING: [Errno; 17] = [
+        // Bad disks, and what lies behind them.
+        Errno::IO,
+        Errno::REMOTEIO,
+        Errno::NXIO,
+        Errno::NODEV,
+        // This machine is short of something.
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::INTR,
+        Errno::AGAIN,
+        // A file server that is away, restarted, or behind a network that is.
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        Errno::NOTCONN,
+        Errno::CONNREFUSED,
+        Errno::CONNABORTED,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| PASSING.contains(&errno))
 }

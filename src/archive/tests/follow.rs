@@ -148,6 +148,75 @@ fn directories_that_go_come_and_move_are_noticed_above_them() {
     followed.check();
 }
 
+/// A file system whose server is gone: whatever is asked of it is ENOTCONN.
+struct Dead(std::path::PathBuf);
+
+impl Dead {
+    fn over(dir: std::path::PathBuf) -> Option<Dead> {
+        // The connection ends with the shell, which alone has it.
+        let script = "exec 3<>/dev/fuse && exec mount -i -t fuse \
+                      -o fd=3,rootmode=40000,user_id=0,group_id=0 dead \"$0\"";
+        let mounted = std::process::Command::new("sh")
+            .args(["-c", script])
+            .arg(&dir)
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Dead(dir));
+        }
+        let is_required = std::env::var_os("DICOMFS_REQUIRE_FUSE").is_some();
+        assert!(!is_required, "no FUSE mount can be made");
+        println!("left out: no FUSE mount can be made");
+        None
+    }
+}
+
+impl Drop for Dead {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+#[test]
+fn what_is_out_of_reach_is_not_gone() {
+    let mut followed = Followed::new(None);
+    followed.write("p1/a/1", &of_series("1.2.3.1", 1));
+    followed.write("p2/c/1", &of_series("1.2.3.2", 1));
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    fs::create_dir(elsewhere.path().join("d")).expect("made");
+    fs::write(elsewhere.path().join("d/1"), of_series("1.2.3.3", 1)).expect("written");
+    symlink(elsewhere.path(), followed.at("p3")).expect("linked");
+    assert_eq!(followed.scan(&Extent::ByTimes).dicom, 3);
+    let before = followed.shown().records;
+    let of_link = elsewhere.path().to_owned();
+    let (Some(dead), Some(dead_link)) = (Dead::over(followed.at("p1")), Dead::over(of_link)) else {
+        return;
+    };
+    let both = ["p1", "p1/a"].map(|path| path.as_bytes().to_vec());
+    for extent in [
+        Extent::ByTimes,
+        Extent::Everything,
+        Extent::Directories(both.into()),
+    ] {
+        let counts = followed.scan(&extent);
+        assert_eq!(counts.dicom, 3, "{extent:?}");
+        assert!(counts.unreadable > 0, "{extent:?}");
+        assert!(
+            followed.changed.is_empty() && followed.gone.is_empty(),
+            "{extent:?}"
+        );
+        let shown = followed.shown();
+        assert_eq!(shown.records, before, "{extent:?}");
+        assert!(codes(&shown).contains(&("p1", "unreadable")), "{extent:?}");
+    }
+    drop((dead, dead_link));
+    assert_eq!(followed.scan(&Extent::ByTimes).unreadable, 0);
+    followed.check();
+    fs::remove_file(followed.at("p1/a/1")).expect("removed");
+    followed.scan(&Extent::ByTimes);
+    assert_eq!(followed.gone, ["1.2.3.1"]);
+}
+
 #[test]
 fn links_are_known_to_be_there() {
     let mut followed = Followed::new(None);

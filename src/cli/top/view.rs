@@ -230,7 +230,7 @@ impl Span<'_> {
                 now.cache_dir_hits, now.cache_dir_misses
             );
             if !now.cache_dir_is_writing {
-                disk += ", not written to any more";
+                disk += ", not written to just now";
             }
             line(page, "cache_dir", &disk);
         }
@@ -401,7 +401,7 @@ findings   none
             "scan       running, 7 of 1,000,010 files",
             "findings   3 (gantry_tilt 1, lossy 2)",
             "errors     3 (EIO 3)",
-            "cache_dir  [####################] 20 B of 10 B, 0 hits, 0 misses, not written to any more",
+            "cache_dir  [####################] 20 B of 10 B, 0 hits, 0 misses, not written to just now",
             "cuda:0     ready, 0.0 lanes busy",
             "hits       no frame was asked for",
             "reads      0 B/s, 0 requests/s\n",
