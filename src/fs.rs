@@ -12,14 +12,17 @@ mod door;
 mod error;
 mod handles;
 pub mod ledger;
+mod listing;
 mod metrics;
 mod modes;
 mod pages;
 mod preview;
 mod reading;
 pub mod stats;
+mod text;
 mod types;
 mod veiled;
+mod view;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStringExt;
@@ -36,18 +39,16 @@ pub use types::{
 
 use crate::archive::Source;
 use crate::fetch::Fetcher;
-use crate::library::Veil;
 use crate::tree::{Node, Part, Stale, Tree};
 use crate::volume::{Variant, Volume};
 use audit::Target;
-use content::{Content, VolumeText};
+use content::Content;
 use cuda::CudaFile;
 use door::Door;
 use handles::{Handle, Handles, Released, Version};
 use ledger::Ledger;
 use modes::Modes;
 use pages::Pages;
-use preview::Preview;
 
 /// How long the kernel may keep names and attributes: the tree only changes as a whole, and then
 /// the kernel is told.
@@ -56,11 +57,6 @@ const TTL: Duration = Duration::from_secs(3600);
 /// The same while the tree is about to change: an answer from the old one may arrive after the
 /// kernel was told.
 const PASSING_TTL: Duration = Duration::from_secs(1);
-
-/// Offsets in directories that change from tree to tree: below these bits the position, in them
-/// which tree it is of. The highest bit stays free, since offsets are signed.
-const LISTING_TAG_SHIFT: u32 = 40;
-const LISTING_TAG_MAX: u64 = (1 << (63 - LISTING_TAG_SHIFT)) - 1;
 
 /// What a file system is made of.
 pub struct Parts {
@@ -175,81 +171,6 @@ impl Fs {
         Ok(target.into_os_string().into_vec())
     }
 
-    /// Lists a directory from `offset` (0 = start) on, "." and ".." included. `add` returns true
-    /// when its buffer is full: that entry was not taken and listing stops.
-    ///
-    /// # Errors
-    /// [`Error::Absent`], or [`Error::NotDirectory`].
-    pub fn readdir(
-        &self,
-        ino: u64,
-        offset: u64,
-        add: &mut dyn FnMut(&DirEntry) -> bool,
-    ) -> Result<(), Error> {
-        let tree = self.tree();
-        let node = known(&tree, ino)?;
-        if !tree.is_directory(node) {
-            return Err(Error::NotDirectory);
-        }
-        let (tag, first) = self.listing_from(&tree, ino, node, offset)?;
-        for at in first.. {
-            let (name, child) = match at {
-                0 => (".".into(), node),
-                1 => ("..".into(), tree.parent(node)),
-                _ => {
-                    let position = usize::try_from(at - 2).map_err(|_| Error::Invalid)?;
-                    match tree.child_at(node, position)? {
-                        Some(found) => found,
-                        None => break,
-                    }
-                }
-            };
-            let attr = self.attr(&tree, child)?;
-            if add(&DirEntry {
-                name,
-                attr,
-                next_offset: tag | (at + 1),
-            }) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where a listing goes on in this tree, and what marks the offsets given from here. One that
-    /// began in the tree before goes on after the name it has come to, so that each name is listed
-    /// once.
-    fn listing_from(
-        &self,
-        tree: &Tree,
-        ino: u64,
-        node: Node,
-        offset: u64,
-    ) -> Result<(u64, u64), Error> {
-        if !tree.is_growing(node) {
-            return Ok((0, offset));
-        }
-        let tag = |tree: &Tree| (tree.serial() & LISTING_TAG_MAX) << LISTING_TAG_SHIFT;
-        let at = offset & ((1 << LISTING_TAG_SHIFT) - 1);
-        let resumed = offset - at;
-        if at <= 2 || resumed == tag(tree) {
-            return Ok((tag(tree), at));
-        }
-        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
-        let before = before.clone().filter(|before| tag(before) == resumed);
-        // Of a tree before that nothing is known: then as if it had listed the same.
-        let Some(before) = before else {
-            return Ok((tag(tree), at));
-        };
-        let position = usize::try_from(at - 3).map_err(|_| Error::Invalid)?;
-        let last = match before.node(ino)? {
-            Some(node) => before.child_at(node, position)?,
-            None => None,
-        };
-        let after = last.map_or(0, |(name, _)| tree.position_after(node, &name));
-        Ok((tag(tree), after as u64 + 2))
-    }
-
     /// Opens a file. `flags` are open(2)'s; `opening` turns a complete slab's file into a backing
     /// for passthrough and may fail (no rights, old kernel): then the page cache serves.
     ///
@@ -274,6 +195,8 @@ impl Fs {
             }
             _ => self.content(&tree, node)?,
         };
+        // All that can fail comes before the handle is counted.
+        let fh = self.handles.next_fh(version(&tree, node)?);
         let (mode, open_mode) = match &content {
             Content::Bytes { volatile: true, .. } | Content::Cuda(_) => (None, OpenMode::Direct),
             Content::Text(text) if text.is_volatile() => (None, OpenMode::Direct),
@@ -283,7 +206,6 @@ impl Fs {
             }
             _ => (None, OpenMode::Cached),
         };
-        let fh = self.handles.next_fh(version(&tree, node)?);
         if let Err(refused) = self.handles.add(fh, attr, content, mode) {
             let (mode, content) = *refused;
             self.modes.close(ino, mode, content.slab());
@@ -431,7 +353,7 @@ impl Fs {
         }
         for variant in Variant::ALL {
             // What has no layout was never opened.
-            if let Ok((key, layout)) = content::slab_of(volume, variant) {
+            if let Ok((key, layout)) = view::slab_of(volume, variant) {
                 self.fetcher.cache().forget_copy(&key, &layout);
             }
         }
@@ -494,57 +416,6 @@ impl Fs {
             ttl,
         })
     }
-
-    fn content(&self, tree: &Tree, node: Node) -> Result<Content, Error> {
-        match node {
-            Node::Index(file) => Ok(Content::fixed(tree.index_table(file).clone())),
-            Node::ControlFile(file) => Ok(Content::volatile(self.control_file(tree, file))),
-            Node::Part(position, part) => {
-                let volume = tree.volume(position)?.ok_or(Error::Absent)?;
-                self.part_content(&volume, part, tree.len_bytes(node)?, tree.library().veil())
-            }
-            // Links are read by readlink; directories were refused before.
-            _ => Err(Error::Invalid),
-        }
-    }
-
-    /// `len_bytes` is what `stat` says.
-    fn part_content(
-        &self,
-        volume: &Arc<Volume>,
-        part: Part,
-        len_bytes: u64,
-        veil: Option<&Arc<Veil>>,
-    ) -> Result<Content, Error> {
-        match part {
-            Part::Array(file) => content::array(&self.fetcher, &self.source, volume, file),
-            Part::Frame(n) => content::frame(&self.fetcher, &self.source, volume, n),
-            Part::Chunk(n) => content::chunk(&self.fetcher, &self.source, volume, n),
-            Part::Preview => {
-                Preview::open(&self.fetcher, &self.source, volume).map(Content::Preview)
-            }
-            Part::Text(text) => {
-                let text = VolumeText::new(&self.fetcher, volume, text, len_bytes);
-                Ok(Content::Text(Arc::new(text)))
-            }
-            Part::DicomFile(n) => {
-                let record = volume.records.get(n as usize).ok_or(Error::Absent)?;
-                let (source, record) = (self.source.clone(), record.clone());
-                Ok(match veil {
-                    // Empty it would look as if it had been read.
-                    Some(_) if len_bytes == 0 => {
-                        let why = "its header cannot be rewritten";
-                        return Err(Error::Malformed(why.into()));
-                    }
-                    Some(veil) => Content::veiled(veil, source, record, len_bytes),
-                    None => Content::Source { source, record },
-                })
-            }
-            // Only an open gives a lease, and only the process that gave it knows it.
-            Part::Cuda(_) => Err(Error::Changed("the lease ended with its process".into())),
-            Part::Zarr | Part::ZarrArray | Part::Frames | Part::Dicom => Err(Error::IsDirectory),
-        }
-    }
 }
 
 /// Writes down who has opened what, if it is a file of a series.
@@ -588,3 +459,6 @@ fn version(tree: &Tree, node: Node) -> Result<Version, Error> {
     };
     Ok(Version::of(digest.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests;

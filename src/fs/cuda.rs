@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::content::{part, stream};
+use super::content::part;
+use super::view::stream;
 use super::{Error, ReadReply};
 use crate::archive::Source;
 use crate::fetch::{Export, ExportWay, Fetcher, Lease};

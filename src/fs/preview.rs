@@ -8,7 +8,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::content::{clamp, stream};
+use super::content::clamp;
+use super::view::stream;
 use super::{Error, ReadReply};
 use crate::archive::Source;
 use crate::fetch::{self, Fetcher, Reader, Stream};

@@ -11,17 +11,17 @@ use crate::volume::Variant;
 
 /// An index in memory, which counts what it is asked for.
 #[derive(Default)]
-struct Fake {
+pub(crate) struct Fake {
     series: Mutex<BTreeMap<String, Vec<Arc<Record>>>>,
     notes: Mutex<HashMap<String, Vec<u8>>>,
     asked: AtomicUsize,
-    is_broken: AtomicBool,
+    pub(crate) is_broken: AtomicBool,
     /// A series that makes who asks for it panic.
     panics: Mutex<Option<&'static str>>,
 }
 
 impl Fake {
-    fn holding(all: &[(&str, u32)]) -> Arc<Fake> {
+    pub(crate) fn holding(all: &[(&str, u32)]) -> Arc<Fake> {
         let fake = Fake::default();
         for (uid, slices) in all {
             fake.put(uid, *slices, 0);
