@@ -24,9 +24,14 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Writes a family of one sample.
-    pub fn single(&mut self, kind: Kind, name: &str, help: &str, value: f64) {
-        self.family(kind, name, help, &[(Vec::new(), value)]);
+    /// Writes a family of one number that only grows.
+    pub fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.family(Kind::Counter, name, help, &[(Vec::new(), value)]);
+    }
+
+    /// Writes a family of one number that goes up and down.
+    pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.family(Kind::Gauge, name, help, &[(Vec::new(), value)]);
     }
 
     /// Writes a family; one without samples is left out. Of each set of labels there is to be one
@@ -108,7 +113,7 @@ mod tests {
     #[test]
     fn families_are_written_as_the_format_has_them() {
         let mut text = Exposition::default();
-        text.single(Kind::Counter, "a_total", "What\nit \\ is.", 3.0);
+        text.counter("a_total", "What\nit \\ is.", 3.0);
         text.family(
             Kind::Gauge,
             "b_bytes",

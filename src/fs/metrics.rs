@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::stats::{Latency, Stats};
 use crate::fetch::{DeviceStats, Made, ResidentStats};
 use crate::format::prometheus::Kind::{Counter, Gauge};
-use crate::format::prometheus::{Exposition, Kind, Sample};
+use crate::format::prometheus::{Exposition, Sample};
 
 /// Parts of a second in the units of [`Stats`].
 const NS: f64 = 1e9;
@@ -41,73 +41,46 @@ fn program(out: &mut Exposition, stats: &Stats) {
     let version = vec![("version", stats.version.as_str())];
     let help = "The program that serves the mount.";
     out.family(Gauge, "dicomfs_info", help, &[(version, 1.0)]);
-    singles(
-        out,
-        &[
-            (
-                Gauge,
-                "dicomfs_uptime_seconds",
-                "How long the process that serves has run: all counters begin with it.",
-                stats.uptime_ms as f64 / MS,
-            ),
-            (
-                Counter,
-                "dicomfs_worker_restarts_total",
-                "Processes that served this mount before, and died.",
-                stats.worker_restarts as f64,
-            ),
-        ],
+    out.gauge(
+        "dicomfs_uptime_seconds",
+        "How long the process that serves has run: all counters begin with it.",
+        stats.uptime_ms as f64 / MS,
+    );
+    out.counter(
+        "dicomfs_worker_restarts_total",
+        "Processes that served this mount before, and died.",
+        stats.worker_restarts as f64,
     );
 }
 
 fn archive(out: &mut Exposition, stats: &Stats) {
     let scan = &stats.scan;
-    singles(
-        out,
-        &[
-            (
-                Gauge,
-                "dicomfs_series",
-                "Series listed.",
-                scan.series as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_volumes",
-                "Volumes listed.",
-                stats.volumes as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_instances",
-                "Instances that are in a volume.",
-                stats.instances as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_volume_bytes",
-                "Bytes of the arrays of all volumes, decoded or not.",
-                stats.volume_bytes as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_scan_files_found",
-                "Files that the scan of the archive has found so far.",
-                scan.files_found as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_scan_files_done",
-                "Files that the scan has looked at so far.",
-                scan.files_done as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_scan_duration_seconds",
-                "How long the scan has run or took.",
-                scan.seconds,
-            ),
-        ],
+    out.gauge("dicomfs_series", "Series listed.", scan.series as f64);
+    out.gauge("dicomfs_volumes", "Volumes listed.", stats.volumes as f64);
+    out.gauge(
+        "dicomfs_instances",
+        "Instances that are in a volume.",
+        stats.instances as f64,
+    );
+    out.gauge(
+        "dicomfs_volume_bytes",
+        "Bytes of the arrays of all volumes, decoded or not.",
+        stats.volume_bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_scan_files_found",
+        "Files that the scan of the archive has found so far.",
+        scan.files_found as f64,
+    );
+    out.gauge(
+        "dicomfs_scan_files_done",
+        "Files that the scan has looked at so far.",
+        scan.files_done as f64,
+    );
+    out.gauge(
+        "dicomfs_scan_duration_seconds",
+        "How long the scan has run or took.",
+        scan.seconds,
     );
     let help = "1 for the state of the scan, else 0.";
     let is = |word: &str| f64::from(u8::from(scan.state == word));
@@ -132,23 +105,12 @@ fn requests(out: &mut Exposition, stats: &Stats) {
     let help = "Files opened, by how they are read: by the kernel alone (passthrough), through the page cache, or each \
                 time from the program (direct).";
     out.family(Counter, "dicomfs_opens_total", help, &opens);
-    singles(
-        out,
-        &[
-            (
-                Counter,
-                "dicomfs_reads_total",
-                "Read requests answered, errors included. What the kernel answers by itself (passthrough, page cache) \
-                 is not among them.",
-                stats.requests as f64,
-            ),
-            (
-                Counter,
-                "dicomfs_read_bytes_total",
-                "Bytes handed out with these.",
-                stats.request_bytes as f64,
-            ),
-        ],
+    out.counter("dicomfs_reads_total", "Read requests answered, errors included. What the kernel answers by itself (passthrough, page cache) \
+                 is not among them.", stats.requests as f64);
+    out.counter(
+        "dicomfs_read_bytes_total",
+        "Bytes handed out with these.",
+        stats.request_bytes as f64,
     );
     latency(out, &stats.request_latency);
     let help = "Requests that failed, by errno. A name that is not there is no failure.";
@@ -158,22 +120,15 @@ fn requests(out: &mut Exposition, stats: &Stats) {
         help,
         &by("errno", &stats.errors),
     );
-    singles(
-        out,
-        &[
-            (
-                Counter,
-                "dicomfs_frame_hits_total",
-                "Frames that read requests touched and found decoded, once for each request.",
-                stats.frame_hits as f64,
-            ),
-            (
-                Counter,
-                "dicomfs_frame_misses_total",
-                "Frames that read requests touched and had to wait for, once for each request.",
-                stats.frame_misses as f64,
-            ),
-        ],
+    out.counter(
+        "dicomfs_frame_hits_total",
+        "Frames that read requests touched and found decoded, once for each request.",
+        stats.frame_hits as f64,
+    );
+    out.counter(
+        "dicomfs_frame_misses_total",
+        "Frames that read requests touched and had to wait for, once for each request.",
+        stats.frame_misses as f64,
     );
 }
 
@@ -222,22 +177,15 @@ fn decoding(out: &mut Exposition, stats: &Stats) {
     for (name, help, of) in families {
         out.family(Counter, name, help, &made(of));
     }
-    singles(
-        out,
-        &[
-            (
-                Counter,
-                "dicomfs_decode_failures_total",
-                "Frames that could not be decoded.",
-                stats.decode_failures as f64,
-            ),
-            (
-                Counter,
-                "dicomfs_decode_cpu_seconds_total",
-                "Time that threads of the CPU spent decoding, comparisons with devices included.",
-                stats.decode_ms as f64 / MS,
-            ),
-        ],
+    out.counter(
+        "dicomfs_decode_failures_total",
+        "Frames that could not be decoded.",
+        stats.decode_failures as f64,
+    );
+    out.counter(
+        "dicomfs_decode_cpu_seconds_total",
+        "Time that threads of the CPU spent decoding, comparisons with devices included.",
+        stats.decode_ms as f64 / MS,
     );
     let queues = [("urgent", stats.queue_urgent), ("ahead", stats.queue_ahead)];
     let queues = queues.map(|(queue, len)| (vec![("queue", queue)], len as f64));
@@ -308,114 +256,85 @@ fn of_devices(out: &mut Exposition, family: DeviceFamily, devices: &[DeviceStats
 }
 
 fn device_memory(out: &mut Exposition, residents: &ResidentStats) {
-    let single = |(kind, name, help, value): (_, _, _, u64)| (kind, name, help, value as f64);
-    let all = [
-        (
-            Gauge,
-            "dicomfs_device_memory_volumes",
-            "Volumes that devices keep for other programs (volume.cuda.json).",
-            residents.count as u64,
-        ),
-        (
-            Gauge,
-            "dicomfs_device_memory_bytes",
-            "Device memory that they take.",
-            residents.bytes,
-        ),
-        (
-            Gauge,
-            "dicomfs_device_memory_leased",
-            "Of them, those that somebody has open.",
-            residents.leased as u64,
-        ),
-        (
-            Counter,
-            "dicomfs_device_memory_opens_total",
-            "Leases given.",
-            residents.opens,
-        ),
-        (
-            Counter,
-            "dicomfs_device_memory_evictions_total",
-            "Volumes dropped to make room.",
-            residents.evictions,
-        ),
-        (
-            Counter,
-            "dicomfs_device_memory_direct_frames_total",
-            "Frames that devices read from their files themselves.",
-            residents.direct_frames,
-        ),
-        (
-            Counter,
-            "dicomfs_device_memory_beside_frames_total",
-            "Frames that devices decoded and left there themselves.",
-            residents.beside_frames,
-        ),
-        (
-            Counter,
-            "dicomfs_device_memory_uploaded_frames_total",
-            "Frames copied there from decoded volumes.",
-            residents.uploaded_frames,
-        ),
-    ];
-    singles(out, &all.map(single));
+    out.gauge(
+        "dicomfs_device_memory_volumes",
+        "Volumes that devices keep for other programs (volume.cuda.json).",
+        residents.count as f64,
+    );
+    out.gauge(
+        "dicomfs_device_memory_bytes",
+        "Device memory that they take.",
+        residents.bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_device_memory_leased",
+        "Of them, those that somebody has open.",
+        residents.leased as f64,
+    );
+    out.counter(
+        "dicomfs_device_memory_opens_total",
+        "Leases given.",
+        residents.opens as f64,
+    );
+    out.counter(
+        "dicomfs_device_memory_evictions_total",
+        "Volumes dropped to make room.",
+        residents.evictions as f64,
+    );
+    out.counter(
+        "dicomfs_device_memory_direct_frames_total",
+        "Frames that devices read from their files themselves.",
+        residents.direct_frames as f64,
+    );
+    out.counter(
+        "dicomfs_device_memory_beside_frames_total",
+        "Frames that devices decoded and left there themselves.",
+        residents.beside_frames as f64,
+    );
+    out.counter(
+        "dicomfs_device_memory_uploaded_frames_total",
+        "Frames copied there from decoded volumes.",
+        residents.uploaded_frames as f64,
+    );
 }
 
 fn refusals(out: &mut Exposition, devices: &[DeviceStats]) {
-    let of = |device: &'_ DeviceStats| -> Vec<(String, String, u64)> {
-        let refusals = device.refusals.iter();
-        refusals
-            .map(|(why, count)| (device.name.clone(), why.clone(), *count))
-            .collect()
-    };
-    let all: Vec<_> = devices.iter().flat_map(of).collect();
-    let samples: Vec<Sample<'_>> = all
-        .iter()
-        .map(|(device, why, count)| {
-            let labels = vec![("device", device.as_str()), ("reason", why.as_str())];
-            (labels, *count as f64)
-        })
-        .collect();
+    let mut samples: Vec<Sample<'_>> = Vec::new();
+    for device in devices {
+        for (why, count) in &device.refusals {
+            let labels = vec![("device", device.name.as_str()), ("reason", why.as_str())];
+            samples.push((labels, *count as f64));
+        }
+    }
     let help = "Frames that were not for a device, by reason.";
     out.family(Counter, "dicomfs_device_refusals_total", help, &samples);
 }
 
 fn memory(out: &mut Exposition, stats: &Stats) {
-    singles(
-        out,
-        &[
-            (
-                Gauge,
-                "dicomfs_cache_resident_bytes",
-                "Memory of decoded frames.",
-                stats.cache_resident_bytes as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_cache_budget_bytes",
-                "What it may be.",
-                stats.cache_budget_bytes as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_cache_passthrough_bytes",
-                "Of it, what readers hold open by passthrough.",
-                stats.cache_passthrough_bytes as f64,
-            ),
-            (
-                Gauge,
-                "dicomfs_cache_slabs",
-                "Volumes in memory, each variant for itself.",
-                stats.cache_slabs as f64,
-            ),
-            (
-                Counter,
-                "dicomfs_cache_evicted_frames_total",
-                "Frames dropped to keep the budget.",
-                stats.cache_evicted_frames as f64,
-            ),
-        ],
+    out.gauge(
+        "dicomfs_cache_resident_bytes",
+        "Memory of decoded frames.",
+        stats.cache_resident_bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_cache_budget_bytes",
+        "What it may be.",
+        stats.cache_budget_bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_cache_passthrough_bytes",
+        "Of it, what readers hold open by passthrough.",
+        stats.cache_passthrough_bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_cache_slabs",
+        "Volumes in memory, each variant for itself.",
+        stats.cache_slabs as f64,
+    );
+    out.counter(
+        "dicomfs_cache_evicted_frames_total",
+        "Frames dropped to keep the budget.",
+        stats.cache_evicted_frames as f64,
     );
 }
 
@@ -424,72 +343,52 @@ fn directory(out: &mut Exposition, stats: &Stats) {
     if stats.cache_dir_budget_bytes == 0 {
         return;
     }
-    let writing = f64::from(u8::from(stats.cache_dir_is_writing));
-    let families: [(Kind, &str, &str, f64); 9] = [
-        (
-            Gauge,
-            "bytes",
-            "Bytes in the cache directory.",
-            stats.cache_dir_bytes as f64,
-        ),
-        (
-            Gauge,
-            "budget_bytes",
-            "What they may be.",
-            stats.cache_dir_budget_bytes as f64,
-        ),
-        (
-            Gauge,
-            "entries",
-            "Entries in it.",
-            stats.cache_dir_entries as f64,
-        ),
-        (
-            Gauge,
-            "is_writing",
-            "0 for some minutes after writing to it has failed.",
-            writing,
-        ),
-        (
-            Counter,
-            "hits_total",
-            "Frames that came from it.",
-            stats.cache_dir_hits as f64,
-        ),
-        (
-            Counter,
-            "misses_total",
-            "Frames it did not have.",
-            stats.cache_dir_misses as f64,
-        ),
-        (
-            Counter,
-            "stored_total",
-            "Entries written.",
-            stats.cache_dir_stored as f64,
-        ),
-        (
-            Counter,
-            "skipped_total",
-            "Volumes that were not worth keeping, or too large.",
-            stats.cache_dir_skipped as f64,
-        ),
-        (
-            Counter,
-            "damaged_total",
-            "Entries that were damaged, and removed.",
-            stats.cache_dir_damaged as f64,
-        ),
-    ];
-    for (kind, name, help, value) in families {
-        out.single(kind, &format!("dicomfs_cache_dir_{name}"), help, value);
-    }
-}
-
-fn singles(out: &mut Exposition, families: &[(Kind, &str, &str, f64)]) {
-    for (kind, name, help, value) in families {
-        out.single(*kind, name, help, *value);
-    }
+    let is_writing = f64::from(u8::from(stats.cache_dir_is_writing));
+    out.gauge(
+        "dicomfs_cache_dir_bytes",
+        "Bytes in the cache directory.",
+        stats.cache_dir_bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_cache_dir_budget_bytes",
+        "What they may be.",
+        stats.cache_dir_budget_bytes as f64,
+    );
+    out.gauge(
+        "dicomfs_cache_dir_entries",
+        "Entries in it.",
+        stats.cache_dir_entries as f64,
+    );
+    out.gauge(
+        "dicomfs_cache_dir_is_writing",
+        "0 for some minutes after writing to it has failed.",
+        is_writing,
+    );
+    out.counter(
+        "dicomfs_cache_dir_hits_total",
+        "Frames that came from it.",
+        stats.cache_dir_hits as f64,
+    );
+    out.counter(
+        "dicomfs_cache_dir_misses_total",
+        "Frames it did not have.",
+        stats.cache_dir_misses as f64,
+    );
+    out.counter(
+        "dicomfs_cache_dir_stored_total",
+        "Entries written.",
+        stats.cache_dir_stored as f64,
+    );
+    out.counter(
+        "dicomfs_cache_dir_skipped_total",
+        "Volumes that were not worth keeping, or too large.",
+        stats.cache_dir_skipped as f64,
+    );
+    out.counter(
+        "dicomfs_cache_dir_damaged_total",
+        "Entries that were damaged, and removed.",
+        stats.cache_dir_damaged as f64,
+    );
 }
 
 fn by<'a>(label: &'a str, counts: &'a BTreeMap<String, u64>) -> Vec<Sample<'a>> {
