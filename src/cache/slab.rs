@@ -14,6 +14,9 @@
 //! The file is anonymous and private to this program, so nobody can truncate it under the mapping.
 #![allow(unsafe_code)]
 
+mod filling;
+mod giving;
+
 use std::any::Any;
 use std::io;
 use std::ops::Range;
@@ -26,11 +29,7 @@ use super::pages::{self, LARGE_PAGE_BYTES, Pages};
 use super::recency::Recency;
 use super::usage::{Charge, Usage};
 
-/// Most that is given back at once beyond what is needed now, bytes: neighbours in one call.
-const DROPPED_AHEAD_BYTES_MAX: u64 = 4 << 20;
-
-/// The same as a share of the budget.
-const DROPPED_AHEAD_OF_BUDGET: u64 = 64;
+pub use filling::Filling;
 
 /// How a slab is laid out: `header`, then `frame_count` frames of `frame_len_bytes` each.
 #[derive(Debug, Clone)]
@@ -113,16 +112,6 @@ pub enum Claim<'a> {
     Taken,
     /// Its old pages are being given back: ask again.
     Dropping,
-}
-
-/// The right to write one frame. Dropped without [`Filling::commit`], the frame is absent again.
-pub struct Filling<'a> {
-    slab: &'a Slab,
-    frame: usize,
-    large: bool,
-    /// Counted for it until what it really takes is.
-    cost_bytes: u64,
-    committed: bool,
 }
 
 impl Slab {
@@ -412,71 +401,6 @@ impl Slab {
         }
     }
 
-    /// Drops unpinned frames, least recently used first, until `wanted_bytes` are given back or
-    /// nothing more can be. Returns how many frames were dropped.
-    pub(super) fn drop_frames(&self, wanted_bytes: u64) -> usize {
-        let frame = self.frame_len_bytes as u64;
-        let ahead =
-            (self.usage.budget_bytes() / DROPPED_AHEAD_OF_BUDGET).min(DROPPED_AHEAD_BYTES_MAX);
-        let count = (wanted_bytes.div_ceil(frame) + ahead / frame).max(1);
-        let mut guard = self.lock();
-        if guard.passthrough_handles > 0 {
-            return 0;
-        }
-        let state = &mut *guard;
-        let idle = state.recency.oldest_first();
-        let idle = idle.filter(|&i| state.frames[i].pins == 0);
-        let mut victims: Vec<usize> = idle
-            .take(usize::try_from(count).unwrap_or(usize::MAX))
-            .collect();
-        for &i in &victims {
-            state.recency.remove(i);
-            state.frames[i].presence = Presence::Dropping;
-        }
-        state.present -= victims.len();
-        victims.sort_unstable();
-        self.give_back(guard, &victims);
-        victims.len()
-    }
-
-    /// Gives the memory of frames back that are `Dropping`, in ascending order, and of absent ones
-    /// beside them that lie in the same pages; then all of them are absent.
-    fn give_back(&self, mut state: MutexGuard<'_, State>, victims: &[usize]) {
-        let mut runs = Vec::new();
-        // Neighbours go in one call, so that a page they share is given back as well.
-        for run in victims.chunk_by(|a, b| a + 1 == *b) {
-            let run = self.with_absent_neighbours(&state, run[0]..run[run.len() - 1] + 1);
-            for i in run.clone() {
-                state.frames[i].presence = Presence::Dropping;
-            }
-            runs.push(run);
-        }
-        drop(state);
-        for run in &runs {
-            if let Err(why) = self.pages.punch(&self.range_of(run.clone())) {
-                tracing::warn!("cannot give cache memory back: {why}");
-            }
-        }
-        self.account();
-        let mut state = self.lock();
-        for i in runs.into_iter().flatten() {
-            state.frames[i].presence = Presence::Absent;
-        }
-    }
-
-    fn with_absent_neighbours(&self, state: &State, run: Range<usize>) -> Range<usize> {
-        let unit = pages::around(
-            &self.range_of(run.clone()),
-            self.len_bytes(),
-            self.pages.has_large(),
-        );
-        let near = self.frames_of(&unit);
-        let absent = |i: &usize| state.frames[*i].presence == Presence::Absent;
-        let before = (near.start..run.start).rev().take_while(absent).count();
-        let after = (run.end..near.end).take_while(absent).count();
-        run.start - before..run.end + after
-    }
-
     /// What filling a frame may take, and whether it is to be written in large pages: a frame
     /// alone is not, since that takes the memory of its neighbours, who may never come.
     fn cost(&self, state: &State, frame: usize) -> (u64, bool) {
@@ -494,34 +418,6 @@ impl Slab {
         (pages::cost_bytes(&range, self.len_bytes(), large), large)
     }
 
-    /// Counts what the slab really takes.
-    pub(super) fn account(&self) {
-        self.charge.set(|| self.pages.allocated_bytes());
-    }
-
-    /// When the frame that was not used for longest was used; `None` when none can be dropped.
-    pub(super) fn oldest_use(&self) -> Option<u64> {
-        let state = self.lock();
-        let oldest = state.recency.oldest_first().next()?;
-        (state.passthrough_handles == 0).then(|| state.frames[oldest].last_use)
-    }
-
-    /// True when the slab may have frames to give back; else it is to leave their list, and will
-    /// be back in it by itself.
-    pub(super) fn stays_giver(&self) -> bool {
-        let mut state = self.lock();
-        state.is_giver = state.present > 0 && state.passthrough_handles == 0;
-        state.is_giver
-    }
-
-    fn become_giver(&self, mut state: MutexGuard<'_, State>) {
-        let entered = !std::mem::replace(&mut state.is_giver, true);
-        drop(state);
-        if entered {
-            self.usage.add_giver(self.me.clone());
-        }
-    }
-
     fn write_header(&self) {
         let range = 0..self.header.len() as u64;
         self.header_written.call_once(|| {
@@ -536,65 +432,5 @@ impl Slab {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each critical section leaves the states consistent, so a poisoned lock is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Filling<'_> {
-    /// The frame's bytes: undefined before they are written.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        let range = self.slab.range_of(self.frame..self.frame + 1);
-        // SAFETY: while the frame is `Filling` this guard is the only one that touches it, and
-        // `&mut self` keeps it so.
-        let bytes = unsafe { self.slab.pages.bytes_mut(&range, self.large) };
-        // Its number was checked by `claim`, so it lies within.
-        bytes.unwrap_or_default()
-    }
-
-    /// Fills the frame from the tier below. False when it cannot be had from there; then its bytes
-    /// are undefined as before.
-    pub fn restore(&mut self) -> bool {
-        let (slab, frame) = (self.slab, self.frame);
-        let copy = slab.copy.as_ref();
-        copy.is_some_and(|copy| copy.read(frame, self.bytes()))
-    }
-
-    /// Takes the frame's memory now, for another process that fills it through [`Slab::file`].
-    pub fn take_memory(&mut self) {
-        let range = self.slab.range_of(self.frame..self.frame + 1);
-        // SAFETY: as of `bytes`.
-        unsafe { self.slab.pages.take(&range, self.large) };
-    }
-
-    /// Leaves the frame for ever as it is: neither present nor to be filled, because somebody may
-    /// still write to it. Its memory stays counted, also when the slab is gone, since it may be held.
-    pub fn abandon(self) {
-        std::mem::forget(self);
-    }
-
-    /// Makes the frame present. True when that completed the slab.
-    pub fn commit(mut self) -> bool {
-        self.committed = true;
-        let now = self.slab.usage.tick();
-        let mut state = self.slab.lock();
-        state.frames[self.frame].presence = Presence::Present;
-        state.frames[self.frame].last_use = now;
-        state.recency.push(self.frame);
-        state.present += 1;
-        let complete = state.present == state.frames.len();
-        self.slab.become_giver(state);
-        complete
-    }
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        if self.committed {
-            self.slab.account();
-        } else {
-            let mut state = self.slab.lock();
-            state.frames[self.frame].presence = Presence::Dropping;
-            self.slab.give_back(state, &[self.frame]);
-        }
-        self.slab.usage.sub(self.cost_bytes);
     }
 }
