@@ -4,6 +4,8 @@
 //! groups and its row are changed in one transaction, so that others see it as it was or as it is.
 //! Groups whose files are all as they were stay as they are.
 
+mod open;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,11 +16,12 @@ use super::database::{Failure, set_meta};
 use super::index::Writer;
 use super::known::KnownDirectory;
 use super::pack::{self, Bundle, Group, Key, Kind, Listed};
-use super::read::{Found, Looked};
+use super::read::Looked;
 use super::scan::Message;
-use super::settle::{Arrivals, Differences, Moment, may_wait};
+use super::settle::{Arrivals, Moment};
 use super::shelf::set_directory;
-use super::walk::{LAST_PART, Work};
+use super::walk::LAST_PART;
+use open::{Open, bytes_of, series_name};
 
 /// Most files of a group: one that is damaged or asked for alone costs the reading of as many.
 const GROUP_FILES: usize = 1024;
@@ -70,98 +73,6 @@ struct Part {
     open: u64,
     is_walked: bool,
     changed: BTreeSet<String>,
-}
-
-/// A directory whose files are being read.
-struct Open {
-    work: Arc<Work>,
-    /// Files still to come.
-    left: u64,
-    /// Of each known group, which files are as they were; empty when none is.
-    same: Vec<Vec<bool>>,
-    bundles: HashMap<Key, Bundle>,
-    /// Names of known files that were read again.
-    reread: HashSet<Vec<u8>>,
-    differences: HashMap<Key, Differences>,
-    /// Some of it waits, and the directory is to be looked at again.
-    is_waiting: bool,
-    waiting_bytes: usize,
-    written: Vec<Group>,
-    linked: u64,
-}
-
-impl Open {
-    fn new(work: Arc<Work>, left: u64) -> Open {
-        Open {
-            same: vec![Vec::new(); work.groups.len()],
-            work,
-            left,
-            bundles: HashMap::new(),
-            reread: HashSet::new(),
-            differences: HashMap::new(),
-            is_waiting: false,
-            waiting_bytes: 0,
-            written: Vec::new(),
-            linked: 0,
-        }
-    }
-
-    /// Are all files of a group as they were?
-    fn is_same(&self, group: usize) -> bool {
-        let same = self.same[group].iter().filter(|same| **same).count();
-        same as u64 == self.work.groups[group].files
-    }
-
-    /// Notes how files that were read differ from what is known: for the series that they are of,
-    /// and for those that they were of.
-    fn note(&mut self, looked: &Looked) {
-        for found in &looked.files {
-            let (file, identity) = (&found.file, Some(found.file.identity));
-            let key = key_of(looked, found);
-            let known = self.work.known.get(&file.name);
-            if let Some(known) = known {
-                self.reread.insert(file.name.clone());
-                let before = &self.work.groups[known.group as usize].key;
-                if *before != key && before.kind == Kind::Instance {
-                    let of_key = self.differences.entry(before.clone()).or_default();
-                    of_key.add(&file.name, identity, found.changed_ns);
-                }
-            }
-            if may_wait(key.kind) {
-                let of_key = self.differences.entry(key).or_default();
-                of_key.add(&file.name, identity, found.changed_ns);
-            }
-        }
-    }
-
-    /// Notes known files that are gone.
-    fn note_gone(&mut self) {
-        if (0..self.work.groups.len()).all(|group| self.is_same(group)) {
-            return;
-        }
-        for (name, known) in &self.work.known {
-            let (group, position) = (known.group as usize, known.position as usize);
-            let is_same = self.same[group].get(position).is_some_and(|same| *same);
-            let key = &self.work.groups[group].key;
-            if !is_same && key.kind == Kind::Instance && !self.reread.contains(name) {
-                let of_key = self.differences.entry(key.clone()).or_default();
-                of_key.add(name, None, self.work.changed_ns);
-            }
-        }
-    }
-
-    fn push(&mut self, key: &Key, file: Listed, content: &[u8]) -> usize {
-        self.linked += u64::from(file.is_linked);
-        let bytes = content.len() + file.name.len() + size_of::<Listed>();
-        self.waiting_bytes += bytes;
-        if let Some(bundle) = self.bundles.get_mut(key) {
-            bundle.push(file, content);
-        } else {
-            let bundle = self.bundles.entry(key.clone()).or_default();
-            bundle.push(file, content);
-        }
-        bytes
-    }
 }
 
 impl<'a> Keeper<'a> {
@@ -537,25 +448,6 @@ impl<'a> Keeper<'a> {
         self.leaving.extend(changed.iter().cloned());
         self.change(LAST_PART, changed);
         Ok(())
-    }
-}
-
-fn bytes_of(file: &Listed) -> usize {
-    file.length_bytes as usize + file.name.len() + size_of::<Listed>()
-}
-
-/// Series Instance UID of a file that was read; empty where it is no instance.
-fn series_name(all: &[String], kind: Kind, number: u32) -> &str {
-    match kind {
-        Kind::Instance => all[number as usize].as_str(),
-        _ => "",
-    }
-}
-
-fn key_of(looked: &Looked, found: &Found) -> Key {
-    Key {
-        kind: found.kind,
-        series: series_name(&looked.series, found.kind, found.series).to_owned(),
     }
 }
 

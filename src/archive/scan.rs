@@ -10,12 +10,15 @@
 //! as git knows of its index: a directory that had changed just before it was listed is listed
 //! again next time.
 
+mod finish;
+mod reader;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem::take;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,11 +29,11 @@ use super::keep::{Keeper, Leaving};
 use super::known::{self, Known};
 pub use super::outcome::FILE_CODES;
 use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
-use super::pack::Kind;
 use super::read::Looked;
 use super::settle::Arrivals;
 use super::walk::{Job, LAST_PART, Walk, Walked, Work};
-use super::{Error, Index, list, pack, shelf, twice};
+use super::{Error, Index, list, shelf};
+use reader::reader;
 
 /// How to scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -439,150 +442,4 @@ impl Scan<'_> {
         self.last_told = Instant::now();
         Ok(())
     }
-
-    /// `targets` are the directories that a narrow scan has looked at.
-    fn finish(
-        &mut self,
-        walked: Walked,
-        targets: Option<&HashSet<Vec<u8>>>,
-        keeper: &mut Keeper<'_>,
-    ) -> Result<Counts, Failure> {
-        for (path, known) in walked.known.iter().filter(|(_, known)| !known.is_seen) {
-            keeper.forget(path, known)?;
-        }
-        keeper.settle_last();
-        let mut hidden = keeper.hidden;
-        for (kind, sum) in hidden.iter_mut().enumerate() {
-            *sum += walked.hidden[kind];
-        }
-        if keeper.is_changed {
-            keeper.begin()?;
-            let resolved = twice::resolve(&keeper.writer.connection)?;
-            keeper.ready.extend(resolved.changed);
-            hidden = resolved.hidden;
-            forget_old_notes(keeper)?;
-        }
-        let mut all: [u64; 5] = std::array::from_fn(|n| walked.trusted[n] + keeper.counts[n]);
-        let mut findings = walked.findings;
-        findings.append(&mut self.findings);
-        let mut unreadable = walked.unreadable;
-        if let Some(targets) = targets {
-            (all, hidden) = extent::totals(&keeper.writer.connection)?;
-            let connection = &keeper.writer.connection;
-            findings.extend(extent::findings_elsewhere(connection, targets)?);
-            let is_unreadable = |found: &&FileFinding| found.code == "unreadable";
-            unreadable = findings.iter().filter(is_unreadable).count() as u64;
-        }
-        let seen = |kind: Kind| all[kind as usize] - hidden[kind as usize].min(all[kind as usize]);
-        let counts = Counts {
-            files: if targets.is_some() {
-                all.iter().sum()
-            } else {
-                walked.files
-            },
-            dicom: seen(Kind::Instance),
-            unusable: seen(Kind::Unusable),
-            not_dicom: seen(Kind::NotDicom),
-            dicomdir: seen(Kind::Dicomdir),
-            unreadable: seen(Kind::Unreadable) + unreadable,
-            linked_twice: hidden.iter().sum(),
-            from_index: walked.trusted.iter().sum::<u64>() + keeper.same,
-        };
-        keep_summary(keeper, &counts, &findings)?;
-        self.tell(keeper, true)?;
-        Ok(counts)
-    }
-}
-
-/// Writes what the scan says of the whole archive, where that is new.
-fn keep_summary(
-    keeper: &mut Keeper<'_>,
-    counts: &Counts,
-    findings: &[FileFinding],
-) -> Result<(), Failure> {
-    let lasting = Counts {
-        from_index: 0,
-        ..*counts
-    };
-    let counts = pack::seal_value("meta", b"counts", &lasting).ok_or(Failure::TooLarge)?;
-    let findings = pack::seal_value("meta", b"findings", &findings).ok_or(Failure::TooLarge)?;
-    for (key, value) in [("counts", counts), ("findings", findings)] {
-        let known = database::meta(&keeper.writer.connection, key)?;
-        if known.as_deref() != Some(value.as_slice()) {
-            keeper.begin()?;
-            database::set_meta(&keeper.writer.connection, key, &value)?;
-        }
-    }
-    if database::meta(&keeper.writer.connection, "unfinished")?.is_some() {
-        keeper.begin()?;
-        let delete = "DELETE FROM meta WHERE key = 'unfinished'";
-        keeper.writer.connection.execute(delete, [])?;
-    }
-    keeper.commit()
-}
-
-/// Removes the notes about series that have changed.
-fn forget_old_notes(keeper: &mut Keeper<'_>) -> Result<(), Failure> {
-    let connection = &keeper.writer.connection;
-    let now = shelf::editions(connection)?;
-    let mut old: Vec<String> = Vec::new();
-    let mut statement = connection.prepare("SELECT series, edition FROM notes")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let series: String = row.get(0)?;
-        if now.get(&series) != Some(&row.get(1)?) {
-            old.push(series);
-        }
-    }
-    let mut delete = connection.prepare("DELETE FROM notes WHERE series = ?1")?;
-    for series in old {
-        delete.execute([series])?;
-    }
-    Ok(())
-}
-
-fn reader(
-    waiting: &Mutex<Receiver<Job>>,
-    messages: SyncSender<Message>,
-    stop: &AtomicBool,
-    done: &AtomicU64,
-    progress: &dyn Progress,
-) {
-    loop {
-        let job = lock(waiting).recv();
-        let Ok(job) = job else {
-            return;
-        };
-        // After a failure jobs are still taken, so that the walk does not wait for ever.
-        if stop.load(Ordering::Relaxed) {
-            continue;
-        }
-        let count = job.files.len() as u64;
-        let looked = look(&job);
-        if messages.send(Message::Looked(job.work, looked)).is_err() {
-            stop.store(true, Ordering::Relaxed);
-        }
-        progress.files_done(done.fetch_add(count, Ordering::Relaxed) + count);
-    }
-}
-
-/// Looks at files: only at their size and time where those are as known.
-fn look(job: &Job) -> Looked {
-    let mut looked = match job.work.known.is_empty() {
-        true => Looked::with_room(job.files.len()),
-        false => Looked::default(),
-    };
-    for (name, is_link) in &job.files {
-        if let Some(known) = job.work.known.get(name)
-            && let Ok(state) = job.work.opened.state_of(name)
-            && state.is_file
-            && state.identity == known.identity
-            && job.work.opened.member(name) == known.member
-        {
-            looked.same.push((known.group, known.position));
-            continue;
-        }
-        looked.read(&job.work.opened, name, *is_link);
-    }
-    looked
 }
