@@ -35,7 +35,7 @@ const WAITING_BYTES_MAX: usize = 48 << 20;
 
 /// Bytes and time of one transaction: others get their turn in between.
 const TRANSACTION_BYTES: usize = 8 << 20;
-const TRANSACTION_TIME: Duration = Duration::from_millis(250);
+pub(super) const TRANSACTION_TIME: Duration = Duration::from_millis(250);
 
 /// Called with series before what the index has of them changes for others.
 pub(super) type Leaving<'a> = &'a dyn Fn(&[String]);

@@ -18,14 +18,14 @@ use std::mem::take;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::database::{self, Failure};
 use super::extent::{self, Extent};
 use super::index::{Edition, Shared, lock};
-use super::keep::{Keeper, Leaving};
+use super::keep::{Keeper, Leaving, TRANSACTION_TIME};
 use super::known::{self, Known};
 pub use super::outcome::FILE_CODES;
 use super::outcome::{Catalog, Counts, FileFinding, Progress, Scanned};
@@ -411,13 +411,17 @@ impl Scan<'_> {
         received: Receiver<Message>,
         keeper: &mut Keeper<'_>,
     ) -> Result<(), Failure> {
-        for message in received {
-            keeper.take(message)?;
+        loop {
+            match received.recv_timeout(TRANSACTION_TIME) {
+                Ok(message) => keeper.take(message)?,
+                // A slow disk or server: others who write to the index do not wait for it as well.
+                Err(RecvTimeoutError::Timeout) => keeper.commit()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
             if !keeper.ready.is_empty() && self.last_told.elapsed() >= self.settings.settled_every {
                 self.tell(keeper, false)?;
             }
         }
-        Ok(())
     }
 
     /// Tells of the series that are ready; at the end, of those that are gone too.

@@ -69,6 +69,49 @@ fn notes_are_written_while_a_scan_goes_on() {
     assert_eq!(shelf.notes().expect("readable"), [note("1.2.3.1", "seen")]);
 }
 
+/// Keeps who tells of files from going on.
+struct Stuck {
+    reached: std::sync::mpsc::Sender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Progress for Stuck {
+    fn files_done(&self, _total: u64) {
+        self.reached.send(()).expect("heard");
+        let go_on = self.go_on.lock().expect("unharmed");
+        // An error says that nobody keeps anybody any more.
+        let _ = go_on.recv_timeout(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn a_scan_that_waits_for_a_slow_disk_keeps_nobody_from_writing() {
+    let (dir, home) = (tree(), tempfile::tempdir().expect("a directory"));
+    let index = index_in(&home);
+    let shelf = index.bind(dir.path()).expect("bound");
+    let (reached, is_stuck) = std::sync::mpsc::channel();
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let stuck = Stuck {
+        reached,
+        go_on: waits.into(),
+    };
+    let settings = Settings {
+        threads: 1,
+        ..trusting()
+    };
+    std::thread::scope(|scope| {
+        let scan = scope.spawn(|| run(dir.path(), &settings, &index, &stuck, &mut |_, _| {}));
+        is_stuck.recv().expect("a file was looked at");
+        for _ in 0..3 {
+            shelf.doubt(Path::new("a")).expect("writable");
+            // So that the scan has begun to write, if it was not so far yet.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(go_on);
+        scan.join().expect("no panic").expect("scanned");
+    });
+}
+
 #[test]
 fn a_shelf_says_what_the_last_scan_found() {
     let (dir, home) = (tree(), tempfile::tempdir().expect("a directory"));
