@@ -19,6 +19,7 @@ pub use flags::{ArchiveFlags, DeidProfile, Device, Flags, LogLevel, Switch, Watc
 pub use machine::Machine;
 pub use size::Size;
 
+use crate::hash::fnv1a;
 use crate::mount;
 
 /// Share of the available memory that decoded volumes may take.
@@ -402,17 +403,11 @@ fn default_index(archive: &Path, cache_home: &Path) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     // An archive that does not exist is refused later, by whoever opens it.
     let canonical = std::fs::canonicalize(archive).unwrap_or_else(|_| archive.to_path_buf());
-    let hash = fnv1a(canonical.as_os_str().as_bytes());
+    // The name is what remounts find.
+    let hash = fnv1a(canonical.as_os_str().as_bytes().iter().copied());
     cache_home
         .join("dicomfs")
         .join(format!("{hash:016x}.sqlite"))
-}
-
-/// FNV-1a, 64 bits: stable over versions, which std's hasher does not promise to be.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

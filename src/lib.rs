@@ -21,6 +21,7 @@
 //! | [`archive`] | sources, scan, index; what changes, and when it has settled |
 //! | [`dicom`] | the vocabulary: header reading, encapsulation, transfer syntaxes |
 //! | [`ipc`] | messages with descriptors between processes; what a process does to itself |
+//! | [`hash`] | numbers and digits that stand for bytes |
 //!
 //! # The path of a byte
 //!
@@ -56,6 +57,7 @@ pub mod fetch;
 pub mod format;
 pub mod fs;
 pub mod fuse;
+pub mod hash;
 pub mod ipc;
 pub mod library;
 pub mod mount;

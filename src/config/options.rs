@@ -15,6 +15,7 @@ use clap::{ArgMatches, Args, Command};
 
 use super::Error;
 use super::flags::Flags;
+use crate::hash::fnv1a;
 
 /// Options of mount(8) that mean the same to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +187,7 @@ pub fn given(matches: &ArgMatches) -> BTreeMap<String, String> {
 
 /// 16 bits of a hash.
 fn short_digest(bytes: &[u8]) -> String {
-    let hash = super::fnv1a(bytes);
+    let hash = fnv1a(bytes.iter().copied());
     let folded = (hash ^ hash >> 32) & 0xffff_ffff;
     format!("{:04x}", (folded ^ folded >> 16) & 0xffff)
 }

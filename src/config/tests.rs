@@ -191,9 +191,6 @@ fn one_index_for_each_archive_by_its_real_path() {
         default_index(&real, home),
         default_index(directory.path(), home)
     );
-    // The name is what remounts find: it must not change over versions.
-    assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
-    assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
 }
 
 #[test]

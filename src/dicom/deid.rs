@@ -70,7 +70,7 @@ impl Deid {
     /// What stands for anything else that is known by `kind`, 128 bits in hexadecimal.
     pub fn alias(&self, kind: &str, of: &[u8]) -> String {
         let digest = self.key.digest(kind, of);
-        digest[..16].iter().map(|b| format!("{b:02x}")).collect()
+        crate::hash::hex(&digest[..16])
     }
 
     /// A digest that says nothing without the key.

@@ -41,7 +41,8 @@ pub use process::GpuMemory;
 
 use super::{Error, Readiness, Shared, Stream};
 use crate::decode::gpu::{Exported, Handle, ResidentId};
-use crate::ipc::handout::{Handout, hex};
+use crate::hash::hex;
+use crate::ipc::handout::Handout;
 use crate::ipc::process::random;
 use table::{Key, Secret, Standing, Table, Waiter};
 

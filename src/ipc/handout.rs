@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::process::{own_uid, random, wait_any_readable};
+use crate::hash::hex;
 
 /// The answer that comes with the descriptor.
 pub const GIVEN: u8 = b'+';
@@ -148,11 +149,6 @@ impl Place {
             _dir: self.dir,
         })
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Directories that a user's programs keep their sockets in, best first.

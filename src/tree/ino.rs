@@ -7,6 +7,7 @@
 //!   directory.
 
 use super::{ArrayFile, ControlFile, Node, Part, Text};
+use crate::hash::fnv1a;
 use crate::volume::Variant;
 
 pub(super) const STUDIES: u64 = 3;
@@ -125,13 +126,9 @@ pub(super) fn part(local: u32) -> Option<Option<Part>> {
     Some(Some(part))
 }
 
-/// FNV-1a, 64 bits, with a final mix. Its values are shown to users as inode numbers, so it must
-/// never change; the standard library's hasher promises no such thing.
+/// FNV-1a with a final mix. Its values are shown to users as inode numbers, so it must never change.
 fn hash(bytes: &[u8]) -> u64 {
-    let mut h: u64 = 0xcbf2_9ce4_8422_2325;
-    for &byte in bytes {
-        h = (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut h = fnv1a(bytes.iter().copied());
     h ^= h >> 33;
     h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
     h ^ h >> 33

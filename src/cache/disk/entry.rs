@@ -16,6 +16,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::hash::hex;
+
 /// First bytes of an entry.
 pub(super) const MAGIC: [u8; 8] = *b"dicomfs\x01";
 
@@ -76,7 +78,7 @@ impl Plan {
 
     /// The entry's name: lower-case hex.
     pub(super) fn name(&self) -> String {
-        self.name.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.name)
     }
 
     pub(super) fn shape(&self) -> Shape {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::nodes;
 use super::remote::{Lane, Launch, Remote, State};
+use crate::hash::fnv1a;
 
 /// Devices looked for by themselves at most.
 const AUTO_MAX: u32 = 16;
@@ -121,10 +122,7 @@ impl Drop for Pool {
 /// How much a device wants a key (rendezvous hashing): FNV-1a over the key and the number, mixed so
 /// that the last bytes reach the high bits.
 fn weight(key: &[u8], ordinal: u32) -> u64 {
-    let bytes = key.iter().copied().chain(ordinal.to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv1a(key.iter().copied().chain(ordinal.to_le_bytes()));
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^ (hash >> 29)
 }

@@ -99,10 +99,7 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+    use crate::hash::hex;
 
     #[test]
     fn rfc_4231() {
