@@ -33,16 +33,12 @@ impl Machine {
     }
 }
 
-/// The smaller of the machine's available memory and this process's cgroup's limit.
+/// The smaller of the machine's available memory and the limit of this process's cgroup.
 fn memory_available_bytes() -> u64 {
     let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let available = parse_meminfo(&text(Path::new("/proc/meminfo")));
     let cgroup = parse_cgroup(&text(Path::new("/proc/self/cgroup")));
-    let limit = cgroup.and_then(|path| {
-        parse_limit(&text(
-            &Path::new("/sys/fs/cgroup").join(path).join("memory.max"),
-        ))
-    });
+    let limit = cgroup.and_then(|path| cgroup_limit(Path::new("/sys/fs/cgroup"), &path));
     let available = available.unwrap_or(MEMORY_UNKNOWN_BYTES);
     limit.map_or(available, |limit| available.min(limit))
 }
@@ -58,6 +54,16 @@ fn parse_meminfo(text: &str) -> Option<u64> {
 fn parse_cgroup(text: &str) -> Option<PathBuf> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     Some(PathBuf::from(path))
+}
+
+/// The least limit of a cgroup and of those above it, which hold for it too: a batch system or a pod has
+/// its limit some levels up.
+fn cgroup_limit(root: &Path, cgroup: &Path) -> Option<u64> {
+    let limits = cgroup.ancestors().filter_map(|cgroup| {
+        let limit = std::fs::read_to_string(root.join(cgroup).join("memory.max"));
+        parse_limit(&limit.unwrap_or_default())
+    });
+    limits.min()
 }
 
 /// `memory.max`: a number of bytes, or `max` for no limit.
@@ -91,6 +97,26 @@ mod tests {
         assert_eq!(parse_cgroup("1:cpu:/a\n"), None);
         assert_eq!(parse_limit("max\n"), None);
         assert_eq!(parse_limit("1048576\n"), Some(1 << 20));
+    }
+
+    #[test]
+    fn limits_above_hold_too() {
+        let root = tempfile::tempdir().expect("a directory");
+        let cgroup = Path::new("job_1/step_0/task_0");
+        std::fs::create_dir_all(root.path().join(cgroup)).expect("made");
+        assert_eq!(cgroup_limit(root.path(), cgroup), None);
+        for (at, limit) in [
+            ("", "max\n"),
+            ("job_1", "2048\n"),
+            ("job_1/step_0", "1024\n"),
+            ("job_1/step_0/task_0", "max\n"),
+        ] {
+            std::fs::write(root.path().join(at).join("memory.max"), limit).expect("written");
+        }
+        assert_eq!(cgroup_limit(root.path(), cgroup), Some(1024));
+        let above = Path::new("job_1");
+        assert_eq!(cgroup_limit(root.path(), above), Some(2048));
+        assert_eq!(cgroup_limit(root.path(), Path::new("")), None);
     }
 
     #[test]
