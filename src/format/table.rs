@@ -29,7 +29,7 @@ struct Row<'a> {
 }
 
 /// The columns of `index.csv`, named as the keys of `index.jsonl`.
-const COLUMNS: [&str; 13] = [
+pub const COLUMNS: [&str; 13] = [
     "path",
     "series_instance_uid",
     "study_instance_uid",

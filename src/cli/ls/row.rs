@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::format::table;
 use crate::library::Card;
 
 /// A row of `index.jsonl`.
@@ -50,28 +51,20 @@ pub struct FindingLine {
     pub detail: String,
 }
 
-/// The columns of `index.csv`, then those that may identify a patient.
-pub const COLUMNS: [&str; 16] = [
-    "path",
-    "series_instance_uid",
-    "study_instance_uid",
-    "modality",
-    "shape",
-    "axes",
-    "dtype",
-    "spacing_mm",
-    "status",
-    "findings",
-    "bytes",
-    "frames",
-    "transfer_syntax",
-    "patient_id",
-    "study_date",
-    "description",
-];
+/// How many columns `index.csv` has.
+pub const INDEX_COLUMNS: usize = table::COLUMNS.len();
 
-/// How many of these the index has.
-pub const INDEX_COLUMNS: usize = 13;
+/// Those that may identify a patient.
+const PERSON_COLUMNS: [&str; 3] = ["patient_id", "study_date", "description"];
+
+/// The columns of `index.csv`, then those that may identify a patient.
+pub const COLUMNS: [&str; INDEX_COLUMNS + PERSON_COLUMNS.len()] = {
+    let mut all = [""; INDEX_COLUMNS + PERSON_COLUMNS.len()];
+    let (index, person) = all.split_at_mut(INDEX_COLUMNS);
+    index.copy_from_slice(&table::COLUMNS);
+    person.copy_from_slice(&PERSON_COLUMNS);
+    all
+};
 
 /// The lines of a text that hold something.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
