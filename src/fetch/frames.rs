@@ -251,6 +251,13 @@ impl Produce for FrameSource {
         })
     }
 
+    fn admit(&self, frame: usize) -> Result<(), Error> {
+        let Some(stored) = self.volume.frames[frame].stored else {
+            return Ok(());
+        };
+        open::admit(&self.volume.records[stored.record], stored.frame_index)
+    }
+
     fn verify(&self, frame: usize) -> Result<(), Error> {
         let Some(stored) = self.volume.frames[frame].stored else {
             return Ok(());

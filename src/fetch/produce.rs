@@ -14,6 +14,16 @@ pub trait Produce: Send + Sync {
     /// Any: then nothing of `out` is ever shown.
     fn produce(&self, frame: usize, out: &mut [u8]) -> Result<(), Error>;
 
+    /// Can `frame` be had at all, as far as is known without a look at its source? To be asked before
+    /// memory is taken for it: a file of a kilobyte may claim frames of a gigabyte.
+    ///
+    /// # Errors
+    /// Why it can not.
+    fn admit(&self, frame: usize) -> Result<(), Error> {
+        let _ = frame;
+        Ok(())
+    }
+
     /// Is the source of `frame` still what it was when it was indexed? To be asked before bytes are
     /// shown that were made from it earlier.
     ///

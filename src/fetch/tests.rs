@@ -15,6 +15,8 @@ struct Script {
     made: Mutex<HashMap<usize, usize>>,
     fails: HashMap<usize, Error>,
     panics: Option<usize>,
+    /// Frames that are not to be had at all.
+    refused: Vec<usize>,
     /// A panic once the frame is made, by who is asked about it.
     panics_after: Option<usize>,
     delay_us: u64,
@@ -32,6 +34,13 @@ impl Produce for Script {
         self.fails
             .get(&frame)
             .map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn admit(&self, frame: usize) -> Result<(), Error> {
+        match self.refused.contains(&frame) {
+            true => Err(Error::Malformed("refused".to_string())),
+            false => Ok(()),
+        }
     }
 
     fn describe(&self, frame: usize) -> String {
@@ -190,6 +199,22 @@ fn who_waits_for_another_reader_s_frame_is_not_answered_at_once() {
     assert_eq!(at_once(), 0);
     read(&fetcher, &stream, 4096..8192).unwrap();
     assert_eq!(at_once(), 1);
+}
+
+#[test]
+fn no_memory_is_taken_for_a_frame_that_cannot_be_had() {
+    let fetcher = fetcher(4, 1);
+    let script = Arc::new(Script {
+        refused: vec![0],
+        ..Script::default()
+    });
+    let stream = open(&fetcher, 2, script.clone());
+    let answer = read(&fetcher, &stream, 4096..8192);
+    assert_eq!(answer, Err(Error::Malformed("refused".to_string())));
+    assert!(script.made.lock().unwrap().is_empty());
+    assert_eq!(fetcher.cache().resident_bytes(), 0);
+    assert_eq!(fetcher.failures().len(), 1);
+    assert_eq!(read(&fetcher, &stream, 8192..8193).unwrap(), [2]);
 }
 
 #[test]

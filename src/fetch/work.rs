@@ -41,6 +41,10 @@ impl Shared {
     }
 
     fn make(&self, stream: &Arc<Stream>, frame: usize, urgent: bool) {
+        if let Err(error) = stream.producer().admit(frame) {
+            self.record_failure(stream, frame, &error);
+            return stream.done(frame, Err(error));
+        }
         let cost_bytes = stream.slab().cost_bytes(frame);
         let room = self.cache.make_room(cost_bytes);
         if !room.fits() && !urgent {

@@ -15,6 +15,9 @@ use crate::dicom::{
 const ENCODED_BYTES_MIN: u64 = 64 << 20;
 const ENCODED_TO_DECODED_MAX: u64 = 4;
 
+/// What a byte of a deflated stream may come to at most (RFC 1951: 258 bytes of two bits).
+const INFLATED_TO_DEFLATED_MAX: u64 = 1032;
+
 /// Bytes of a block: half of a small first cache, and whole samples of any width.
 const BLOCK_BYTES: usize = 16 << 10;
 
@@ -99,20 +102,12 @@ impl OpenRecord {
         of: &Wanted<'_>,
         len_bytes: u64,
     ) -> Result<Option<(Arc<File>, u64)>, Error> {
-        let place = native::native_frame_location(of.image, of.frame_index)
-            .filter(|place| place.len_bytes as u64 == len_bytes && place.first_bit == 0)
-            .ok_or_else(|| too_large("the frame"))?;
-        let end = place.offset_bytes.saturating_add(len_bytes);
-        let start = self
-            .location
-            .offset_bytes
-            .saturating_add(place.offset_bytes);
-        let is_there = self.location.length_bytes.is_none_or(|len| end <= len)
-            && start.saturating_add(len_bytes) <= self.file_len;
-        if !is_there {
-            return Err(Error::Malformed(
-                "the pixel data end before this frame does".to_string(),
-            ));
+        let (place, start) = native_place(&self.location, of.image, of.frame_index)?;
+        if place.len_bytes as u64 != len_bytes || place.first_bit != 0 {
+            return Err(too_large("the frame"));
+        }
+        if start.saturating_add(len_bytes) > self.file_len {
+            return Err(ends_before_frame());
         }
         let Some((file, first)) = self.file.in_place() else {
             return Ok(None);
@@ -247,19 +242,10 @@ impl OpenRecord {
         frame_index: u32,
         out: &mut [u8],
     ) -> Result<u8, Error> {
-        let place = native::native_frame_location(image, frame_index)
-            .filter(|place| place.len_bytes == out.len())
-            .ok_or_else(|| too_large("the frame"))?;
-        let end = place.offset_bytes.saturating_add(place.len_bytes as u64);
-        if self.location.length_bytes.is_some_and(|len| end > len) {
-            return Err(Error::Malformed(
-                "the pixel data end before this frame does".to_string(),
-            ));
+        let (place, offset) = native_place(&self.location, image, frame_index)?;
+        if place.len_bytes != out.len() {
+            return Err(too_large("the frame"));
         }
-        let offset = self
-            .location
-            .offset_bytes
-            .saturating_add(place.offset_bytes);
         if self.syntax.deflated {
             read_deflated(&self.file, self.file_len, offset, out)?;
         } else {
@@ -267,6 +253,56 @@ impl OpenRecord {
         }
         Ok(place.first_bit)
     }
+}
+
+/// Is a frame of a record in its file, as far as the header says? Of one that is encapsulated only the
+/// file itself tells.
+pub(super) fn admit(record: &Record, frame_index: u32) -> Result<(), Error> {
+    let instance = &record.instance;
+    let syntax = syntax::by_uid(&instance.transfer_syntax_uid);
+    let (Some(image), Some(location), Some(syntax)) =
+        (&instance.image, &instance.pixel_data, syntax)
+    else {
+        // Who opens the file finds better words.
+        return Ok(());
+    };
+    if syntax.encapsulated {
+        return Ok(());
+    }
+    let (place, start) = native_place(location, image, frame_index)?;
+    let most = match syntax.deflated {
+        true => record
+            .identity
+            .size_bytes
+            .saturating_mul(INFLATED_TO_DEFLATED_MAX),
+        false => record.identity.size_bytes,
+    };
+    match start.saturating_add(place.len_bytes as u64) > most {
+        true => Err(ends_before_frame()),
+        false => Ok(()),
+    }
+}
+
+/// Where a native frame lies in the pixel data, and where that is in the file (or in what the file is
+/// inflated to).
+fn native_place(
+    location: &PixelDataLocation,
+    image: &ImagePixel,
+    frame_index: u32,
+) -> Result<(native::FrameLocation, u64), Error> {
+    let place =
+        native::native_frame_location(image, frame_index).ok_or_else(|| too_large("the frame"))?;
+    let end = place.offset_bytes.saturating_add(place.len_bytes as u64);
+    if location.length_bytes.is_some_and(|len| end > len) {
+        let why = "the pixel data end before this frame does";
+        return Err(Error::Malformed(why.to_string()));
+    }
+    let start = location.offset_bytes.saturating_add(place.offset_bytes);
+    Ok((place, start))
+}
+
+fn ends_before_frame() -> Error {
+    Error::Malformed("the file ends before this frame does".to_string())
 }
 
 fn whole_frame(table: &FrameTable, frame_index: u32) -> Result<dicom::EncodedFrame<'_>, Error> {
@@ -284,9 +320,74 @@ fn whole_frame(table: &FrameTable, frame_index: u32) -> Result<dicom::EncodedFra
 fn read_exact(file: &SourceFile, out: &mut [u8], offset: u64) -> Result<(), Error> {
     file.read_exact_at(out, offset)
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                Error::Malformed("the file ends before this frame does".to_string())
-            }
+            std::io::ErrorKind::UnexpectedEof => ends_before_frame(),
             _ => Error::io("cannot read the source file", &error),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::SourceIdentity;
+    use crate::decode::cpu::tests::gray;
+    use crate::dicom::Instance;
+
+    const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
+    const JPEG_2000: &str = "1.2.840.10008.1.2.4.90";
+
+    #[test]
+    fn a_frame_that_the_file_cannot_hold_is_not_admitted() {
+        let whole = Record {
+            path: "1".into(),
+            identity: SourceIdentity {
+                size_bytes: 1008,
+                mtime_ns: 0,
+            },
+            inside: None,
+            instance: Instance {
+                transfer_syntax_uid: syntax::EXPLICIT_VR_LITTLE_ENDIAN.to_string(),
+                image: Some(gray(2, 2, 16)),
+                pixel_data: Some(PixelDataLocation {
+                    offset_bytes: 1000,
+                    length_bytes: Some(8),
+                    extended_offset_table: None,
+                }),
+                ..Instance::default()
+            },
+        };
+        assert_eq!(admit(&whole, 0), Ok(()));
+        let with = |change: &dyn Fn(&mut Record)| {
+            let mut record = whole.clone();
+            change(&mut record);
+            admit(&record, 0)
+        };
+        let huge = |record: &mut Record| {
+            let image = record.instance.image.as_mut().unwrap();
+            (image.rows, image.columns) = (1 << 15, 1 << 14);
+            record.instance.pixel_data.as_mut().unwrap().length_bytes = Some(1 << 30);
+        };
+        let of_syntax = |record: &mut Record, uid: &str| {
+            record.instance.transfer_syntax_uid = uid.to_string();
+        };
+        let is_refused = |admitted: Result<(), Error>| matches!(admitted, Err(Error::Malformed(_)));
+        assert!(is_refused(with(&|record| record.identity.size_bytes -= 1)));
+        assert!(is_refused(with(&huge)));
+        assert!(is_refused(with(&|record| {
+            record.instance.pixel_data.as_mut().unwrap().length_bytes = Some(7);
+        })));
+        assert!(is_refused(with(&|record| {
+            huge(record);
+            of_syntax(record, DEFLATED);
+        })));
+        let deflated = |record: &mut Record| {
+            record.identity.size_bytes = 10;
+            of_syntax(record, DEFLATED);
+        };
+        assert_eq!(with(&deflated), Ok(()));
+        let encapsulated = |record: &mut Record| {
+            huge(record);
+            of_syntax(record, JPEG_2000);
+        };
+        assert_eq!(with(&encapsulated), Ok(()));
+    }
 }
