@@ -153,6 +153,12 @@ fn lock(slabs: &Mutex<Slabs>) -> MutexGuard<'_, Slabs> {
     slabs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Is it descriptors or mappings that the system has no more of?
+fn is_lack(why: &io::Error) -> bool {
+    let errno = why.raw_os_error();
+    errno.is_some_and(|errno| [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&errno))
+}
+
 impl Cache {
     /// An empty cache that holds at most `budget_bytes` of memory (plus what readers are waiting
     /// for at this moment), in at most `slab_count_max` slabs (each costs a descriptor and two
@@ -229,9 +235,18 @@ impl Cache {
         }
         // Made outside the lock; of two that race, the first one in is kept.
         let layout = layout();
-        let copy = self.disk.as_ref().map(|disk| disk.copy_of(key, &layout));
         let large = self.budget_bytes() >= LARGE_PAGES_BUDGET_MIN_BYTES;
-        let made = Slab::new(&self.store, layout, large, self.usage.clone(), copy)?;
+        let make = || {
+            let copy = self.disk.as_ref().map(|disk| disk.copy_of(key, &layout));
+            Slab::new(&self.store, layout.clone(), large, self.usage.clone(), copy)
+        };
+        let made = loop {
+            match make() {
+                // What nobody reads has descriptors and mappings, of which a process has so many.
+                Err(why) if is_lack(&why) && self.drop_one_unused_slab() => {}
+                made => break made?,
+            }
+        };
         let mut slabs = lock(&self.slabs);
         let found = slabs.open(key);
         let (key, slab) = found.unwrap_or_else(|| {
@@ -312,6 +327,11 @@ impl Cache {
         if self.resident_bytes() > self.budget_bytes() {
             drop(self.make_room(0));
         }
+    }
+
+    /// Lets go of a slab that nobody has open, for the sake of its descriptor: false when there is none.
+    pub fn shed(&self) -> bool {
+        self.drop_one_unused_slab()
     }
 
     /// Ends what goes on in the background; what is under way is finished if that is quick.

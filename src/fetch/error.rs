@@ -46,6 +46,11 @@ impl Error {
         }
     }
 
+    /// True when this process, or the system, has no descriptor left.
+    pub(super) fn is_lack_of_descriptors(&self) -> bool {
+        matches!(self, Error::Io { errno, .. } if [libc::EMFILE, libc::ENFILE].contains(errno))
+    }
+
     /// True when asking again cannot help as long as the source stays what it is.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(

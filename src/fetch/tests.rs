@@ -14,6 +14,8 @@ const FRAME: usize = 4096;
 struct Script {
     made: Mutex<HashMap<usize, usize>>,
     fails: HashMap<usize, Error>,
+    /// How often there is no descriptor for the source.
+    lacks: Mutex<usize>,
     panics: Option<usize>,
     /// Frames that are not to be had at all.
     refused: Vec<usize>,
@@ -30,6 +32,12 @@ impl Produce for Script {
             thread::yield_now();
         }
         assert!(self.panics != Some(frame), "scripted");
+        let mut lacks = self.lacks.lock().unwrap();
+        if let Some(left) = lacks.checked_sub(1) {
+            *lacks = left;
+            let why = io::Error::from_raw_os_error(libc::EMFILE);
+            return Err(Error::io("scripted", &why));
+        }
         out.fill(frame as u8 + 1);
         self.fails
             .get(&frame)
@@ -214,6 +222,36 @@ fn no_memory_is_taken_for_a_frame_that_cannot_be_had() {
     assert!(script.made.lock().unwrap().is_empty());
     assert_eq!(fetcher.cache().resident_bytes(), 0);
     assert_eq!(fetcher.failures().len(), 1);
+    assert_eq!(read(&fetcher, &stream, 8192..8193).unwrap(), [2]);
+}
+
+#[test]
+fn where_descriptors_lack_volumes_that_nobody_reads_give_theirs() {
+    let fetcher = fetcher(100, 1);
+    let other = SlabKey {
+        volume: "other".to_string(),
+        variant: "values",
+        fingerprint: [0; 32],
+    };
+    let layout = || Layout {
+        header: vec![9; HEADER],
+        frame_len_bytes: FRAME,
+        frame_count: 1,
+    };
+    let unused = || Arc::new(Script::default()) as Arc<dyn Produce>;
+    drop(fetcher.open(&other, layout, unused).unwrap());
+    let script = Arc::new(Script {
+        lacks: Mutex::new(1),
+        ..Script::default()
+    });
+    let stream = open(&fetcher, 2, script.clone());
+    assert_eq!(fetcher.cache().slab_count(), 2);
+    assert_eq!(read(&fetcher, &stream, 4096..4097).unwrap(), [1]);
+    assert_eq!(fetcher.cache().slab_count(), 1);
+    // Those that are read keep theirs.
+    *script.lacks.lock().unwrap() = 1;
+    let answer = read(&fetcher, &stream, 8192..8193);
+    assert!(matches!(answer, Err(Error::Io { errno, .. }) if errno == libc::EMFILE));
     assert_eq!(read(&fetcher, &stream, 8192..8193).unwrap(), [2]);
 }
 

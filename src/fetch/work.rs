@@ -84,7 +84,13 @@ impl Shared {
                 return Ok(());
             }
         }
-        let ns = self.produce(stream, frame, filling.bytes())?;
+        let ns = loop {
+            match self.produce(stream, frame, filling.bytes()) {
+                // Volumes that nobody reads have descriptors that the source file can do with.
+                Err(error) if error.is_lack_of_descriptors() && self.cache.shed() => {}
+                made => break made?,
+            }
+        };
         let producer = stream.producer();
         let codec = producer.codec(frame).unwrap_or("other");
         let maker = producer.decoder(frame).map(|name| Maker::Cpu(name, codec));
