@@ -3,6 +3,18 @@
 //!
 //! Knows paths, sizes and times of source files. Knows nothing of volumes. Opens source files
 //! read-only and never decodes: pixels are read only to compare files that may be copies.
+//!
+//! | file | job |
+//! |---|---|
+//! | `scan.rs` | brings the index up to date: walk, readers, and the thread that keeps what they find |
+//! | `walk.rs`, `list.rs`, `place.rs` | the directories; entries of one; directory or container |
+//! | `read.rs`, `members.rs`, `part.rs` | headers read; files inside zip and tar files |
+//! | `keep.rs`, `twice.rs` | what is found, written; files with several names |
+//! | `known.rs`, `extent.rs` | what the index knew; how much is looked at |
+//! | `index.rs`, `database.rs`, `pack.rs`, `shelf.rs` | the index: its state, its file, its rows, its readers |
+//! | `source.rs`, `digest.rs` | files opened to be read; their pixels compared |
+//! | `watch.rs`, `events.rs`, `settle.rs` | what changes, and when it has come to rest |
+//! | `outcome.rs`, `error.rs` | what a scan tells; why something cannot be used |
 
 mod database;
 pub mod digest;

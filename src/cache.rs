@@ -5,6 +5,13 @@
 //! open, least recently closed first, and then frames of slabs that are open. Below it there may be
 //! a second tier in a directory ([`Disk`]), which outlives the process. Knows neither DICOM nor
 //! FUSE: keys are opaque, frames are byte ranges.
+//!
+//! | file | job |
+//! |---|---|
+//! | `slab.rs` | the state of each frame, on which everything rests; filled, read, given back |
+//! | `pages.rs`, `backing.rs` | the memory of a slab; the file behind it |
+//! | `usage.rs`, `recency.rs` | what all slabs take; which frames were used when |
+//! | `disk.rs` | the second tier |
 
 mod backing;
 mod disk;

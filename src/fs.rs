@@ -3,6 +3,18 @@
 //! Decides everything the protocol layer only carries: which names exist, how a file is opened
 //! (page cache or passthrough), what a read returns and which errno stands for which failure.
 //! Knows nothing of fuser, so that tests drive it without a mount.
+//!
+//! | file | job |
+//! |---|---|
+//! | `content.rs` | what an open file holds |
+//! | `view.rs` | files that show bytes of a slab |
+//! | `text.rs`, `preview.rs`, `control.rs`, `veiled.rs`, `cuda.rs` | files that hold something else |
+//! | `handles.rs`, `modes.rs` | open handles; page cache or passthrough |
+//! | `reading.rs`, `pages.rs` | how a file is being read; what the kernel's page cache holds |
+//! | `listing.rs` | directories |
+//! | `ledger.rs` | what has to outlive this process |
+//! | `door.rs`, `stats.rs`, `metrics.rs`, `audit.rs` | what is counted, shown and written down |
+//! | `types.rs`, `error.rs` | the words of the operations; the one errno table |
 
 mod audit;
 mod content;

@@ -25,16 +25,24 @@
 //!
 //! # The path of a byte
 //!
-//! `read()` arrives in [`fuse`], which hands offset, size and a reply object to [`fs::Fs::read`].
-//! `fs` knows from the open handle which file this is, declines what the kernel only guesses
-//! (`fs/reading.rs`), and asks [`fetch`] for the byte range of its slab. `fetch` answers at once from the [`cache`] slab's map when every frame of the range is
-//! present; otherwise the reply moves to the frames it waits for. A worker takes a frame: from
-//! the disk tier of [`cache`] if it is there, else it reads the frame's bytes from the archive, has
-//! [`decode`] turn them into samples, applies the volume's value rule straight into the slab, and the worker that completes the last frame answers the read. What is
-//! only made ahead, or waits while all workers are busy (of small volumes), may be taken by a device ([`fetch::Device`]), from the tail, in
-//! batches of one volume or several. A frame of
-//! a volume is a stored frame, a tile of one (Siemens MOSAIC), or zeros that a segmentation leaves
-//! out ([`volume::Frame`]).
+//! 1. `read()` arrives in [`fuse`], which hands inode, handle, offset, size and a reply object to
+//!    [`fs::Fs::read`].
+//! 2. `fs` knows from the handle what the file holds (`fs/content.rs`). Where that is part of a slab, the
+//!    range of the file becomes one of the slab (`fs/view.rs`); what the kernel only guesses is declined,
+//!    and what the reader will want next is found out (`fs/reading.rs`).
+//! 3. [`fetch`] answers at once from the map of the [`cache`]'s slab when every frame of the range is
+//!    present. Otherwise the reply moves to the frames it waits for (`fetch/stream.rs`), and these to
+//!    the front of the queue (`fetch/queue.rs`).
+//! 4. A worker takes a frame (`fetch/work.rs`): from the disk tier of [`cache`] if it is there. Else
+//!    it has its bytes read from the [`archive`], [`decode`] turn them into samples, and the volume's
+//!    value rule applied to these, straight into the slab (`fetch/frames.rs`).
+//! 5. The worker that completes the last frame of the range answers the read.
+//!
+//! What is only made ahead, or waits while all workers are busy (of small volumes), may be taken by a
+//! device ([`fetch::Device`]), from the tail, in batches of one volume or several. A frame of a volume is
+//! a stored frame, a tile of one (Siemens MOSAIC), or zeros that a segmentation leaves out
+//! ([`volume::Frame`]). Once all frames of a slab are there, the next who opens its file reads the slab
+//! itself (`fs/modes.rs`), and nothing of this happens any more.
 //!
 //! # Invariants
 //!
