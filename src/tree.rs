@@ -1,4 +1,4 @@
-//! The tree: names and inode numbers to things, and back (DESIGN 1.1).
+//! The tree: names and inode numbers to things, and back.
 //!
 //! A [`Tree`] is one immutable generation: made of cards, replaced as a whole. What lies below a
 //! volume's directory is known from the volume, which the library loads when it is asked for. Inode

@@ -70,7 +70,7 @@ pub type PixelDigests = HashMap<PathBuf, [u8; 32]>;
 #[derive(Debug, Clone)]
 pub struct Volume {
     /// Directory name: the Series Instance UID and, for the second and later volumes of a series,
-    /// a suffix (DESIGN 1.1).
+    /// a suffix.
     pub name: String,
     /// The source files, in the order of their first use by `frames`.
     pub records: Vec<Arc<Record>>,
@@ -94,7 +94,7 @@ pub struct Volume {
     /// The segments of the `s` axis in its order, or the labels of a label map by number; empty for
     /// what is no segmentation (PS3.3 C.8.20.2).
     pub segments: Vec<Segment>,
-    /// The verdict (DESIGN 1.4).
+    /// The verdict.
     pub status: Status,
     /// What led to the verdict.
     pub findings: Vec<Finding>,
@@ -154,7 +154,7 @@ pub struct Steps {
     pub interval_s: Option<f64>,
 }
 
-/// The rule from stored values to the values shown (DESIGN 1.2).
+/// The rule from stored values to the values shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
     /// dtype of the values shown.
@@ -224,7 +224,7 @@ pub enum Status {
 /// Something worth knowing about a volume or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Stable code (DESIGN 1.4).
+    /// Stable code.
     pub code: &'static str,
     /// One sentence with the particulars; carries no patient data.
     pub detail: String,

@@ -1,4 +1,4 @@
-//! Casts between dtypes, for `volume.f32.npy` and its kind (DESIGN 1.3).
+//! Casts between dtypes, for `volume.f32.npy` and its kind.
 //!
 //! Pure: samples in, samples out. A cast rounds half to even and saturates, because it was asked
 //! for by name; it never fails on a value. NaN becomes 0 in an integer, stays NaN in a float.

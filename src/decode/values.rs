@@ -1,4 +1,4 @@
-//! Stored samples to the values a volume shows (DESIGN 1.2): the Modality LUT, palettes, YBR.
+//! Stored samples to the values a volume shows: the Modality LUT, palettes, YBR.
 //!
 //! Pure: one frame in, one frame out. What is to be done was decided from headers by
 //! [`crate::volume`]; here it is done exactly or refused.

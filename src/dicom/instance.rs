@@ -98,7 +98,7 @@ pub struct Mosaic {
 /// Something wrong or assumed in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderIssue {
-    /// Finding code, as in DESIGN 1.4 (`malformed_attribute`, `transfer_syntax_assumed`, ...).
+    /// Finding code (`malformed_attribute`, `transfer_syntax_assumed`, ...).
     pub code: String,
     /// Keyword of the attribute concerned; empty when it concerns the file.
     pub keyword: String,

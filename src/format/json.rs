@@ -1,4 +1,4 @@
-//! `volume.json`: geometry, values, verdict and provenance of a volume (DESIGN 1.5).
+//! `volume.json`: geometry, values, verdict and provenance of a volume.
 //!
 //! Keys come in a fixed order, so that equal volumes are equal in bytes. Numbers that are not
 //! finite are `null`: JSON has no others. Frames are written one at a time: a header of a few bytes

@@ -1,7 +1,7 @@
 //! npy version 1.0: a header of exactly one page, then the array in C order, little endian.
 //!
 //! NumPy itself aligns headers to 64 bytes; a whole page keeps frames page-aligned in the slab and
-//! lets other formats point into the same file with a constant offset (DESIGN 1.1).
+//! lets other formats point into the same file with a constant offset.
 
 use super::Error;
 use crate::volume::Dtype;

@@ -192,7 +192,7 @@ fn volume_json_says_it_all() {
     );
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.ends_with("}\n") && !text.contains("-0.0"), "{text}");
-    // DESIGN 1.5 gives the order of keys.
+    // The order of keys is part of the format.
     let keys = [
         "\"format\"",
         "\"shape\"",

@@ -59,7 +59,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The errno that stands for this error at the kernel's door (DESIGN 2.4).
+    /// The errno that stands for this error at the kernel's door.
     pub fn errno(&self) -> i32 {
         match self {
             Error::Absent => libc::ENOENT,

@@ -84,7 +84,7 @@ const fn plain(format: ArrayFormat) -> Part {
     })
 }
 
-/// A volume's own directory, in the order of DESIGN 1.1.
+/// A volume's own directory, in the order in which it is listed.
 const OF_VOLUME: [(&str, Part); 10] = [
     ("volume.npy", plain(ArrayFormat::Npy)),
     ("volume.raw", plain(ArrayFormat::Raw)),

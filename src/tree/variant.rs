@@ -1,4 +1,4 @@
-//! The grammar of array files: `volume[.<op>].<format>` (DESIGN 1.3).
+//! The grammar of array files: `volume[.<op>].<format>`.
 
 use crate::format;
 use crate::volume::{Variant, Volume};

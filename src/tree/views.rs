@@ -1,6 +1,6 @@
 //! The views: `studies/` and `patients/`, directories of symbolic links into `series/`.
 //!
-//! The only names in the tree that carry what a patient is called (DESIGN 1.1).
+//! The only names in the tree that carry what a patient is called.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;

@@ -10,7 +10,7 @@ use super::series::{Images, build_series};
 use super::{Built, PixelDigests};
 use crate::archive::Record;
 
-/// Groups records into volumes (DESIGN 1.1 to 1.4). The outcome does not depend on the order of
+/// Groups records into volumes. The outcome does not depend on the order of
 /// `records`. Every frame of every record is in exactly one volume, or its path is in the findings.
 pub fn build(records: &[Arc<Record>]) -> Built {
     build_with(records, &PixelDigests::new())

@@ -8,7 +8,7 @@ use super::{Finding, Status};
 const FILES_NAMED: usize = 8;
 
 /// Every code, the verdict it leads to at least, and what it says. A volume's status is the worst
-/// of its findings (DESIGN 1.4).
+/// of its findings.
 pub const CODES: &[(&str, Status, &str)] = &[
     (
         "assumed_slice_spacing",

@@ -1,6 +1,6 @@
 //! One series: its volumes, their names and what they say of each other.
 //!
-//! Puts the other steps together; decides the suffixes of DESIGN 1.1.
+//! Puts the other steps together; decides the suffixes of names.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,4 @@
-//! What orders frames that lie at the same positions: the `t` axis (DESIGN 1.1, 1.2).
+//! What orders frames that lie at the same positions: the `t` axis.
 //!
 //! Each way says for itself when it holds; `order` tries them in turn. None guesses: where an
 //! attribute does not tell all frames of a position apart, or the same for all positions, the next

@@ -1,4 +1,4 @@
-//! The value rule: from headers alone, what stored values become and in which dtype (DESIGN 1.2).
+//! The value rule: from headers alone, what stored values become and in which dtype.
 //!
 //! Decides, and computes no sample. All frames handed in look alike (`split` saw to that): same
 //! element, Bits Allocated, sign, samples and kind of Photometric Interpretation.
@@ -133,7 +133,7 @@ pub(super) struct Ruled {
     pub(super) rescale: Vec<(f64, f64)>,
 }
 
-/// Applies DESIGN 1.2 to the frames of a volume. `None` when there is no frame, or of a width that
+/// Applies the value rule to the frames of a volume. `None` when there is no frame, or of a width that
 /// cannot be stored.
 pub(super) fn rule(items: &[Item<'_>], findings: &mut Findings) -> Option<Ruled> {
     let first = items.first()?;

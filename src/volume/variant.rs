@@ -2,7 +2,7 @@
 
 use super::{Dtype, Transform, Volume};
 
-/// Which array of a volume (DESIGN 1.3).
+/// Which array of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Variant {
     /// `volume.<format>`: what the value rule yields.

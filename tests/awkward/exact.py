@@ -1,4 +1,4 @@
-"""Whether dicomfs is right: the very array, place, verdict and name that DESIGN part 1 promises."""
+"""Whether dicomfs is right: the very array, place, verdict and name that is promised."""
 
 import itertools
 
@@ -78,7 +78,7 @@ def verdict(expected, about):
 
 
 def dialects(volume):
-    """Every file called volume.* holds the same numbers (DESIGN 0, tenet 5)."""
+    """Every file called volume.* holds the same numbers."""
     if volume.nifti is None or volume.array is None:
         return []
     array, affine = volume.nifti

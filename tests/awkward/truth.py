@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass
 class Expected:
-    """One volume, in the order of DESIGN 1.2.
+    """One volume, in the order that is promised.
 
     `array` is over `axes`, float64. `affine` maps (x, y, z) to LPS mm and is None where the headers
     do not say where the frames lie. `positions`, LPS mm by z, are given where no affine can be right

@@ -210,7 +210,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The bytes of `volume.npy` behind its header, by DESIGN 1.2: int16 where all slopes are 1, else
+/// The bytes of `volume.npy` behind its header: int16 where all slopes are 1, else
 /// float32.
 pub fn expected_slab(series: &Series) -> Vec<u8> {
     let [slices, rows, columns] = series.shape;

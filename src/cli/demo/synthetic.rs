@@ -89,7 +89,7 @@ impl Series {
         }
     }
 
-    /// The value shown for a voxel, by DESIGN 1.2.
+    /// The value shown for a voxel, by the value rule.
     pub fn value(&self, z: usize, y: usize, x: usize) -> f64 {
         let [_, rows, columns] = self.shape;
         let (slope, intercept) = self.rescale[z];
