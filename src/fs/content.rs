@@ -9,7 +9,7 @@ use super::text::VolumeText;
 use super::veiled::VeiledFile;
 use super::view::{self, SlabView};
 use super::{Error, Fs, Handle, ReadReply};
-use crate::archive::{Record, Source};
+use crate::archive::{self, Record, Source};
 use crate::cache::Slab;
 use crate::fetch;
 use crate::library::Veil;
@@ -187,11 +187,12 @@ pub(super) fn part(bytes: &[u8], offset: u64, size_bytes: u64) -> &[u8] {
 }
 
 fn read_source(source: &Source, record: &Record, start: u64, end: u64) -> Result<Vec<u8>, Error> {
-    let file = source
-        .open(record)
-        .map_err(|error| Error::from(fetch::Error::from(error)))?;
+    let of_source = |error: archive::Error| Error::from(fetch::Error::from(error));
+    let file = source.open(record).map_err(of_source)?;
     let mut bytes = vec![0; (end - start) as usize];
     file.read_exact_at(&mut bytes, start)
         .map_err(|error| Error::from(fetch::Error::io("cannot read the source file", &error)))?;
+    // What was written to it meanwhile is not to be among the bytes.
+    source.verify(&file, record).map_err(of_source)?;
     Ok(bytes)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::content::clamp;
 use super::{Error, ReadReply};
-use crate::archive::{Record, Source};
+use crate::archive::{self, Record, Source};
 use crate::dicom::deid::Rewritten;
 use crate::fetch;
 use crate::library::{Veil, VeilError};
@@ -48,10 +48,13 @@ impl VeiledFile {
         let rewritten = self.rewritten.get_or_init(|| self.rewrite());
         let rewritten = rewritten.as_ref().map_err(Error::clone)?;
         let (start, end) = clamp(offset, size_bytes, self.len_bytes);
-        let file = self.source.open(&self.record);
-        let file = file.map_err(|error| Error::from(fetch::Error::from(error)))?;
+        let of_source = |error: archive::Error| Error::from(fetch::Error::from(error));
+        let file = self.source.open(&self.record).map_err(of_source)?;
         let bytes = rewritten.read(&file, start..end);
-        bytes.map_err(|error| Error::from(fetch::Error::from(error)))
+        let bytes = bytes.map_err(|error| Error::from(fetch::Error::from(error)))?;
+        // What was written to it meanwhile is not to be among the bytes.
+        self.source.verify(&file, &self.record).map_err(of_source)?;
+        Ok(bytes)
     }
 
     fn rewrite(&self) -> Result<Rewritten, Error> {
