@@ -205,6 +205,11 @@ impl Dir {
             self.abandon(part, len_bytes);
             return Err(why);
         }
+        // The name lasts once its directory is on disk. Without it the entry is whole all the same, and
+        // gone after a power failure.
+        if let Err(why) = File::open(&self.path).and_then(|dir| dir.sync_all()) {
+            tracing::debug!("cache_dir is not synced: {why}");
+        }
         let info = Info {
             len_bytes,
             used: SystemTime::now(),
