@@ -151,11 +151,14 @@ impl Shared {
             what,
         };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() < FAILURES_MAX && !failures.contains(&failure) {
-            let what = &failure.what;
-            tracing::warn!("{} frame {}: {what}", failure.volume, frame + 1);
-            failures.push(failure);
+        if failures.len() >= FAILURES_MAX || failures.contains(&failure) {
+            return;
         }
+        failures.push(failure.clone());
+        drop(failures);
+        // Who reads the log may be slow, and who reads the findings does not wait for him.
+        let Failure { volume, what, .. } = failure;
+        tracing::warn!("{volume} frame {}: {what}", frame + 1);
     }
 }
 
