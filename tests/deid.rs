@@ -370,9 +370,12 @@ fn encapsulated_pixels_are_as_they_were_and_nothing_follows() {
 fn damaged_headers_are_an_error_or_clean() {
     let file = patient::file(patient::whole(1), EXPLICIT);
     let pixels = file.len() - 200;
-    for at in (132..pixels).step_by(1013) {
+    let positions = [(0xFF, 1013), (0x01, 331), (0x20, 419)];
+    let positions =
+        positions.map(|(bits, step)| (132..pixels).step_by(step).map(move |at| (at, bits)));
+    for (at, bits) in positions.into_iter().flatten() {
         let mut damaged = file.clone();
-        damaged[at] ^= 0xFF;
+        damaged[at] ^= bits;
         if let Ok(rewritten) = rewrite(&damaged, damaged.len() as u64, &deid()) {
             let len = rewritten.len_bytes();
             assert!(len < 2 * file.len() as u64);
