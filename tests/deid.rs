@@ -204,6 +204,13 @@ fn what_refers_to_what_stays() {
     }
     let instance = text(&first, tags::SOP_INSTANCE_UID);
     assert_ne!(instance, text(&second, tags::SOP_INSTANCE_UID));
+    // References that the table does not name.
+    let source = tags::SOP_INSTANCE_UID_OF_CONCATENATION_SOURCE;
+    assert_eq!(text(&second, source), instance);
+    assert_eq!(
+        text(&second, tags::VOLUME_FRAME_OF_REFERENCE_UID),
+        text(&second, tags::FRAME_OF_REFERENCE_UID)
+    );
     // The second one names the first as its source.
     for sequence in [tags::SOURCE_IMAGE_SEQUENCE, tags::REFERENCED_IMAGE_SEQUENCE] {
         let source = item(&second, sequence);
@@ -240,6 +247,84 @@ fn dates_move_by_one_number_of_days() {
     assert_eq!(text(&object, tags::CONTENT_DATE), "19000101");
     assert_eq!(text(&object, tags::CONTENT_TIME).trim(), "000000");
     assert_eq!(text(&object, tags::PATIENT_BIRTH_DATE), "");
+}
+
+/// An element with a length of 16 bits, explicit little endian.
+fn element(tag: Tag, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [tag.0, tag.1] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(vr);
+    out.extend((value.len() as u16).to_le_bytes());
+    out.extend(value);
+    out
+}
+
+/// The same as UN, whose length has 32 bits.
+fn unknown(tag: Tag, value: &[u8]) -> Vec<u8> {
+    let mut out = element(tag, b"UN", b"");
+    out.extend((value.len() as u32).to_le_bytes());
+    out.extend(value);
+    out
+}
+
+/// A file with these elements, which are to be in order, before its Rows.
+fn file_with(elements: &[Vec<u8>]) -> Vec<u8> {
+    let mut image = InMemDicomObject::new_empty();
+    image.put_str(tags::SOP_CLASS_UID, VR::UI, "1.2.840.10008.5.1.4.1.1.2");
+    image.put_str(tags::SOP_INSTANCE_UID, VR::UI, patient::uid(1));
+    let mut file = patient::file(image, EXPLICIT);
+    file.extend(elements.concat());
+    let numbers = [
+        (0x10, 2),
+        (0x11, 2),
+        (0x0100, 16),
+        (0x0101, 16),
+        (0x0102, 15),
+    ];
+    for (tag, number) in [(0x02, 1)].into_iter().chain(numbers) {
+        file.extend(element(Tag(0x0028, tag), b"US", &u16::to_le_bytes(number)));
+    }
+    file.extend(b"\xE0\x7F\x10\0OW\0\0\x08\0\0\0");
+    file.extend([1, 0, 2, 0, 3, 0, 4, 0]);
+    file
+}
+
+#[test]
+fn a_false_representation_hides_nothing() {
+    let secret = SECRET.as_bytes();
+    let item = [
+        &b"\xFE\xFF\x00\xE0\xFF\xFF\xFF\xFF\x10\0\x10\0\x06\0\0\0"[..],
+        secret,
+        b"\xFE\xFF\x0D\xE0\0\0\0\0\xFE\xFF\xDD\xE0\0\0\0\0",
+    ]
+    .concat();
+    let mut endless = element(Tag(0x0008, 0x2112), b"UN", b"");
+    endless.extend([0xFF; 4]);
+    endless.extend(&item);
+    let file = file_with(&[
+        element(Tag(0x0008, 0x0020), b"LO", DATE.as_bytes()),
+        element(Tag(0x0008, 0x1070), b"LT", secret),
+        // A sequence of implicit elements, with a length and without one (PS3.5 6.2.2).
+        unknown(Tag(0x0008, 0x1140), &item),
+        endless,
+        element(Tag(0x0010, 0x0010), b"SH", secret),
+        unknown(Tag(0x0010, 0x0020), secret),
+        element(Tag(0x0014, 0x3076), b"LO", DATE.as_bytes()),
+        // A text that is written as a sequence.
+        element(Tag(0x0018, 0x1030), b"SQ", b""),
+        (item.len() as u32).to_le_bytes().to_vec(),
+        item.clone(),
+        element(Tag(0x0020, 0x0242), b"LO", b"9.87.654.1"),
+        // Of the representation of the pixels: it stays unknown.
+        unknown(Tag(0x0022, 0x1452), &(-5_i16).to_le_bytes()),
+    ]);
+    let (_, bytes) = rewritten(&file);
+    nothing_survives(&bytes);
+    assert!(!contains(&bytes, "9.87.654"));
+    let kept = unknown(Tag(0x0022, 0x1452), &(-5_i16).to_le_bytes());
+    assert!(bytes.windows(kept.len()).any(|part| part == kept));
 }
 
 /// A file with encapsulated pixels, and what stands behind their delimiter.
@@ -285,9 +370,12 @@ fn encapsulated_pixels_are_as_they_were_and_nothing_follows() {
 fn damaged_headers_are_an_error_or_clean() {
     let file = patient::file(patient::whole(1), EXPLICIT);
     let pixels = file.len() - 200;
-    for at in (132..pixels).step_by(1013) {
+    let positions = [(0xFF, 1013), (0x01, 331), (0x20, 419)];
+    let positions =
+        positions.map(|(bits, step)| (132..pixels).step_by(step).map(move |at| (at, bits)));
+    for (at, bits) in positions.into_iter().flatten() {
         let mut damaged = file.clone();
-        damaged[at] ^= 0xFF;
+        damaged[at] ^= bits;
         if let Ok(rewritten) = rewrite(&damaged, damaged.len() as u64, &deid()) {
             let len = rewritten.len_bytes();
             assert!(len < 2 * file.len() as u64);

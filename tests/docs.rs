@@ -59,12 +59,15 @@ fn every_promise_names_a_test_that_exists() {
 }
 
 /// Words of the operating system for what reads answer with.
-const SYSTEM: [&str; 6] = [
+const SYSTEM: [&str; 9] = [
     "Input/output error",
     "Stale file handle",
     "Operation not supported",
     "File too large",
     "Read-only file system",
+    "Permission denied",
+    "No such device",
+    "No space left on device",
     "Transport endpoint is not connected",
 ];
 

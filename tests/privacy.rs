@@ -1,9 +1,10 @@
-//! What a mount gives away: de-identified nothing of a patient, else nothing but where it is promised;
-//! and who opened what, written down.
+//! What a mount gives away: de-identified nothing of a patient, else nothing but where it is promised.
 
 mod common;
 #[path = "common/patient.rs"]
 mod patient;
+#[path = "common/place.rs"]
+mod place;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,63 +16,11 @@ use common::{Mount, can_mount, program, wait_until};
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 use patient::{DATE, ROOT, SECRET};
+use place::{Place, SLICES, json, volume};
 use serde_json::Value as Json;
-use tempfile::TempDir;
 
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
-const SLICES: usize = 5;
-
-/// An archive of the patient's, whose paths name the patient too; and room for what belongs to a mount.
-struct Place {
-    dir: TempDir,
-}
-
-impl Place {
-    fn new(transfer_syntax: &str) -> Place {
-        let place = Place {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-        };
-        let study = place.archive().join(format!("{SECRET}-study"));
-        patient::write(&study, SLICES, transfer_syntax);
-        // A copy, a file that is cut short, and a report: findings of files in no volume.
-        let copy = place.archive().join(format!("{SECRET}-copies"));
-        fs::create_dir(&copy).expect("a directory");
-        let first = fs::read(study.join(format!("{SECRET}-1.dcm"))).expect("a file");
-        fs::write(copy.join(format!("{SECRET}-copy.dcm")), &first).expect("written");
-        fs::write(copy.join(format!("{SECRET}-cut.dcm")), &first[..200]).expect("written");
-        let mut report = patient::dataset(77);
-        report.put_str(
-            tags::SERIES_INSTANCE_UID,
-            dicom_core::VR::UI,
-            patient::uid(2001),
-        );
-        let report = patient::file(report, EXPLICIT);
-        fs::write(copy.join(format!("{SECRET}-report.dcm")), report).expect("written");
-        place
-    }
-
-    fn archive(&self) -> PathBuf {
-        self.dir.path().join("archive")
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn key(&self, name: &str) -> PathBuf {
-        let key = self.path(name);
-        if !key.exists() {
-            let made = program().args(["generate", "deid-key"]).arg(&key).status();
-            assert!(made.expect("dicomfs runs").success());
-        }
-        key
-    }
-
-    fn deid(&self, key: &str) -> String {
-        format!("deid=basic,deid_key={}", self.key(key).display())
-    }
-}
 
 /// Everything below a mount: names, and what short files hold.
 #[derive(Default)]
@@ -161,17 +110,6 @@ impl Drop for Foreground {
     }
 }
 
-fn json(path: &Path) -> Json {
-    serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
-}
-
-/// The directory of the only volume.
-fn volume(root: &Path) -> PathBuf {
-    let mut all: Vec<_> = fs::read_dir(root.join("series")).expect("series").collect();
-    assert_eq!(all.len(), 1);
-    all.remove(0).expect("an entry").path()
-}
-
 #[test]
 fn a_de_identified_mount_names_nobody() {
     if !can_mount("a_de_identified_mount_names_nobody") {
@@ -227,6 +165,62 @@ fn a_de_identified_mount_names_nobody() {
             clean(&path, &fs::read(&path).expect("an entry"));
         }
     }
+}
+
+#[test]
+fn failures_of_a_de_identified_mount_name_nobody() {
+    if !can_mount("failures_of_a_de_identified_mount_name_nobody") {
+        return;
+    }
+    let place = Place::new(EXPLICIT);
+    let audit = place.path("audit.jsonl");
+    let options = format!("{},settle=1,audit={}", place.deid("key"), audit.display());
+    let mount = Foreground::new(&place, &options);
+    let before = volume(&mount.root);
+    let study = place.archive().join(format!("{SECRET}-study"));
+    let source = |n: usize| study.join(format!("{SECRET}-{n}.dcm"));
+    // One file is written to in place, one is cut short, one goes.
+    let bytes = fs::read(source(2)).expect("a file");
+    fs::write(source(2), [&bytes[..], SECRET.as_bytes()].concat()).expect("written");
+    fs::write(source(3), &bytes[..bytes.len() / 2]).expect("written");
+    fs::remove_file(source(4)).expect("removed");
+    for name in [
+        "volume.npy",
+        "volume.f32.npy",
+        "dicom/0003.dcm",
+        "frames/0004.npy",
+    ] {
+        assert!(fs::read(before.join(name)).is_err(), "{name}");
+    }
+    assert!(fs::read(before.join(SECRET)).is_err());
+    let told = |what: &str| {
+        let failed = fs::read(mount.root.join(".dicomfs").join(what)).expect("a file");
+        clean(Path::new(what), &failed);
+        String::from_utf8(failed).expect("text")
+    };
+    assert!(told("findings.jsonl").contains("decode_error"));
+    // What is left becomes another volume.
+    wait_until("the changed series is shown", || {
+        volume(&mount.root).join("volume.json").exists()
+            && json(&volume(&mount.root).join("volume.json"))["shape"] != json_of(SLICES)
+    });
+    let seen = see(&mount.root);
+    for (name, bytes) in &seen.texts {
+        clean(name, name.as_os_str().as_encoded_bytes());
+        clean(name, bytes);
+    }
+    for what in ["metrics.prom", "stats.json", "config.json"] {
+        told(what);
+    }
+    let log = mount.end();
+    assert!(!log.is_empty(), "nothing was logged");
+    clean(Path::new("the log"), &log);
+    clean(&audit, &fs::read(&audit).expect("the audit file"));
+}
+
+/// The shape of a volume of so many slices.
+fn json_of(slices: usize) -> Json {
+    Json::from(vec![slices as u64, 5, 7])
 }
 
 #[test]
@@ -449,126 +443,41 @@ fn without_de_identification_patients_are_where_it_is_promised() {
     }
 }
 
-fn audit_lines(path: &Path) -> Vec<Json> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).expect("a JSON line"))
-        .collect()
-}
-
-/// Reads a file with `cat`; its process.
-fn cat(path: &Path) -> u32 {
-    let mut child = Command::new("cat")
-        .arg(path)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("cat runs");
-    assert!(child.wait().expect("cat ends").success());
-    child.id()
-}
-
 #[test]
-fn who_opens_what_is_written_down() {
-    if !can_mount("who_opens_what_is_written_down") {
-        return;
-    }
+fn export_de_identifies_too() {
     let place = Place::new(EXPLICIT);
-    let audit = place.path("audit.jsonl");
-    let mount = Mount::of(
-        &place.archive(),
-        &["-o", &format!("audit={}", audit.display())],
-    );
-    let volume = volume(&mount.root);
-    let files = [
-        "volume.npy",
-        "volume.json",
-        "frames/0002.npy",
-        "dicom/0003.dcm",
-    ];
-    let kinds = ["array", "text", "frame", "dicom"];
-    let mut expected = Vec::new();
-    // The second time it may be by passthrough.
-    for _ in 0..2 {
-        for (file, kind) in files.into_iter().zip(kinds) {
-            expected.push((cat(&volume.join(file)), file, kind));
-        }
+    let key = place.key("key");
+    let export = |series: &str, file: &str| {
+        program()
+            .arg("export")
+            .arg(place.archive())
+            .arg(series)
+            .arg(place.path(file))
+            .arg("--index")
+            .arg(place.path("index.sqlite"))
+            .args(["--log-level", "debug", "--deid", "basic", "--deid-key"])
+            .arg(&key)
+            .output()
+            .expect("dicomfs runs")
+    };
+    for file in ["a.json", "a.nii", "a.nhdr", "a.mha", "a.png"] {
+        let output = export("2.25.", file);
+        assert!(output.status.success(), "{file}: {output:?}");
+        clean(Path::new("what is said"), &output.stdout);
+        clean(Path::new("the log"), &output.stderr);
+        let bytes = fs::read(place.path(file)).expect("a file");
+        clean(Path::new(file), &bytes);
     }
-    // Neither a listing nor another file is an open of a series' file.
-    fs::read_dir(&volume).expect("a directory").for_each(drop);
-    fs::read(mount.root.join("index.csv")).expect("a file");
-    wait_until("all is written", || {
-        audit_lines(&audit).len() >= expected.len()
-    });
-    let lines = audit_lines(&audit);
-    assert_eq!(lines.len(), expected.len());
-    for (line, (pid, file, kind)) in lines.iter().zip(&expected) {
-        assert_eq!(line["pid"], *pid, "{line}");
-        assert_eq!(
-            (&line["file"], &line["kind"]),
-            (&(*file).into(), &(*kind).into())
-        );
-        assert_eq!(line["program"], "cat");
-        assert_eq!(line["series"], patient::uid(2000));
-        assert!(
-            line["time"]
-                .as_str()
-                .is_some_and(|time| time.ends_with('Z'))
-        );
-        assert_eq!(line["uid"], fs::metadata("/proc/self").expect("me").uid());
-    }
-    let mode = audit.metadata().expect("attributes").mode();
-    assert_eq!(mode & 0o777, 0o600);
-
-    // A zarr array is one line for each process.
-    let zarr = volume.join("volume.zarr/0");
-    let all: Vec<_> = fs::read_dir(&zarr).expect("chunks").collect();
-    assert!(all.len() > SLICES);
-    for chunk in all {
-        fs::read(chunk.expect("an entry").path()).expect("a chunk");
-    }
-    let last = cat(&volume.join("volume.npy"));
-    let is_last = |line: &Json| line["pid"] == last;
-    wait_until("all is written", || audit_lines(&audit).iter().any(is_last));
-    let lines = audit_lines(&audit);
-    assert_eq!(
-        lines.iter().filter(|line| line["kind"] == "zarr").count(),
-        1
+    let shown = json(&place.path("a.json"));
+    assert!(
+        shown["dicom"]["PatientID"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("DEID-"))
     );
-
-    // Renamed away, as log rotation does.
-    let rotated = place.path("audit.jsonl.1");
-    fs::rename(&audit, &rotated).expect("renamed");
-    let pid = cat(&volume.join("volume.npy"));
-    wait_until("a new file", || audit_lines(&audit).len() == 1);
-    assert_eq!(audit_lines(&audit)[0]["pid"], pid);
-    assert_eq!(audit_lines(&rotated), lines);
-    let stats = json(&mount.root.join(".dicomfs/stats.json"));
-    assert_eq!(stats["audit_lines"], lines.len() as u64 + 1);
-    assert_eq!(
-        (&stats["audit_lost"], &stats["audit_failures"]),
-        (&0.into(), &0.into())
-    );
-}
-
-#[test]
-fn a_de_identified_mount_is_audited_by_its_own_names() {
-    if !can_mount("a_de_identified_mount_is_audited_by_its_own_names") {
-        return;
-    }
-    let place = Place::new(EXPLICIT);
-    let audit = place.path("audit.jsonl");
-    let options = format!("{},audit={}", place.deid("key"), audit.display());
-    let mount = Mount::of(&place.archive(), &["-o", &options]);
-    let volume = volume(&mount.root);
-    cat(&volume.join("dicom/0001.dcm"));
-    wait_until("it is written", || audit_lines(&audit).len() == 1);
-    let line = &audit_lines(&audit)[0];
-    let name = volume.file_name().expect("a name").to_str().expect("text");
-    assert_eq!(
-        (&line["series"], &line["volume"]),
-        (&name.into(), &name.into())
-    );
+    // By the name that the headers have nothing is found.
+    let output = export(&patient::uid(2000), "b.json");
+    assert_eq!(output.status.code(), Some(32), "{output:?}");
+    assert!(!place.path("b.json").exists());
 }
 
 #[test]

@@ -82,8 +82,8 @@ fn once_shows_what_was_done_since_the_start() {
             .and(contains("rates since then"))
             .and(contains("scan       done, 5 files"))
             .and(contains("threads busy, 0 failed"))
-            .and(contains("rle, "))
-            .and(contains(", 5 in all"))
+            .and(contains("rle (own)"))
+            .and(contains(", 5 made"))
             .and(contains("findings   none"))
             .and(contains("\x1b").not()),
     );

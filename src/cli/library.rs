@@ -2,12 +2,13 @@
 //!
 //! What `mount`, `ls` and the rest have in common.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use super::deid_key;
 use crate::archive::{self, Counts, Index, Options, Shelf, Source, Touched};
@@ -93,9 +94,13 @@ impl Bar {
         }
         let bar = ProgressBar::no_length();
         if let Ok(style) = ProgressStyle::with_template(
-            "{spinner} reading headers: {human_pos} of {human_len} files, {per_sec}, {elapsed}",
+            "{spinner} reading headers: {human_pos} of {human_len} files, {rate}, {elapsed}",
         ) {
-            bar.set_style(style);
+            // The bar's own has four decimals.
+            let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.enable_steady_tick(Duration::from_millis(100));
         Bar(bar)

@@ -92,7 +92,7 @@ pub fn run(args: &TopArgs, out: &mut dyn Write) -> Result<()> {
             (false, _) => "\n",
         };
         let text = match Term::stdout().size_checked().filter(|_| is_screen) {
-            Some((_, cells)) => fitted(&text, usize::from(cells)),
+            Some((rows, cells)) => fitted(&text, usize::from(rows), usize::from(cells)),
             None => text,
         };
         write!(out, "{lead}{text}")?;
@@ -106,10 +106,20 @@ pub fn run(args: &TopArgs, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// A page whose lines do not wrap.
-fn fitted(page: &str, cells: usize) -> String {
-    let lines = page.lines().map(|line| truncate_str(line, cells, "..."));
-    lines.map(|line| format!("{line}\n")).collect()
+/// A page whose lines do not wrap, and whose first one is not pushed out: what there is no room for is
+/// counted.
+fn fitted(page: &str, rows: usize, cells: usize) -> String {
+    // The last row is the cursor's.
+    let room = rows.saturating_sub(1).max(2);
+    let all = page.lines().count();
+    let shown = if all > room { room - 1 } else { all };
+    let lines = page.lines().take(shown);
+    let lines = lines.map(|line| truncate_str(line, cells, "..."));
+    let mut fitted: String = lines.map(|line| format!("{line}\n")).collect();
+    if shown < all {
+        fitted += &format!("... {} lines more: make the window higher\n", all - shown);
+    }
+    fitted
 }
 
 fn read(mountpoint: &Path) -> io::Result<Stats> {
@@ -160,7 +170,12 @@ mod tests {
 
     #[test]
     fn lines_are_cut_to_the_terminal() {
-        assert_eq!(fitted("short\nrather long\n", 8), "short\nrathe...\n");
+        assert_eq!(fitted("short\nrather long\n", 24, 8), "short\nrathe...\n");
+        let page = "1\n2\n3\n4\n";
+        assert_eq!(fitted(page, 5, 80), page);
+        let cut = fitted(page, 4, 80);
+        assert_eq!(cut, "1\n2\n... 2 lines more: make the window higher\n");
+        assert_eq!(fitted(page, 0, 80).lines().count(), 2);
     }
 
     #[test]

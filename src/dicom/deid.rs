@@ -5,7 +5,8 @@
 //! each patient; times of the day stay. Pixel Data stays as it is. Where the table leaves a choice by
 //! the Type of an attribute in its IOD, what is done is valid for every Type: a dummy value, or none.
 //! Beyond the table: what neither it nor PS3.6 knows is removed, so are group lengths and all of an
-//! overlay; names of persons that the table does not name are emptied.
+//! overlay; names of persons that the table does not name are emptied, dates moved, and UIDs mapped
+//! that may be of instances.
 //!
 //! | file | job |
 //! |---|---|
@@ -62,7 +63,8 @@ impl Deid {
         })
     }
 
-    /// What stands for a UID. Those of the standard stand for themselves.
+    /// What stands for the UID of an instance, or of what goes with some. The few that PS3.6 itself gives
+    /// to such things stand for themselves.
     pub fn uid(&self, uid: &str) -> String {
         self.key.uid(uid)
     }

@@ -18,7 +18,7 @@ use crate::volume::{Finding, PixelDigests, Variant};
 /// Version of what notes hold: to be raised whenever other cards would be made of the same records,
 /// be it by a rule of [`crate::volume`], a name of the tree or a column of a table. The version of
 /// the crate is part of the stamp as well.
-const NOTE_VERSION: u32 = 3;
+const NOTE_VERSION: u32 = 4;
 /// Nanoseconds of a day.
 const DAY_NS: i64 = 86_400_000_000_000;
 

@@ -68,7 +68,10 @@ impl Library {
             match self.volumes(&shown) {
                 Ok(volumes) => self.left.put(shown, volumes),
                 // It was not to be had before either.
-                Err(why) => tracing::debug!(series = uid, "not kept to the last: {why}"),
+                Err(why) => {
+                    let series = self.shown_uid(uid);
+                    tracing::debug!(series, "not kept to the last: {why}");
+                }
             }
         }
     }

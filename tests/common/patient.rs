@@ -120,6 +120,19 @@ fn others(object: &mut InMemDicomObject) {
     }
     // Not in PS3.6.
     object.put_str(Tag(0x0008, 0x9FFE), VR::LO, text(2));
+    // In PS3.6, and of a kind that says who or when.
+    for (tag, vr, text) in [
+        (
+            tags::SOP_INSTANCE_UID_OF_CONCATENATION_SOURCE,
+            VR::UI,
+            uid(1),
+        ),
+        (tags::VOLUME_FRAME_OF_REFERENCE_UID, VR::UI, uid(3000)),
+        (tags::SECONDARY_REVIEWER_NAME, VR::PN, text(3)),
+        (tags::DATE_OF_GAIN_CALIBRATION, VR::DA, DATE.into()),
+    ] {
+        object.put_str(tag, vr, text);
+    }
     let overlay = PrimitiveValue::U8(SECRET.as_bytes().into());
     object.put(DataElement::new(Tag(0x6000, 0x3000), VR::OB, overlay));
 }

@@ -11,6 +11,10 @@ use crate::fs::stats::{Latency, Stats};
 
 /// Marks in a bar.
 const BAR_CELLS: u64 = 20;
+/// Width of a page: that of the narrowest terminals in use. What is longer than usual is cut.
+const PAGE_CELLS: usize = 80;
+/// Width of what stands before the text of a line.
+const HEADING_CELLS: usize = 11;
 
 /// What was counted between two looks, or since the start.
 struct Span<'a> {
@@ -40,10 +44,11 @@ pub fn view(name: &str, before: Option<(&Stats, Duration)>, now: &Stats) -> Stri
     span.decoding(&mut page);
     span.budgets(&mut page);
     span.devices(&mut page);
-    line(&mut page, "findings", &counts(&now.findings));
     if !now.errors.is_empty() {
-        line(&mut page, "errors", &counts(&now.errors));
+        list(&mut page, "errors", &now.errors);
     }
+    // The longest at the end: a small terminal has room for the rest.
+    list(&mut page, "findings", &now.findings);
     page
 }
 
@@ -52,16 +57,33 @@ fn line(page: &mut String, heading: &str, text: &str) {
     let _ = writeln!(page, "{heading:<10} {text}");
 }
 
-fn counts(counts: &BTreeMap<String, u64>) -> String {
+/// What was counted, by name, in as many lines as it takes.
+fn list(page: &mut String, heading: &str, counts: &BTreeMap<String, u64>) {
     let all: u64 = counts.values().sum();
     if all == 0 {
-        return "none".into();
+        return line(page, heading, "none");
     }
-    let each: Vec<String> = counts
-        .iter()
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    format!("{} ({})", HumanCount(all), each.join(", "))
+    let mut text = HumanCount(all).to_string();
+    let last = counts.len() - 1;
+    for (n, (name, count)) in counts.iter().enumerate() {
+        let lead = if n == 0 { " (" } else { " " };
+        let end = if n == last { ")" } else { "," };
+        let word = format!("{lead}{name} {count}{end}");
+        if HEADING_CELLS + text.len() + word.len() > PAGE_CELLS {
+            line(
+                page,
+                if text.starts_with(' ') { "" } else { heading },
+                &text,
+            );
+            text = " ".to_string();
+        }
+        text += &word;
+    }
+    line(
+        page,
+        if text.starts_with(' ') { "" } else { heading },
+        &text,
+    );
 }
 
 impl Span<'_> {
@@ -86,13 +108,11 @@ impl Span<'_> {
     fn program(&self, page: &mut String, name: &str) {
         let up = HumanDuration(Duration::from_secs(self.now.uptime_s));
         let mut text = format!("{name}, up {up}");
-        if self.now.worker_restarts > 0 {
-            let _ = write!(
-                text,
-                ", {} restarts after a crash",
-                self.now.worker_restarts
-            );
-        }
+        text += &match self.now.worker_restarts {
+            0 => String::new(),
+            1 => ", 1 restart after a crash".to_string(),
+            many => format!(", {many} restarts after crashes"),
+        };
         if self.is_all {
             text += "; rates since then";
         }
@@ -130,7 +150,7 @@ impl Span<'_> {
         let mut text = format!("{bytes}, {:.0} requests/s", self.rate(requests));
         let latency = self.latency();
         if let (Some(half), Some(most)) = (quantile(&latency, 0.5), quantile(&latency, 0.99)) {
-            let _ = write!(text, ", half of them {half}, 99 % {most}");
+            let _ = write!(text, ", half {half}, 99 % {most}");
         }
         line(page, "reads", &text);
         let hits = self.more(|stats| stats.frame_hits);
@@ -144,13 +164,15 @@ impl Span<'_> {
             ),
         };
         line(page, "hits", &text);
-        let opens = [
-            ("passthrough", self.now.opens_passthrough),
-            ("page cache", self.now.opens_cached),
-            ("direct", self.now.opens_direct),
-        ];
-        let opens = opens.map(|(mode, count)| format!("{} {mode}", HumanCount(count)));
-        line(page, "opens", &opens.join(", "));
+        let now = self.now;
+        let text = format!(
+            "{} passthrough ({} open), {} page cache, {} direct",
+            HumanCount(now.opens_passthrough),
+            HumanBytes(now.cache_passthrough_bytes),
+            HumanCount(now.opens_cached),
+            HumanCount(now.opens_direct),
+        );
+        line(page, "opens", &text);
     }
 
     /// The requests between the two looks.
@@ -201,12 +223,14 @@ impl Span<'_> {
             .find(|known| key(known) == key(made));
         let (frames, bytes) = before.map_or((0, 0), |known| (known.frames, known.bytes));
         let name = match made.tier.as_str() {
+            // Most decoders are named after what they decode.
+            "cpu" if made.decoder.starts_with(&made.codec) => made.decoder.clone(),
             "cpu" => format!("{}, {}", made.codec, made.decoder),
             "device" => format!("{}, {}", made.codec, made.device),
             tier => tier.to_string(),
         };
         format!(
-            "  {name:<34} {:>8.1} frames/s {:>12}, {} in all",
+            "{name:<23} {:>7.1} frames/s {:>12}, {} made",
             self.rate(made.frames.saturating_sub(frames)),
             self.bytes_rate(made.bytes.saturating_sub(bytes)),
             HumanCount(made.frames)
@@ -217,9 +241,8 @@ impl Span<'_> {
         let now = self.now;
         let dropped = self.rate(self.more(|stats| stats.cache_evicted_frames));
         let memory = format!(
-            "{}, {} open by passthrough, {dropped:.1} frames/s dropped",
+            "{}, {dropped:.1} frames/s dropped",
             share(now.cache_resident_bytes, now.cache_budget_bytes),
-            HumanBytes(now.cache_passthrough_bytes),
         );
         line(page, "memory", &memory);
         if now.cache_dir_budget_bytes > 0 {
@@ -329,7 +352,7 @@ mod tests {
             decoded_bytes: n << 21,
             decode_ms: 1500 * n,
             made: vec![
-                made("cpu", "", "OpenJPEG", "jpeg 2000", 4 * n),
+                made("cpu", "", "jpeg 2000 (openjpeg)", "jpeg 2000", 4 * n),
                 made("device", "cuda:0", "", "jpeg 2000", 3 * n),
             ],
             queue_urgent: 2,
@@ -351,17 +374,18 @@ mod tests {
 dicomfs    /mnt/dicom, up 62 seconds
 archive    5,001 volumes in 5,000 series, 1,000,000 instances, 3.00 GiB
 scan       done, 1,000,010 files, 15.3 s
-reads      2.00 MiB/s, 200 requests/s, half of them within 0.1 ms, 99 % within 2.5 ms
+reads      2.00 MiB/s, 200 requests/s, half within 0.1 ms, 99 % within 2.5 ms
 hits       75.0 % of 16 frames asked for were decoded already
-opens      0 passthrough, 0 page cache, 0 direct
+opens      0 passthrough (0 B open), 0 page cache, 0 direct
 decoding   4.00 MiB/s, 14.0 frames/s, 3.0 threads busy, 0 failed
-             jpeg 2000, OpenJPEG                     8.0 frames/s   8.00 MiB/s, 56 in all
-             jpeg 2000, cuda:0                       6.0 frames/s   6.00 MiB/s, 42 in all
+           jpeg 2000 (openjpeg)        8.0 frames/s   8.00 MiB/s, 56 made
+           jpeg 2000, cuda:0           6.0 frames/s   6.00 MiB/s, 42 made
 queue      2 waited for, 1 ahead
-memory     [#####---------------] 1.00 GiB of 4.00 GiB, 0 B open by passthrough, 0.0 frames/s dropped
+memory     [#####---------------] 1.00 GiB of 4.00 GiB, 0.0 frames/s dropped
 findings   none
 ";
         assert_eq!(page, expected);
+        assert!(page.lines().all(|line| line.len() <= PAGE_CELLS), "{page}");
     }
 
     #[test]
@@ -376,7 +400,7 @@ findings   none
         again.worker_restarts = 1;
         let page = view("/m", Some((&stats(99, 99), Duration::from_secs(1))), &again);
         assert!(
-            page.contains("1 restarts after a crash; rates since then"),
+            page.contains("1 restart after a crash; rates since then"),
             "{page}"
         );
         assert!(page.contains("\nreads      1.00 MiB/s"), "{page}");
@@ -408,6 +432,21 @@ findings   none
         ] {
             assert!(page.contains(words), "{words} in\n{page}");
         }
+        // As many lines as it takes, none too long.
+        now.findings = [
+            "assumed_slice_spacing",
+            "burned_in_annotation",
+            "duplicate_instance",
+            "lossy",
+        ]
+        .map(|code| (code.to_string(), 12_345))
+        .into();
+        let page = view("/m", None, &now);
+        let expected = "\
+findings   49,380 (assumed_slice_spacing 12345, burned_in_annotation 12345,
+             duplicate_instance 12345, lossy 12345)
+";
+        assert!(page.contains(expected), "{page}");
         let empty = view("/m", None, &Stats::default());
         assert!(
             !empty.contains("cache_dir") && !empty.contains("errors"),

@@ -163,6 +163,11 @@ impl<S: Stream> Rewriter<'_, S> {
             // Pixels within an item, or what has no business to be without a length.
             return self.skip(start, header, enc, depth);
         };
+        // Numbers that are kept stay unknown as well: PS3.6 may leave their representation open.
+        let vr = match (fate, &header.vr) {
+            (Fate::Keep, b"UN") => header.vr,
+            _ => vr,
+        };
         let value = match fate {
             Fate::Dummy => Some(rules::dummy_value(vr).to_vec()),
             Fate::Pseudonym => Some(self.subject.pseudonym.clone().into_bytes()),

@@ -25,13 +25,45 @@ pub(super) fn earlier_date(text: &str, days: u32) -> Option<String> {
 pub(super) fn earlier_datetime(text: &str, days: u32) -> Option<String> {
     let (date, rest) = text.split_at_checked(8)?;
     let date = earlier_date(date, days)?;
-    is_time_of_day(rest).then(|| format!("{date}{rest}"))
+    let (time, zone) = rest.split_at(rest.find(['+', '-']).unwrap_or(rest.len()));
+    let is_time = time.is_empty() || is_time_of_day(time);
+    (is_time && is_zone(zone)).then(|| format!("{date}{rest}"))
 }
 
-/// Is this a TM, or what follows the day of a DT?
+/// Is this a TM: hours, and minutes, seconds and a fraction as far as they are said? Longer fractions
+/// than the standard has are written.
 pub(super) fn is_time_of_day(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_digit() || b".:+-".contains(&byte);
-    text.len() <= 18 && text.bytes().all(allowed)
+    let (clock, fraction) = match text.split_once('.') {
+        Some((clock, fraction)) => (clock, Some(fraction)),
+        None => (text, None),
+    };
+    let is_written = |clock: &str| match clock.as_bytes() {
+        // As ACR-NEMA wrote it.
+        [_, _, b':', _, _] | [_, _, b':', _, _, b':', _, _] => true,
+        _ => !clock.contains(':'),
+    };
+    let digits = clock.replace(':', "");
+    let parts = [(0, 23), (2, 59), (4, 60)].into_iter();
+    let parts = parts.filter(|(at, _)| *at < digits.len());
+    let mut fits = parts.map(|(at, most)| number_in(&digits, at).is_some_and(|n| n <= most));
+    let is_fraction = |text: &str| text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
+    matches!(digits.len(), 2 | 4 | 6)
+        && is_written(clock)
+        && fits.all(|fits| fits)
+        && fraction.is_none_or(|fraction| digits.len() == 6 && is_fraction(fraction))
+}
+
+/// Is this the offset from UTC of a DT, or none?
+fn is_zone(text: &str) -> bool {
+    let fits = |at, most| number_in(text, at).is_some_and(|n| n <= most);
+    text.is_empty() || text.len() == 5 && fits(1, 14) && fits(3, 59)
+}
+
+/// The two digits there.
+fn number_in(text: &str, at: usize) -> Option<u32> {
+    let digits = text.get(at..at + 2)?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 #[cfg(test)]
@@ -67,11 +99,46 @@ mod tests {
             ("202003", 1, None),
             ("20200301 Jones", 1, None),
             ("2020030110111212345678901234567890", 1, None),
+            ("2020030112-0500", 1, Some("2020022912-0500")),
+            ("20200301+0100", 1, Some("20200229+0100")),
+            ("202003011234567", 1, None),
+            ("20200301101112+12345", 1, None),
+            ("20200301101112-5550", 1, None),
         ] {
             assert_eq!(earlier_datetime(time, days).as_deref(), expected, "{time}");
         }
-        assert!(is_time_of_day("101112.123456") && is_time_of_day("10:11:12"));
-        assert!(!is_time_of_day("Jones"));
+        for time in [
+            "10",
+            "1011",
+            "101112",
+            "235960.1",
+            "101112.123456789",
+            "101112.",
+            "10:11",
+            "10:11:12.5",
+        ] {
+            assert!(is_time_of_day(time), "{time}");
+        }
+        // Names, and numbers of patients and telephones.
+        for other in [
+            "",
+            "Jones",
+            "1",
+            "101",
+            "12345678",
+            "555-1234",
+            "30",
+            "1060",
+            "101161",
+            "1011.5",
+            "101112.1234567890",
+            "1:01112",
+            "10:1112",
+            "::",
+            "\u{e9}\u{e9}",
+        ] {
+            assert!(!is_time_of_day(other), "{other}");
+        }
     }
 
     #[test]

@@ -14,8 +14,12 @@ const BLOCK_BYTES: usize = 64;
 /// Most days that dates are moved by: ten years.
 const SHIFT_DAYS_MAX: u64 = 3650;
 
-/// UIDs of the standard itself, which name no instance (PS3.6 A).
-const STANDARD_ROOT: &str = "1.2.840.10008.";
+/// What well-known Frames of Reference and palettes begin with (PS3.6 A): those of the standard itself.
+const WELL_KNOWN: [&str; 2] = ["1.2.840.10008.1.4.", "1.2.840.10008.1.5."];
+/// What may follow in them is too short to say anything else.
+const WELL_KNOWN_REST_MAX: usize = 4;
+/// Universal Coordinated Time, as a Synchronization Frame of Reference (PS3.6 A).
+const UTC: &str = "1.2.840.10008.15.1.1";
 
 /// The key is too short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,10 +75,11 @@ impl Key {
         u128::from_be_bytes(half)
     }
 
-    /// What stands for a UID: a UUID (version 8) as a UID (PS3.5 B.2). Those of the standard and an
-    /// empty one stand for themselves.
+    /// What stands for the UID of an instance, or of what goes with some: a UUID (version 8) as a UID
+    /// (PS3.5 B.2). Those that PS3.6 itself gives to such things and an empty one stand for
+    /// themselves; that one begins like those of the standard says nothing.
     pub(super) fn uid(&self, uid: &str) -> String {
-        if uid.is_empty() || uid.starts_with(STANDARD_ROOT) {
+        if uid.is_empty() || is_well_known(uid) {
             return uid.to_owned();
         }
         let bits = self.number("uid", uid.as_bytes());
@@ -94,6 +99,11 @@ impl Key {
         let number = self.number("days", patient.as_bytes()) >> 64;
         (number as u64 % SHIFT_DAYS_MAX) as u32 + 1
     }
+}
+
+fn is_well_known(uid: &str) -> bool {
+    let rest = WELL_KNOWN.iter().find_map(|root| uid.strip_prefix(root));
+    uid == UTC || rest.is_some_and(|rest| rest.len() <= WELL_KNOWN_REST_MAX)
 }
 
 #[cfg(test)]
@@ -130,8 +140,23 @@ mod tests {
             let days = key.days(&patient.to_string());
             assert!((1..=3650).contains(&days), "{days}");
         }
-        for same in ["", "1.2.840.10008.5.1.4.1.1.2"] {
+        // No UID, Talairach's Frame of Reference and others, a palette, UTC.
+        for same in [
+            "",
+            "1.2.840.10008.1.4.1.1",
+            "1.2.840.10008.1.4.1.18",
+            "1.2.840.10008.1.5.8",
+            "1.2.840.10008.15.1.1",
+        ] {
             assert_eq!(key.uid(same), same);
+        }
+        // Whoever takes the root of the standard for his own instances.
+        for other in [
+            "1.2.840.10008.20200301.4711",
+            "1.2.840.10008.1.4.1.20200301",
+            "1.2.840.10008.15.1.1.4711",
+        ] {
+            assert!(key.uid(other).starts_with("2.25."), "{other}");
         }
         assert!(Key::new(&[7; 31]).is_err());
     }

@@ -51,16 +51,38 @@ pub(super) fn dictionary_vr(tag: Tag) -> Option<Vr> {
     name.as_bytes().first_chunk().copied()
 }
 
-/// The representation to go by: the one written unless it says nothing. `None` where PS3.6 does not
-/// know the attribute, or knows it as a sequence and something else is written.
+/// The representation to go by: the one written unless it says nothing, or hides what rules go by.
+/// `None` where PS3.6 does not know the attribute, or one of the two says that it is a sequence and the
+/// other does not.
 pub(super) fn effective_vr(tag: Tag, written: Vr) -> Option<Vr> {
     let known = dictionary_vr(tag)?;
-    match &written {
-        &NO_VR | b"UN" => Some(known),
-        _ if &known == b"SQ" && &written != b"SQ" => None,
+    match (&known, &written) {
+        (_, &NO_VR | b"UN") | (b"PN" | b"UI" | b"DA" | b"DT" | b"TM", _) => Some(known),
+        (b"SQ", b"SQ") => Some(known),
+        (b"SQ", _) | (_, b"SQ") => None,
         _ => Some(written),
     }
 }
+
+/// Attributes whose UIDs are of classes, transfer syntaxes and codes: they name no instance.
+const OF_NO_INSTANCE: [Tag; 16] = [
+    Tag(0x0008, 0x0016),
+    Tag(0x0008, 0x001A),
+    Tag(0x0008, 0x001B),
+    Tag(0x0008, 0x0062),
+    Tag(0x0008, 0x010C),
+    Tag(0x0008, 0x0117),
+    Tag(0x0008, 0x0118),
+    Tag(0x0008, 0x040E),
+    Tag(0x0008, 0x1150),
+    Tag(0x0008, 0x115A),
+    Tag(0x0008, 0x3002),
+    Tag(0x0034, 0x0003),
+    Tag(0x0400, 0x0010),
+    Tag(0x0400, 0x0510),
+    Tag(0x3010, 0x0052),
+    Tag(0x3010, 0x0053),
+];
 
 /// What becomes of an attribute with this effective representation.
 pub(super) fn fate(tag: Tag, vr: Vr, mode: Mode) -> Fate {
@@ -70,6 +92,9 @@ pub(super) fn fate(tag: Tag, vr: Vr, mode: Mode) -> Fate {
         return Fate::Remove;
     }
     let rule = table::rule(tag.0, tag.1);
+    if OF_NO_INSTANCE.contains(&tag) {
+        return Fate::Keep;
+    }
     if mode == Mode::Dummy {
         let is_removed = rule.is_some_and(|rule| rule.action == Action::X);
         return if is_removed { Fate::Remove } else { dummy(vr) };
@@ -82,6 +107,8 @@ pub(super) fn fate(tag: Tag, vr: Vr, mode: Mode) -> Fate {
         None => match &vr {
             b"SQ" => Fate::Items(Mode::Nested),
             b"PN" => Fate::Empty,
+            // The table names most references, not all: that to the source of a concatenation not.
+            b"UI" => Fate::Uid,
             b"DA" | b"DT" | b"TM" => Fate::Moved(&Fate::Empty),
             _ => Fate::Keep,
         },
