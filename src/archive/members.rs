@@ -8,6 +8,7 @@
 //! Knows nothing of DICOM or the index.
 
 mod list;
+mod pages;
 pub(super) mod unpack;
 
 #[cfg(test)]
