@@ -115,6 +115,8 @@ impl Member {
         SourceIdentity {
             size_bytes: self.len_bytes,
             mtime_ns: self.container.mtime_ns,
+            // Its container has one, and that is compared.
+            inode: 0,
         }
     }
 }

@@ -276,6 +276,7 @@ mod tests {
             let identity = SourceIdentity {
                 size_bytes: 7,
                 mtime_ns: 0,
+                inode: 0,
             };
             differences.add(name.as_bytes(), Some(identity), changed_s * SECOND_NS);
         }
