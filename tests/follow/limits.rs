@@ -43,9 +43,10 @@ fn a_queue_that_overflows_costs_a_look_and_no_change() {
     for series in &all {
         state_of(&mount, &series.uid, std::slice::from_ref(series));
     }
-    let watch = stats(&mount)["watch"].clone();
-    assert_eq!(watch["state"], "inotify");
-    assert!(watch["overflows"].as_u64() >= Some(1), "{watch}");
+    wait_until("it is told", || {
+        stats(&mount)["watch"]["overflows"].as_u64() >= Some(1)
+    });
+    assert_eq!(stats(&mount)["watch"]["state"], "inotify");
 }
 
 #[test]
