@@ -69,6 +69,9 @@ pub struct SourceIdentity {
     pub size_bytes: u64,
     /// Modification time, nanoseconds since the epoch.
     pub mtime_ns: i64,
+    /// Number in the file system: files that were unpacked together have one time, and often one size,
+    /// but a name that leads to another of them leads to another number. 0 where numbers do not last.
+    pub inode: u64,
 }
 
 impl SourceIdentity {
@@ -78,7 +81,14 @@ impl SourceIdentity {
         SourceIdentity {
             size_bytes: metadata.len(),
             mtime_ns: seconds.saturating_add(metadata.mtime_nsec()),
+            inode: metadata.ino(),
         }
+    }
+
+    /// Is what stat(2) tells of a file now that of this version of it?
+    pub fn is_met_by(&self, now: &SourceIdentity) -> bool {
+        let is_same_file = self.inode == 0 || self.inode == now.inode;
+        (self.size_bytes, self.mtime_ns) == (now.size_bytes, now.mtime_ns) && is_same_file
     }
 }
 

@@ -181,6 +181,8 @@ pub struct Config {
     pub allow_other: bool,
     /// Nothing may be executed from it.
     pub noexec: bool,
+    /// SELinux label of all files, if not the one of FUSE mounts.
+    pub context: Option<String>,
     /// Stay attached to the terminal.
     pub foreground: bool,
     /// What was given of this, as [`options::given`] has it.
@@ -287,6 +289,7 @@ impl Config {
             audit: audit(flags)?,
             allow_other: flags.allow_other,
             noexec: flags.noexec,
+            context: flags.context.clone(),
             foreground: flags.foreground,
             given: BTreeMap::new(),
         })
@@ -305,6 +308,7 @@ impl Config {
             own_files: cache_dir.chain(audit).chain([index]).collect(),
             allow_other: self.allow_other,
             noexec: self.noexec,
+            context: self.context.clone(),
             foreground: self.foreground,
         }
     }

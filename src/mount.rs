@@ -56,8 +56,10 @@ use anyhow::Context;
 
 use crate::fs::Fs;
 
-pub use kernel::{effective_user, raise_open_files};
+pub use daemon::is_in_background;
+pub use kernel::{Identity, effective_user, raise_open_files};
 pub use live::Mounted;
+pub use place::mounts_in;
 pub(crate) use place::resolve_missing;
 pub use probe::{Device, Probe, Way, probe};
 pub use rescan::{Asked, ask_to_rescan};
@@ -81,6 +83,8 @@ pub struct Options {
     pub allow_other: bool,
     /// Nothing may be executed from it.
     pub noexec: bool,
+    /// SELinux label of all files, if not the one of FUSE mounts.
+    pub context: Option<String>,
     /// Stay attached to the caller's terminal.
     pub foreground: bool,
 }

@@ -2,6 +2,12 @@
 //! and go, with readers all the while.
 
 mod common;
+#[path = "follow/latency.rs"]
+mod latency;
+#[path = "follow/limits.rs"]
+mod limits;
+#[path = "follow/remounted.rs"]
+mod remounted;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

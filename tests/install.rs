@@ -42,10 +42,10 @@ fn missing(root: &Path) -> Option<String> {
     if !here("target/tools/bin/cargo-deb").exists() {
         return Some("no cargo-deb (.ci/deb tools)".into());
     }
-    let needed = ["dpkg-shlibdeps", "unshare", "setpriv", "pgrep"];
+    let needed = ["dpkg-shlibdeps", "unshare", "setpriv", "pgrep", "python3"];
     if let Some(program) = needed.into_iter().find(|program| !has(program)) {
         return Some(format!(
-            "no {program} (apt install dpkg-dev util-linux procps)"
+            "no {program} (apt install dpkg-dev util-linux procps python3)"
         ));
     }
     if !root.exists() && !has("debootstrap") {

@@ -131,6 +131,7 @@ fn example(scene: &Scene, name: &str) -> Option<String> {
         "watch" => "poll".into(),
         "watch_interval" | "settle" => "1".into(),
         "audit" => path("audit.jsonl"),
+        "context" => "system_u:object_r:fusefs_t:s0".into(),
         "deid" => "off".into(),
         "deid_key" => {
             let key = path("key");
@@ -164,8 +165,22 @@ fn check_effect(scene: &Scene, name: &str) {
         "default_permissions" => assert!(mount.contains(",default_permissions")),
         "noexec" => assert!(mount.contains(",noexec")),
         "exec" => assert!(!mount.contains(",noexec")),
-        // Not to be seen here.
-        _ => {}
+        "watch" => assert_eq!(config[name], "Poll"),
+        "watch_interval" => assert_eq!(config["watch_interval_s"], 1),
+        "settle" => assert_eq!(config["settle_s"], 1),
+        "device_cache_size" => assert_eq!(config[name], "10%"),
+        "deid" => assert_eq!(config[name], "off"),
+        "deid_key" => assert_eq!(config["deid"], "basic"),
+        "audit" => {
+            assert_eq!(config[name], true);
+            let lines = fs::read_to_string(scene.path("audit.jsonl")).expect("audit.jsonl");
+            assert!(lines.contains("volume.npy"), "{lines}");
+        }
+        // What it changes is in the kernel.
+        "context" => {}
+        // tests/log.rs has it.
+        "log_level" => {}
+        other => panic!("{other}: what does it change?"),
     }
 }
 
@@ -191,6 +206,12 @@ fn every_option_of_the_manual_mounts() {
             continue;
         }
         let value = example(&scene, name);
+        if name == "context" && !Path::new("/sys/fs/selinux").exists() {
+            let list = format!("context={}", value.expect("a label"));
+            let said = scene.refusal(&["-o", &list], 32);
+            assert!(said.contains("leave context out"), "{said}");
+            continue;
+        }
         let wanted = option.value_name.is_some();
         assert_eq!(value.is_some(), wanted, "{name}: see example()");
         scene.mount(&value.map_or_else(|| name.into(), |value| format!("{name}={value}")));
@@ -342,11 +363,37 @@ fn a_remount_changes_what_can_be_changed_and_names_the_rest() {
 }
 
 #[test]
+fn an_archive_may_lie_deep() {
+    let Some(scene) = Scene::new("an_archive_may_lie_deep") else {
+        return;
+    };
+    // Longer than the kernel takes the source of a mount.
+    let deep = scene.path(&["n".repeat(200), "m".repeat(200)].join("/"));
+    scene.series.write(&deep).expect("written");
+    let call = |options: &str| {
+        let output = Command::new(scene.path("mount.dicomfs"))
+            .args([&deep, &scene.path("mnt")])
+            .args(["-o", options])
+            .env("XDG_CACHE_HOME", scene.path("cache-home"))
+            .output()
+            .expect("the helper runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options}: {said}");
+    };
+    call("ro");
+    scene.check();
+    call("ro,remount");
+    scene.unmount();
+}
+
+#[test]
 fn refusals_are_one_line_with_their_status() {
     let Some(scene) = Scene::new("refusals_are_one_line_with_their_status") else {
         return;
     };
-    let cases: [(&[&str], i32, &str); 5] = [
+    let within = format!("index={}", scene.path("archive/index").display());
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["-o", &within], 32, "which is never written to"),
         (&["-o", "cache_siez=1G"], 1, "did you mean `cache_size`?"),
         (&["-o", "umask=9"], 1, "write an octal number"),
         (&["-q"], 1, "usage: mount.dicomfs ARCHIVE"),

@@ -18,6 +18,13 @@ pub enum Error {
         /// What it is not.
         path: PathBuf,
     },
+    /// The archive has nothing in it, on another file system than it was on: what it lies on is not
+    /// mounted.
+    #[error("{} is empty, and on another file system than before: is its disk mounted?", .path.display())]
+    NotMounted {
+        /// The archive.
+        path: PathBuf,
+    },
     /// The file is no longer the one whose header was read.
     #[error("{} has changed since its header was read", .path.display())]
     Changed {
@@ -43,6 +50,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong in words that name no path, which may name a patient.
+    pub fn words(&self) -> String {
+        match self {
+            Error::Absent { .. } => "it is not there".to_owned(),
+            Error::NotDirectory { .. } => "it is no directory, zip file or tar file".to_owned(),
+            Error::NotMounted { .. } => {
+                "it is empty, and on another file system than before: is its disk mounted?"
+                    .to_owned()
+            }
+            Error::Changed { .. } => "it has changed".to_owned(),
+            Error::Io { source, .. } => source.to_string(),
+            Error::Index { .. } => "its index cannot be used".to_owned(),
+        }
+    }
+
     /// An error of the operating system about `path`.
     pub(super) fn io(path: &Path, source: io::Error) -> Error {
         let path = path.to_owned();

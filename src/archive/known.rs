@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rusqlite::Connection;
 
@@ -68,6 +68,22 @@ pub(super) fn load(connection: &Connection) -> Result<Known, Failure> {
         directory.row = content.filter(|row| row.groups == groups);
     }
     Ok(known)
+}
+
+/// Is there nothing at the root, which was on another file system when there was something? A disk that
+/// is not mounted looks like that, and what is known of it is not to be forgotten for it.
+pub(super) fn is_unmounted(known: &Known, root: &OwnedFd) -> bool {
+    let at_root = known.get(&[][..]);
+    let Some(before) = at_root.and_then(|at_root| at_root.row.as_ref()) else {
+        return false;
+    };
+    let held_something = known.len() > 1 || at_root.is_some_and(|it| !it.groups.is_empty());
+    let is_elsewhere = |state: State| state.is_directory && state.file_id.0 != before.id.0;
+    held_something
+        && list::state(root, b"").is_ok_and(is_elsewhere)
+        && list::open_place(root.as_fd(), b"")
+            .and_then(|root| list::entries(&root))
+            .is_ok_and(|entries| entries.is_empty())
 }
 
 /// Directories that one thread looks at, at least.

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
@@ -15,6 +15,32 @@ use rustix::io::Errno;
 use super::SourceIdentity;
 use super::members;
 use super::pack::FileId;
+
+/// File systems in which a file keeps its number as long as it is there, by the magic numbers of
+/// statfs(2), linux/magic.h and the sources of those that are not part of Linux. Others make numbers up,
+/// and may do so anew (FAT, many of FUSE).
+const NUMBERS_LAST: [u64; 12] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x2fc1_2fc1, // ZFS
+    0xf2f5_2010, // F2FS
+    0xca45_1a4e, // bcachefs
+    0x0102_1994, // tmpfs
+    0x794c_7630, // overlay
+    0x6969,      // NFS
+    0x00c3_6400, // Ceph
+    0x0bd0_0bd0, // Lustre
+    0x4750_4653, // GPFS (Spectrum Scale)
+];
+
+/// Does a file keep its number in the file system that an open one lies in?
+pub(super) fn numbers_last(file: impl AsFd) -> bool {
+    // Negative where the field is signed: the numbers have 32 bits.
+    #[allow(clippy::unnecessary_cast)]
+    let is_known = |magic| NUMBERS_LAST.contains(&(magic as u64 & 0xffff_ffff));
+    rustix::fs::fstatfs(file).is_ok_and(|found| is_known(found.f_type))
+}
 
 /// What stat(2) says, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +66,7 @@ impl State {
             identity: SourceIdentity {
                 size_bytes: stat.st_size as u64,
                 mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+                inode: stat.st_ino as u64,
             },
             ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
             file_id: (stat.st_dev, stat.st_ino),
@@ -140,6 +167,13 @@ pub(super) struct Entries {
     pub(super) files: Vec<(Vec<u8>, bool)>,
     /// Names that nothing could be found out about, and why.
     pub(super) unreadable: Vec<(Vec<u8>, io::Error)>,
+}
+
+impl Entries {
+    /// Is there nothing at all?
+    pub(super) fn is_empty(&self) -> bool {
+        self.subdirectories.is_empty() && self.files.is_empty() && self.unreadable.is_empty()
+    }
 }
 
 /// Is a file to be looked into as if it were a directory?

@@ -8,6 +8,7 @@
 //! Knows nothing of DICOM or the index.
 
 mod list;
+mod pages;
 pub(super) mod unpack;
 
 #[cfg(test)]
@@ -114,6 +115,8 @@ impl Member {
         SourceIdentity {
             size_bytes: self.len_bytes,
             mtime_ns: self.container.mtime_ns,
+            // Its container has one, and that is compared.
+            inode: 0,
         }
     }
 }

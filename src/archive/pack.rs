@@ -284,6 +284,7 @@ mod tests {
             identity: SourceIdentity {
                 size_bytes: 3,
                 mtime_ns: -4,
+                inode: 5,
             },
             file_id: (1, 2),
             is_linked: false,

@@ -18,7 +18,13 @@ use crate::dicom::ReadAt;
 #[derive(Debug)]
 pub(super) enum Place {
     /// A directory.
-    Directory(OwnedFd),
+    Directory {
+        /// Open.
+        opened: OwnedFd,
+        /// The file system that it lies in, and whether files keep their numbers there.
+        device: u64,
+        numbers_last: bool,
+    },
     /// A container.
     Container(Container),
 }
@@ -39,20 +45,40 @@ impl Place {
     /// Opens the place at `path` below `root`; an empty path is the root itself.
     pub(super) fn open(root: impl AsFd, path: &[u8]) -> io::Result<Place> {
         let opened = list::open_place(root.as_fd(), path)?;
-        let state = list::state(&opened, b"")?;
+        let mut state = list::state(&opened, b"")?;
+        let numbers_last = list::numbers_last(&opened);
         if state.is_directory {
-            return Ok(Place::Directory(opened));
+            return Ok(Place::Directory {
+                device: state.file_id.0,
+                opened,
+                numbers_last,
+            });
         }
         if !state.is_file {
             return Err(io::ErrorKind::NotADirectory.into());
         }
+        if !numbers_last {
+            state.identity.inode = 0;
+        }
         Container::open(File::from(opened), state).map(Place::Container)
+    }
+
+    /// Does a file in it keep its number? One that a link leads to may lie elsewhere.
+    pub(super) fn numbers_last(&self, file: &File, state: &State) -> bool {
+        match self {
+            Place::Directory {
+                device,
+                numbers_last,
+                ..
+            } if *device == state.file_id.0 => *numbers_last,
+            _ => list::numbers_last(file),
+        }
     }
 
     /// Its own state.
     pub(super) fn state(&self) -> io::Result<State> {
         match self {
-            Place::Directory(directory) => list::state(directory, b""),
+            Place::Directory { opened, .. } => list::state(opened, b""),
             Place::Container(container) => Ok(container.state()),
         }
     }
@@ -60,7 +86,7 @@ impl Place {
     /// What is in it.
     pub(super) fn entries(&self) -> io::Result<Entries> {
         match self {
-            Place::Directory(directory) => list::entries(directory),
+            Place::Directory { opened, .. } => list::entries(opened),
             Place::Container(container) => Ok(Entries {
                 files: container
                     .names()
@@ -74,7 +100,7 @@ impl Place {
     /// The state of a file in it.
     pub(super) fn state_of(&self, name: &[u8]) -> io::Result<State> {
         match self {
-            Place::Directory(directory) => list::state(directory, name),
+            Place::Directory { opened, .. } => list::state(opened, name),
             Place::Container(container) => member_state(container, name).map(|(state, _)| state),
         }
     }
@@ -82,7 +108,7 @@ impl Place {
     /// Where a file lies in it, if it is a container.
     pub(super) fn member(&self, name: &[u8]) -> Option<Member> {
         match self {
-            Place::Directory(_) => None,
+            Place::Directory { .. } => None,
             Place::Container(container) => container.member(name).copied(),
         }
     }
@@ -94,8 +120,8 @@ impl Place {
         quietly: &mut bool,
     ) -> io::Result<(Found<'_>, State)> {
         let container = match self {
-            Place::Directory(directory) => {
-                let (file, state) = list::open_file(directory, name, quietly)?;
+            Place::Directory { opened, .. } => {
+                let (file, state) = list::open_file(opened, name, quietly)?;
                 return Ok((Found::File(file), state));
             }
             Place::Container(container) => container,

@@ -118,6 +118,7 @@ impl Looked {
                 identity: identity.unwrap_or(SourceIdentity {
                     size_bytes: 0,
                     mtime_ns: 0,
+                    inode: 0,
                 }),
                 file_id: state.map_or((0, 0), |state| state.file_id),
                 is_linked: is_link || state.is_some_and(|state| state.links > 1),
@@ -156,13 +157,18 @@ impl Content {
 
 /// Reads the file `name` in `place`.
 fn read(place: &Place, name: &[u8], quietly: &mut bool) -> (Option<State>, Content) {
-    let (file, state) = match place.open_file(name, quietly) {
+    let (file, mut state) = match place.open_file(name, quietly) {
         Ok(opened) => opened,
         Err(error) => return (None, Content::Unreadable(error.to_string())),
     };
     if !state.is_file {
         let why = "no longer a regular file".to_owned();
         return (None, Content::Unreadable(why));
+    }
+    if let place::Found::File(file) = &file
+        && !place.numbers_last(file, &state)
+    {
+        state.identity.inode = 0;
     }
     let length = state.identity.size_bytes;
     if let place::Found::File(file) = &file

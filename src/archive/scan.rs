@@ -63,8 +63,8 @@ impl Default for Options {
 /// for other scans with this index.
 ///
 /// # Errors
-/// [`Error::Absent`], [`Error::NotDirectory`] and [`Error::Io`] about the root; [`Error::Index`]
-/// when not even a temporary index can be used.
+/// [`Error::Absent`], [`Error::NotDirectory`], [`Error::NotMounted`] and [`Error::Io`] about the root;
+/// [`Error::Index`] when not even a temporary index can be used.
 pub fn scan(
     root: &Path,
     options: &Options,
@@ -221,8 +221,10 @@ pub(super) fn run_with(
     loop {
         match scan.attempt() {
             Ok(scanned) => return Ok(scanned),
-            Err(error) if scan.shared.is_temporary() => return Err(error),
-            Err(error) => scan.replace_index(&error)?,
+            Err(error @ Error::Index { .. }) if !scan.shared.is_temporary() => {
+                scan.replace_index(&error)?;
+            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -280,6 +282,10 @@ impl Scan<'_> {
         let _locked = self.shared.lock_scans()?;
         let opened = list::open_root(self.root).map_err(|error| Error::io(self.root, error))?;
         let known = self.shared.read(known::load)?;
+        if known::is_unmounted(&known, &opened) {
+            let path = self.root.to_owned();
+            return Err(Error::NotMounted { path });
+        }
         let writer = self.shared.writer()?;
         let mut keeper = Keeper::new(writer, take(self.arrivals), self.leaving);
         let counts = self.all(&opened, known, &mut keeper);

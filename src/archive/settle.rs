@@ -3,8 +3,8 @@
 //!
 //! Files arrive one by one and are written bit by bit. What is different in a directory is kept
 //! apart by series, and a series is taken when none of its files there has changed for a while: by
-//! the times of the files, and where clocks are not to be trusted, by having been seen as it is
-//! for as long. Pure: times are passed in.
+//! the times of the files, and where clocks are not to be trusted (those of servers, and any that has
+//! just been set), by having been seen as it is for as long. Pure: times are passed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,6 +25,10 @@ pub struct Settle {
 /// A file that is no instance, or not yet, keeps what else is new in its directory waiting: it may be
 /// the last of that, half written. For so many times the usual wait, since it may be a log too.
 const PATIENCE: u32 = 3;
+
+/// The wall clock was set when it went on so much more or less than the steady one. Rates are the same:
+/// what keeps the one to the second keeps the other too.
+const SET_BY_MIN_NS: i128 = 500_000_000;
 
 /// One moment by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +77,10 @@ pub struct Arrivals {
     /// Series of which the index has something new that nobody was told of, since there is more to
     /// come.
     untold: BTreeSet<String>,
+    /// When something was decided last.
+    decided: Option<Moment>,
+    /// When the wall clock was found to have been set: files from before that have wrong ages.
+    set_at: Option<Instant>,
 }
 
 impl Arrivals {
@@ -102,9 +110,11 @@ impl Arrivals {
         now: Moment,
     ) -> HashSet<Key> {
         let before = self.held.remove(directory).unwrap_or_default();
+        self.compare_clocks(now);
         let Some(rule) = self.rule else {
             return HashSet::new();
         };
+        let is_set = self.set_at.is_some_and(|at| now.steady < at + rule.after);
         let mut held: Vec<Held> = Vec::new();
         let mut unknown_due = None;
         let mut found: Vec<(Key, Differences)> = found.into_iter().collect();
@@ -113,7 +123,10 @@ impl Arrivals {
             let seen = before.iter().find(|held| held.key == key);
             let same = seen.filter(|held| held.digest == differences.digest);
             let since = same.map_or(now.steady, |held| held.since);
-            let mut due = rule.due(&differences, since, now);
+            let mut due = match is_set {
+                true => rule.due_by_sight(since, now),
+                false => rule.due(&differences, since, now),
+            };
             if key.kind != Kind::Instance {
                 unknown_due = unknown_due.max(due);
             } else if now.steady.saturating_duration_since(since) < rule.after * PATIENCE {
@@ -133,6 +146,17 @@ impl Arrivals {
             self.held.insert(directory.to_vec(), held);
         }
         keys
+    }
+
+    /// Notices when the wall clock was set.
+    fn compare_clocks(&mut self, now: Moment) {
+        if let Some(before) = self.decided.replace(now) {
+            let steady = now.steady.saturating_duration_since(before.steady);
+            let wall_ns = i128::from(now.wall_ns) - i128::from(before.wall_ns);
+            if wall_ns.abs_diff(steady.as_nanos() as i128) > SET_BY_MIN_NS.unsigned_abs() {
+                self.set_at = Some(now.steady);
+            }
+        }
     }
 
     /// A directory is gone, and all that was on its way there.
@@ -202,17 +226,24 @@ impl Settle {
     /// When differences may have settled that have been as they are `since` then; `None` when they
     /// have.
     fn due(&self, differences: &Differences, since: Instant, now: Moment) -> Option<Instant> {
-        let seen_for = now.steady.saturating_duration_since(since);
         let quiet_ns = i128::from(now.wall_ns) - i128::from(differences.newest_ns);
         let needed = self.after.saturating_add(self.clock_slack);
         let left_ns = needed.as_nanos() as i128 - quiet_ns;
-        if left_ns <= 0 || seen_for >= self.after {
+        if left_ns <= 0 {
             return None;
         }
-        let by_sight = self.after.saturating_sub(seen_for);
         // A time in the future says nothing but that a clock is wrong.
         let by_time = u64::try_from(left_ns).map_or(Duration::MAX, Duration::from_nanos);
-        now.steady.checked_add(by_sight.min(by_time))
+        let by_sight = self.due_by_sight(since, now)?;
+        let by_time = now.steady.checked_add(by_time);
+        Some(by_time.map_or(by_sight, |by_time| by_time.min(by_sight)))
+    }
+
+    /// The same for who does not trust the times of files.
+    fn due_by_sight(&self, since: Instant, now: Moment) -> Option<Instant> {
+        let seen_for = now.steady.saturating_duration_since(since);
+        let left = self.after.checked_sub(seen_for)?;
+        (!left.is_zero()).then(|| now.steady + left)
     }
 }
 
@@ -245,6 +276,7 @@ mod tests {
             let identity = SourceIdentity {
                 size_bytes: 7,
                 mtime_ns: 0,
+                inode: 0,
             };
             differences.add(name.as_bytes(), Some(identity), changed_s * SECOND_NS);
         }
@@ -336,6 +368,33 @@ mod tests {
             } else {
                 assert!(!judge(&["a"], 110), "{changed_s}");
             }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_nothing_old() {
+        let clock = Clock(Instant::now());
+        for step_s in [3600, -60] {
+            let set = |seconds: u64| Moment {
+                wall_ns: clock.at(seconds).wall_ns + step_s * SECOND_NS,
+                ..clock.at(seconds)
+            };
+            let mut arrivals = Arrivals::new(Some(RULE));
+            let found =
+                |key: &str, at: i64| HashMap::from([(self::key(key), different(&["a"], at))]);
+            assert!(
+                arrivals
+                    .judge(b"d", found("s", 80), clock.at(100))
+                    .is_empty()
+            );
+            // Written just before the clock was set.
+            assert_eq!(arrivals.judge(b"e", found("t", 104), set(105)).len(), 1);
+            assert_eq!(arrivals.due(), Some(clock.at(115).steady));
+            assert_eq!(arrivals.judge(b"e", found("t", 104), set(114)).len(), 1);
+            assert!(arrivals.judge(b"e", found("t", 104), set(115)).is_empty());
+            // And then times count again.
+            let after = found("u", 104 + step_s);
+            assert!(arrivals.judge(b"f", after, set(116)).is_empty());
         }
     }
 

@@ -226,7 +226,7 @@ fn is_same(metadata: &Metadata, record: &Record) -> bool {
         Some(inside) => inside.member.container,
         None => record.identity,
     };
-    metadata.is_file() && SourceIdentity::of(metadata) == expected
+    metadata.is_file() && expected.is_met_by(&SourceIdentity::of(metadata))
 }
 
 /// Opens a file to be read only, never waiting for the other end of a pipe.

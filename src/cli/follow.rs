@@ -4,6 +4,7 @@
 //! One thread, which is the only one that scans and publishes.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,6 +16,7 @@ use crate::archive::{
 use crate::config::{self, Config};
 use crate::fs::Fs;
 use crate::library::{Library, Look, ScanState};
+use crate::mount;
 
 /// Least time from one generation of the tree to the next while a scan runs, beside the time that
 /// making one takes: what is new is seen soon, and most of the time goes to the scan.
@@ -57,6 +59,10 @@ pub(super) struct Follower {
     /// When all is looked at next, where that has to be.
     poll: Option<Instant>,
     retry: Option<Instant>,
+    /// The mounts that the archive is made of, and when they are looked at next: the kernel does not tell
+    /// that what is watched was unmounted, or that something else hides it.
+    mounts: Vec<(PathBuf, mount::Identity)>,
+    mounts_due: Option<Instant>,
     /// Nothing is looked at before that unless somebody asks.
     earliest: Instant,
     /// Until when volumes that were replaced are kept.
@@ -92,6 +98,8 @@ impl Follower {
             is_linked: false,
             poll: None,
             retry: None,
+            mounts: Vec::new(),
+            mounts_due: None,
             earliest: Instant::now(),
             left_until: None,
             config: config.clone(),
@@ -144,7 +152,13 @@ impl Follower {
 
     /// When there is something to do, whether anything happens or not.
     fn next(&self) -> Option<Instant> {
-        let times = [self.arrivals.due(), self.poll, self.retry, self.left_until];
+        let times = [
+            self.arrivals.due(),
+            self.poll,
+            self.retry,
+            self.mounts_due,
+            self.left_until,
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -156,6 +170,7 @@ impl Follower {
             self.library.forget_left();
         }
         let is_lost = due.directories.is_none() && self.watching != Watching::Off;
+        let is_lost = (is_due(self.mounts_due) && self.is_remounted()) || is_lost;
         if due.asked.is_some() || is_lost || is_due(self.retry) {
             self.retry = None;
             if self.watch.take().is_some() {
@@ -185,6 +200,15 @@ impl Follower {
             let status = self.library.scan_status();
             status.update_watch(|watch| watch.answered = asked);
         }
+    }
+
+    /// Is the archive made of other mounts than when this was asked last? To be asked again later.
+    fn is_remounted(&mut self) -> bool {
+        let mounts = mount::mounts_in(&self.config.archive.archive);
+        let is_other = mounts != self.mounts;
+        self.mounts = mounts;
+        self.mounts_due = Some(Instant::now() + self.config.watch_interval);
+        is_other
     }
 
     /// Has the next scan of all look into directories whatever their times are.
@@ -237,7 +261,8 @@ impl Follower {
                 Some(scanned.counts)
             }
             Err(why) => {
-                tracing::error!("the scan failed: what is shown may be old");
+                let words = why.words();
+                tracing::error!("the archive cannot be scanned, what is shown may be old: {words}");
                 // Names the archive's path, which may name a patient.
                 tracing::trace!("{why:#}");
                 self.retry = Some(Instant::now() + self.rule.after.max(RETRY_AFTER));
@@ -262,6 +287,7 @@ impl Follower {
             Ok(watch) => {
                 self.watch = Some(watch);
                 self.watching = Watching::Inotify;
+                self.is_remounted();
             }
             Err(why) => self.poll_instead(why),
         }
@@ -293,6 +319,7 @@ impl Follower {
             interval.as_secs()
         );
         self.watch = None;
+        self.mounts_due = None;
         self.watching = Watching::Polling;
         self.poll = Some(Instant::now() + interval);
     }

@@ -7,13 +7,14 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use super::deid_key;
 use crate::archive::{self, Counts, Index, Options, Shelf, Source, Touched};
 use crate::config::ArchiveConfig;
 use crate::library::Library;
+use crate::mount;
 use crate::tree;
 
 /// An opened archive.
@@ -32,6 +33,7 @@ pub struct Opened {
 pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Opened> {
     // A scan would say so too, but only when the mount is live.
     archive::check(&config.archive).context("cannot read the archive")?;
+    refuse_index_within(config)?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
     let source = Arc::new(Source::doubting(&config.archive, shelf.clone(), touched));
     let library = Library::new(Box::new(shelf.clone()), source, tree::show);
@@ -48,6 +50,19 @@ pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Ope
         index,
         shelf,
     })
+}
+
+/// The archive is never written to, and what is written there would be followed as a change of it.
+fn refuse_index_within(config: &ArchiveConfig) -> Result<()> {
+    let archive = mount::resolve_missing(&config.archive);
+    if mount::resolve_missing(&config.index).starts_with(&archive) {
+        bail!(
+            "the index {} lies in the archive, which is never written to; name another place with \
+             --index FILE",
+            config.index.display()
+        );
+    }
+    Ok(())
 }
 
 fn open_index(config: &ArchiveConfig) -> Result<(Index, Shelf), archive::Error> {

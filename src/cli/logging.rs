@@ -1,4 +1,5 @@
-//! The log: lines on standard error, set up once.
+//! The log: lines on standard error, set up once; from a mount in the background, which has none, in the
+//! system's log ([`system`]).
 //!
 //! | level | what |
 //! |---|---|
@@ -12,9 +13,10 @@
 //! for the journal the priority of each line; who keeps the lines adds the time.
 
 mod limit;
+mod system;
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogLevel;
+use crate::mount;
 use limit::{Limits, Verdict};
+use system::SystemLog;
 
 /// Lines of one kind that are written within [`PERIOD`]; further ones are counted.
 const LINES_MAX: u32 = 5;
@@ -46,13 +50,43 @@ enum Place {
     Journal,
     /// A file or a pipe.
     Plain,
+    /// The system's log.
+    System,
 }
 
 /// Starts the log. A second call changes nothing: tests call commands more than once.
 pub fn start(level: LogLevel) {
-    let started = subscriber(level, place(), io::stderr).try_init();
+    let started = subscriber(level, place(), Out::now).try_init();
     if started.is_err() {
         tracing::debug!("the log runs already");
+    }
+}
+
+/// Where lines go from now on.
+enum Out {
+    Stderr(io::Stderr),
+    System(SystemLog),
+}
+
+impl Out {
+    fn now() -> Out {
+        match mount::is_in_background() {
+            true => Out::System(SystemLog::default()),
+            false => Out::Stderr(io::stderr()),
+        }
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Stderr(stderr) => stderr.write(bytes),
+            Out::System(log) => log.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -158,10 +192,15 @@ where
         // One cause, one line, whatever the text of an error holds.
         let text = text.trim_end().replace('\n', " ");
         let level = *metadata.level();
-        match self.place {
+        let place = match mount::is_in_background() {
+            true => Place::System,
+            false => self.place,
+        };
+        match place {
             Place::Terminal => write!(writer, "\x1b[{}m{level:>5}\x1b[0m ", colour(level))?,
             Place::Journal => write!(writer, "<{}>", priority(level))?,
             Place::Plain => write!(writer, "{level:>5} ")?,
+            Place::System => write!(writer, "{}", system::head(priority(level)))?,
         }
         writeln!(writer, "{text}{words}")
     }
@@ -248,6 +287,26 @@ mod tests {
         assert_eq!(text, "<3>two lines errno=5\n<6>i\n");
         let text = logged(LogLevel::Info, Place::Terminal, log);
         assert!(text.contains("\x1b[31mERROR"), "{text:?}");
+    }
+
+    #[test]
+    fn a_line_of_the_system_s_log_is_a_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = || tracing::error!(errno = 5, "two\nlines");
+        let to = path.clone();
+        let writer = move || SystemLog(to.clone());
+        let subscribed = || subscriber(LogLevel::Info, Place::System, writer.clone());
+        // Nobody listens: the line is lost, and nothing else.
+        tracing::subscriber::with_default(subscribed(), log);
+        let listener = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        tracing::subscriber::with_default(subscribed(), log);
+        let mut bytes = [0; 200];
+        let len = listener.recv(&mut bytes).unwrap();
+        let expected = format!("<27>dicomfs[{}]: two lines errno=5", std::process::id());
+        assert_eq!(std::str::from_utf8(&bytes[..len]).unwrap(), expected);
+        assert!(listener.recv(&mut bytes).is_err());
     }
 
     #[test]

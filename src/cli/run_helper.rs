@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -79,8 +78,7 @@ fn change(call: Call) -> Result<(), Error> {
 
 fn refuse_changes(live: &Live, config: &Config) -> anyhow::Result<()> {
     let place = live.mountpoint.display();
-    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    if real(Path::new(&live.source)) != real(&config.archive.archive) {
+    if !live.is_of(&config.archive.archive) {
         bail!("another archive is mounted at {place}; unmount it first with `umount {place}`");
     }
     let given = given(live)?;
@@ -177,7 +175,11 @@ mod tests {
                 "cache_size=1X is not possible: write a whole number",
             ),
             ("cache_dir_size=1G", "`cache_dir` has to be given too"),
-            ("uid=me", "uid=me is not possible"),
+            ("uid=me", "uid=me is not possible: write a number"),
+            (
+                "settle=-1",
+                "settle=-1 is not possible: write a whole number of seconds",
+            ),
             ("cache_siez=1", "did you mean `cache_size`?"),
             ("cache_size=0", "cache_size=0 is not possible"),
         ];

@@ -123,6 +123,18 @@ fn parse_umask(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "write an octal number from 0 to 777".into())
 }
 
+/// An id of a user or group.
+fn parse_id(text: &str) -> Result<u32, String> {
+    let words = "write a number: `id NAME` says which";
+    text.parse().map_err(|_| words.into())
+}
+
+/// A time.
+fn parse_seconds(text: &str) -> Result<u32, String> {
+    let words = "write a whole number of seconds";
+    text.parse().map_err(|_| words.into())
+}
+
 /// Flags about the archive: every command that opens one has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ArchiveFlags {
@@ -185,7 +197,7 @@ pub struct Flags {
     pub readahead_frames: Option<u32>,
 
     /// Longest to wait for the scan of the archive before it goes on in the background [default: 10]
-    #[arg(long, value_name = "SECONDS", help_heading = "Mount")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Mount")]
     pub scan_wait: Option<u32>,
 
     /// What decodes: auto, cpu, cuda, cuda:1, or cuda:0+1 for several GPUs; the CPU does what a GPU
@@ -206,12 +218,12 @@ pub struct Flags {
 
     /// How often the archive is looked at where the kernel does not tell of changes; at most a tenth
     /// of the time is spent on it [default: 60]
-    #[arg(long, value_name = "SECONDS", help_heading = "Changes")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Changes")]
     pub watch_interval: Option<u32>,
 
     /// How long the files of a series have to be quiet before it is shown, or shown anew: what is still
     /// arriving is never shown in part [default: 10]
-    #[arg(long, value_name = "SECONDS", help_heading = "Changes")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, help_heading = "Changes")]
     pub settle: Option<u32>,
 
     /// Let other users than the one who mounts read it
@@ -223,11 +235,11 @@ pub struct Flags {
     pub default_permissions: bool,
 
     /// Owner of all files, a number [default: who mounts]
-    #[arg(long, value_name = "UID", help_heading = "Mount")]
+    #[arg(long, value_name = "UID", value_parser = parse_id, help_heading = "Mount")]
     pub uid: Option<u32>,
 
     /// Group of all files, a number [default: who mounts]
-    #[arg(long, value_name = "GID", help_heading = "Mount")]
+    #[arg(long, value_name = "GID", value_parser = parse_id, help_heading = "Mount")]
     pub gid: Option<u32>,
 
     /// Permission bits that no file has, in octal [default: 022]
@@ -241,6 +253,11 @@ pub struct Flags {
     /// Undo `noexec`, where both are given
     #[arg(long, help_heading = "Mount", overrides_with = "noexec")]
     pub exec: bool,
+
+    /// SELinux label of all files; takes root and a kernel with SELinux [default: the one that its policy
+    /// has for FUSE mounts]
+    #[arg(long, value_name = "LABEL", help_heading = "Mount")]
+    pub context: Option<String>,
 
     /// Append a line to this file for each file of a series that is opened: who, what and when
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]

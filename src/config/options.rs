@@ -97,8 +97,8 @@ const SIMILARITY_MIN: f64 = 0.5;
 /// Translates one `-o` list into long flags.
 ///
 /// Commas and backslashes within a value are written with a backslash in front, as fstab users of
-/// other FUSE file systems do. mount(8) itself splits at every comma, so no value needs one:
-/// `device=cuda:0+1`.
+/// other FUSE file systems do, or the value stands in double quotes, which is how mount(8) passes
+/// SELinux contexts. No value of ours needs a comma: `device=cuda:0+1`.
 ///
 /// # Errors
 ///
@@ -267,7 +267,7 @@ fn join(options: impl Iterator<Item = Vec<u8>>) -> OsString {
             list.push(b',');
         }
         for byte in option {
-            if matches!(byte, b',' | b'\\') {
+            if matches!(byte, b',' | b'\\' | b'"') {
                 list.push(b'\\');
             }
             list.push(byte);
@@ -276,18 +276,31 @@ fn join(options: impl Iterator<Item = Vec<u8>>) -> OsString {
     OsString::from_vec(list)
 }
 
-/// Splits at commas and undoes the backslashes.
+/// Splits at commas and undoes the backslashes, and the quotes around a value.
 fn split(list: &[u8]) -> Vec<Vec<u8>> {
-    let mut options = vec![Vec::new()];
-    let mut bytes = list.iter();
-    while let Some(&byte) = bytes.next() {
-        let last = options.len() - 1;
-        match byte {
-            b',' => options.push(Vec::new()),
-            b'\\' => options[last].push(bytes.next().copied().unwrap_or(b'\\')),
-            _ => options[last].push(byte),
+    let mut options = Vec::new();
+    let mut option: Vec<u8> = Vec::new();
+    let mut rest = list;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        let quoted = match byte {
+            b'"' if option.last() == Some(&b'=') => after.iter().position(|byte| *byte == b'"'),
+            _ => None,
+        };
+        match (byte, quoted) {
+            (_, Some(end)) => {
+                option.extend(&after[..end]);
+                rest = &after[end + 1..];
+            }
+            (b',', _) => options.push(std::mem::take(&mut option)),
+            (b'\\', _) => {
+                option.push(after.first().copied().unwrap_or(b'\\'));
+                rest = after.get(1..).unwrap_or_default();
+            }
+            _ => option.push(byte),
         }
     }
+    options.push(option);
     options
 }
 
@@ -309,7 +322,7 @@ mod tests {
 
     #[test]
     fn lists_become_flags() {
-        let cases: [(&str, &[&str]); 8] = [
+        let cases: [(&str, &[&str]); 11] = [
             ("", &[]),
             (",,", &[]),
             ("allow_other", &["--allow-other"]),
@@ -320,6 +333,12 @@ mod tests {
             ("index=/a\\,b\\\\c=d", &["--index=/a,b\\c=d"]),
             ("index=", &["--index="]),
             ("index=\\", &["--index=\\"]),
+            (
+                "ro,context=\"u:object_r:t:s0:c1,c2\",uid=7",
+                &["--context=u:object_r:t:s0:c1,c2", "--uid=7"],
+            ),
+            ("index=\"a,uid=7", &["--index=\"a", "--uid=7"]),
+            ("index=\\\"a,uid=7", &["--index=\"a", "--uid=7"]),
             (
                 "rw,noexec,x-systemd.automount,X-mount.mkdir,comment=a b,_netdev,nofail,uid=7",
                 &["--noexec", "--uid=7"],

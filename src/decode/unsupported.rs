@@ -61,6 +61,7 @@ mod tests {
             identity: SourceIdentity {
                 size_bytes: 1000,
                 mtime_ns: 0,
+                inode: 0,
             },
             instance: Instance {
                 series_instance_uid: "1.2".into(),

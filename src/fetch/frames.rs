@@ -340,6 +340,7 @@ impl From<archive::Error> for Error {
             archive::Error::Io { source, .. } => Error::io("cannot open the source file", &source),
             archive::Error::Absent { .. } => Error::Changed("the source file is gone".to_string()),
             archive::Error::Changed { .. }
+            | archive::Error::NotMounted { .. }
             | archive::Error::NotDirectory { .. }
             | archive::Error::Index { .. } => {
                 Error::Changed("the source file changed since it was indexed".to_string())

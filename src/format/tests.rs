@@ -57,6 +57,7 @@ fn slice(number: i64, transfer_syntax: &str) -> Arc<Record> {
         identity: SourceIdentity {
             size_bytes: 2048,
             mtime_ns: 0,
+            inode: 0,
         },
         instance: Instance {
             sop_instance_uid: format!("1.2.3.{number}"),

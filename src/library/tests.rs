@@ -74,6 +74,7 @@ fn record(uid: &str, number: u32, mtime_ns: i64) -> Arc<Record> {
         identity: SourceIdentity {
             size_bytes: 1008,
             mtime_ns,
+            inode: 0,
         },
         instance,
     })

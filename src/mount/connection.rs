@@ -76,6 +76,9 @@ pub fn connect(options: &Options, way: Way) -> anyhow::Result<Connection> {
                     tracing::debug!(%error, "mounting through fusermount3");
                     helper
                 }
+                _ if options.context.is_some() && error.to_string().contains("context") => {
+                    bail!("the kernel takes no SELinux context ({error}); leave context out")
+                }
                 _ => return Err(explain(error)),
             },
         },
@@ -87,11 +90,12 @@ fn connect_kernel(options: &Options) -> io::Result<Connection> {
     let device = kernel::open_device()?;
     let (uid, gid) = kernel::effective_user();
     let superblock = Superblock {
-        source: &options.source,
+        source: kernel::shown_source(&options.source),
         uid,
         gid,
         allow_other: options.allow_other,
         noexec: options.noexec,
+        context: options.context.as_deref(),
     };
     let mount = kernel::create_mount(device.as_fd(), &superblock)?;
     Ok(Connection {
@@ -101,6 +105,9 @@ fn connect_kernel(options: &Options) -> io::Result<Connection> {
 }
 
 fn connect_helper(options: &Options, helper: PathBuf) -> anyhow::Result<Connection> {
+    if options.context.is_some() {
+        bail!("only root gives a mount an SELinux context: leave context out, or mount as root");
+    }
     let device = fusermount::mount(
         &helper,
         &options.source,

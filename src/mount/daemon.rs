@@ -8,6 +8,7 @@
 use std::ffi::c_int;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 
@@ -66,12 +67,21 @@ pub fn fork() -> anyhow::Result<Side> {
     }
 }
 
+/// This process has let go of its caller.
+static IN_BACKGROUND: AtomicBool = AtomicBool::new(false);
+
+/// True from when nobody hears any more what this process says on standard error.
+pub fn is_in_background() -> bool {
+    IN_BACKGROUND.load(Ordering::Relaxed)
+}
+
 /// Lets go of the caller's terminal and directory.
 ///
 /// # Errors
 ///
 /// /dev/null cannot be opened.
 pub fn let_go() -> anyhow::Result<()> {
+    IN_BACKGROUND.store(true, Ordering::Relaxed);
     std::env::set_current_dir("/").context("cannot change to /")?;
     kernel::silence(io::stdin().as_fd())
         .and_then(|()| kernel::silence(io::stdout().as_fd()))

@@ -34,10 +34,21 @@ const MOUNT_ATTR_NODEV: u32 = 0x4;
 const MOUNT_ATTR_NOEXEC: u32 = 0x8;
 const MOUNT_ATTR_NOATIME: u32 = 0x10;
 
+/// Longest string that fsconfig(2) takes, bytes.
+const STRING_BYTES_MAX: usize = 255;
+
+/// An archive's path as the kernel shows it as the source of a mount: cut where it is longer than the
+/// kernel takes it.
+pub fn shown_source(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let shown = &bytes[..bytes.len().min(STRING_BYTES_MAX)];
+    Path::new(std::ffi::OsStr::from_bytes(shown))
+}
+
 /// What a new mount is to be like.
 #[derive(Debug, Clone, Copy)]
 pub struct Superblock<'a> {
-    /// Shown as the source in /proc/mounts.
+    /// Shown as the source in /proc/mounts: [`shown_source`].
     pub source: &'a Path,
     /// Owner of the connection.
     pub uid: u32,
@@ -47,6 +58,8 @@ pub struct Superblock<'a> {
     pub allow_other: bool,
     /// Nothing may be executed from it.
     pub noexec: bool,
+    /// SELinux label of all files.
+    pub context: Option<&'a str>,
 }
 
 /// Which mount this is, so that no other is ever unmounted in its place.
@@ -106,6 +119,9 @@ pub fn create_mount(device: BorrowedFd<'_>, superblock: &Superblock<'_>) -> io::
     context.flag(c"default_permissions")?;
     if superblock.allow_other {
         context.flag(c"allow_other")?;
+    }
+    if let Some(label) = superblock.context {
+        context.set(c"context", &CString::new(label)?)?;
     }
     context.flag(c"ro")?;
     context.create()?;

@@ -93,6 +93,16 @@ pub fn topmost<'a>(entries: &'a [Entry], path: &Path) -> Option<&'a Entry> {
         .rfind(|entry| !at_path().any(|other| other.parent == entry.id && other.id != entry.id))
 }
 
+/// Places below `path` at which something is mounted, and `path` itself.
+pub fn places_in<'a>(entries: &'a [Entry], path: &'a Path) -> Vec<&'a Path> {
+    let below = entries.iter().map(|entry| entry.mountpoint.as_path());
+    let below = below.filter(|place| *place != path && place.starts_with(path));
+    let mut places: Vec<&Path> = below.chain([path]).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +139,20 @@ garbage
         assert_eq!(source("/mnt/x"), Some("/new".into()));
         assert_eq!(source("/proc"), Some("proc".into()));
         assert_eq!(source("/mnt"), None);
+    }
+
+    #[test]
+    fn places_are_those_below_and_the_path_itself() {
+        let entries = parse(TEXT);
+        let places = |path: &'static str| {
+            let places = places_in(&entries, Path::new(path)).into_iter();
+            places
+                .map(|place| place.to_str().expect("UTF-8").to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(places("/mnt"), ["/mnt", "/mnt/d i\\com", "/mnt/x"]);
+        assert_eq!(places("/mnt/x"), ["/mnt/x"]);
+        assert_eq!(places("/mn"), ["/mn"]);
     }
 
     #[test]

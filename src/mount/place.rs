@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
+use super::kernel::Identity;
 use super::probe::Way;
 use super::{FSTYPE, Options, fusermount, kernel, mountinfo, probe};
 
@@ -111,6 +112,20 @@ pub(crate) fn resolve_missing(path: &Path) -> PathBuf {
     absolute
 }
 
+/// The mounts that make up what is at `path`: the one that it lies on and those below it. They are other
+/// ones when something there was mounted or unmounted meanwhile, of which nobody is told otherwise.
+pub fn mounts_in(path: &Path) -> Vec<(PathBuf, Identity)> {
+    let path = resolve_missing(path);
+    // Where the system does not say, nothing ever changes.
+    let entries = mountinfo::read().unwrap_or_default();
+    let identity = |place: &Path| {
+        let opened = kernel::open_place(place).ok()?;
+        Some((place.to_owned(), kernel::identity(opened.as_fd()).ok()?))
+    };
+    let places = mountinfo::places_in(&entries, &path).into_iter();
+    places.filter_map(identity).collect()
+}
+
 /// What the kernel answers on a FUSE mount whose daemon is gone.
 fn is_dead(error: &io::Error) -> bool {
     matches!(
@@ -179,6 +194,7 @@ mod tests {
             own_files: Vec::new(),
             allow_other: false,
             noexec: false,
+            context: None,
             foreground: true,
         }
     }

@@ -20,6 +20,15 @@ pub struct Live {
     pub noexec: bool,
 }
 
+impl Live {
+    /// Is it a mount of this archive?
+    pub fn is_of(&self, archive: &Path) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let source = Path::new(&self.source);
+        source == kernel::shown_source(archive) || real(source) == real(archive)
+    }
+}
+
 /// The mount of ours at `mountpoint`.
 ///
 /// # Errors

@@ -4,17 +4,19 @@
 #
 #   clean_root.sh ROOT.tar PACKAGE.deb MATERIAL
 #
-# MATERIAL/archive is mounted; each MATERIAL/expected/UID has the bytes of the array of that series.
+# Installed and mounted with the README's own words. MATERIAL/archive is mounted; each MATERIAL/expected/UID has the bytes of the array of that series.
 # To be run in mount and process namespaces of its own (tests/install.rs does): all that is mounted
 # here goes with them.
 set -euo pipefail
 tarball=$1 package=$2 material=$3
+readme=$(dirname "$0")/../../README.md
 start=$(date +%s%N)
 step() { echo "[$((($(date +%s%N) - start) / 1000000)) ms] $*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 root=$(mktemp -d)
-trap 'umount --recursive --lazy "$root"; rmdir "$root"' EXIT
+listener=
+trap '[ -z "$listener" ] || kill "$listener"; umount --recursive --lazy "$root"; rmdir "$root"' EXIT
 mount -t tmpfs -o size=2g,mode=755 root "$root"
 tar -C "$root" -xf "$tarball"
 chmod 755 "$root"
@@ -28,9 +30,10 @@ mknod -m 666 "$root/dev/urandom" c 1 9
 mknod -m 666 "$root/dev/fuse" c 10 229
 ln -s /proc/self/fd "$root/dev/fd"
 in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"; }
-# dpkg's own books and logs aside.
+# The books and logs of dpkg and apt aside.
 files() {
     in_root find / -xdev \( -path /proc -o -path /dev -o -path /tmp -o -path /var/lib/dpkg \
+        -o -path /var/lib/apt -o -path /var/cache/apt \
         -o -path /var/log \) -prune -o -print | sort
 }
 
@@ -41,9 +44,13 @@ mkdir -p "$root/mnt/dicom" "$root/mnt/two" "$root/home/reader/dicom"
 chown 1000:1000 "$root/home/reader/dicom"
 files > "$root/tmp/before"
 
-cp "$package" "$root/tmp/dicomfs.deb"
-in_root dpkg --install /tmp/dicomfs.deb
-step "installed"
+# In the README's words, where it was built.
+mkdir "$root/root/target"
+cp "$package" "$root/root/target/dicomfs.deb"
+words=$(grep '^apt install ./target/dicomfs.deb' "$readme")
+in_root sh -c "cd /root && $words" 2>&1 | grep -v '^WARNING: apt does not'
+rm -r "$root/root/target"
+step "installed: $words"
 for file in /usr/bin/dicomfs /sbin/mount.dicomfs /sbin/mount.fuse.dicomfs \
     /usr/share/bash-completion/completions/dicomfs /usr/share/zsh/vendor-completions/_dicomfs \
     /usr/share/fish/vendor_completions.d/dicomfs.fish /usr/share/doc/dicomfs/copyright \
@@ -57,9 +64,10 @@ done
 in_root bash -n /usr/share/bash-completion/completions/dicomfs
 in_root dicomfs --version
 
-cat > "$root/etc/fstab" <<END
-/archive /mnt/dicom dicomfs ro,nofail 0 0
+grep '^/archive  */mnt/dicom  *dicomfs ' "$readme" > "$root/etc/fstab"
+cat >> "$root/etc/fstab" <<END
 /archive /home/reader/dicom dicomfs ro,noauto,user 0 0
+/ward\\0407,\\134a /mnt/of\\040ward\\0407 dicomfs ro,noauto,x-mount.mkdir,x-systemd.automount,_netdev,index=/tmp/of\\040ward 0 0
 END
 mounts() { in_root grep -c " $1 .* - fuse.dicomfs /archive ro" /proc/self/mountinfo || true; }
 # Runs in the root; what follows the status are words that it must say.
@@ -79,6 +87,15 @@ compare() {
     done
 }
 
+python3 - "$root/dev/log" > "$root/tmp/log" <<'END' &
+import socket, sys
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.bind(sys.argv[1])
+while True:
+    print(log.recv(65536).decode(), flush=True)
+END
+listener=$!
+until [ -S "$root/dev/log" ]; do sleep 0.05; done
 in_root mount --all
 [ "$(mounts /mnt/dicom)" = 1 ] || fail "mount -a did not mount"
 step "mounted from fstab"
@@ -86,6 +103,14 @@ compare /mnt/dicom
 step "all volumes are what was written"
 in_root mount --all
 [ "$(mounts /mnt/dicom)" = 1 ] || fail "mount -a mounted twice"
+pkill -KILL -f '^dicomfs worker /archive /mnt/dicom$' || fail "no worker"
+compare /mnt/dicom
+for _ in $(seq 200); do
+    grep -q '^<27>dicomfs\[[0-9]*\]: the worker died (signal 9); another takes over' "$root/tmp/log" && break
+    sleep 0.05
+done
+grep 'the worker died' "$root/tmp/log" || fail "nothing in the system's log"
+step "a worker killed, replaced, and the system's log told of it"
 in_root mount -o remount /mnt/dicom
 in_root mount -o remount,noexec /mnt/dicom
 in_root grep -q ' /mnt/dicom ro,nosuid,nodev,noexec,' /proc/self/mountinfo || fail "no noexec"
@@ -95,6 +120,18 @@ refuses 1 'did you mean `cache_size`?' mount -t dicomfs /archive /mnt/two -o cac
 refuses 32 "there is no archive" mount -t dicomfs /none /mnt/two
 refuses 32 "is already a mount" mount -t dicomfs /archive /mnt/dicom
 in_root sh -c 'echo x > /mnt/dicom/x' 2>/dev/null && fail "written"
+in_root sh -c 'cd /mnt/dicom; echo $$ > /tmp/busy; exec sleep 60' &
+until [ -s "$root/tmp/busy" ]; do sleep 0.05; done
+refuses 32 "target is busy" umount /mnt/dicom
+kill "$(cat "$root/tmp/busy")"
+wait %% || true
+refuses 32 "there is no mountpoint /mnt/none; make it with" /sbin/mount.dicomfs /archive /mnt/none
+refuses 1 "usage: mount.dicomfs ARCHIVE MOUNTPOINT" /sbin/mount.dicomfs /archive
+in_root sh -c 'cd / && mount -t dicomfs archive /mnt/two -fv' > /dev/null
+in_root sh -c 'cd / && mount -nvw -t dicomfs archive /mnt/two' > /dev/null 2>&1
+[ "$(mounts /mnt/two)" = 1 ] || fail "a relative archive"
+compare /mnt/two
+in_root umount /mnt/two
 step "remount and refusals"
 
 in_root mount -t fuse.dicomfs /archive /mnt/two -o cache_size=64M,cache_dir=/var/cache/dicomfs/two
@@ -103,6 +140,17 @@ in_root umount /mnt/two
 in_root mount -s -t dicomfs /archive /mnt/two -o cheese
 in_root umount /mnt/two
 step "by its other name, and sloppily"
+
+cp -r "$root/archive" "$root/ward 7,\a"
+in_root mount "/mnt/of ward 7"
+in_root grep -qF ' /mnt/of\040ward\0407 ro,' /proc/self/mountinfo || fail "a name with blanks"
+compare "/mnt/of ward 7"
+in_root mount --all --test-opts _netdev
+in_root mount -o remount "/mnt/of ward 7"
+[ -e "$root/tmp/of ward" ] || fail "its index is elsewhere"
+in_root umount "/mnt/of ward 7"
+in_root rm -r "/ward 7,\a" "/mnt/of ward 7"
+step "names with blanks, commas and backslashes"
 
 as_reader=(setpriv --reuid 1000 --regid 1000 --clear-groups env HOME=/home/reader)
 in_root "${as_reader[@]}" mount /home/reader/dicom

@@ -4,6 +4,7 @@
 #
 #   systemd.sh ROOT.tar PACKAGE.deb MATERIAL
 #
+# The service is started with the README's own words first.
 # MATERIAL is as for clean_root.sh. To be run in mount and process namespaces of its own.
 set -euo pipefail
 tarball=$1 package=$2 material=$3
@@ -64,11 +65,13 @@ cp "$package" "/proc/$init/root/root/dicomfs.deb"
 in_root dpkg --install /root/dicomfs.deb >/dev/null
 unit=dicomfs@mnt-dicom.service
 settings() { printf 'ARCHIVE=/archive\nOPTIONS=%s\n' "$1" > "/proc/$init/root/etc/dicomfs/mnt-dicom.conf"; }
-settings allow_other,cache_dir=/var/cache/dicomfs/mnt-dicom/volumes
 # The tests do not wait as long as an operator.
 mkdir -p "/proc/$init/root/run/systemd/system/$unit.d"
 printf '[Service]\nRestartSec=100ms\n' > "/proc/$init/root/run/systemd/system/$unit.d/soon.conf"
 in_root systemctl daemon-reload
+words=$(awk '/tests\/install.rs does, under systemd/ { found = 1 } found && /^```$/ { exit }
+    found && !/^<!--|^```/' "$(dirname "$0")/../../README.md")
+in_root sh -euc "$words" 2>&1
 show() { in_root systemctl show --value -p "$1" "$unit"; }
 is_mounted() { in_root grep -q " $1 .* - fuse.dicomfs /archive " /proc/self/mountinfo; }
 is_gone() { ! is_mounted "$1" && ! in_root sh -c 'grep -qsx dicomfs /proc/[0-9]*/comm'; }
@@ -81,6 +84,12 @@ compare() {
     done
 }
 
+is_mounted /mnt/dicom || fail "the README's words do not mount"
+compare /mnt/dicom
+in_root systemctl disable --now "$unit" 2>&1
+until_true 30 is_gone /mnt/dicom || fail "disable leaves something"
+step "as the README says"
+settings allow_other,cache_dir=/var/cache/dicomfs/mnt-dicom/volumes
 in_root systemctl start "$unit"
 is_mounted /mnt/dicom || fail "the host does not see the mount"
 compare /mnt/dicom
@@ -119,11 +128,26 @@ until_true 10 has_failed || fail "wrong options are tried again: $(show ActiveSt
 [ "$(show ExecMainStatus)" = 1 ] || fail "status $(show ExecMainStatus)"
 step "wrong options are not tried again"
 
+# A hyphen is escaped in the name of an instance: its file is named after the path.
+odd=dicomfs@$(in_root systemd-escape --path /mnt/my-dicom).service
+in_root mkdir -p /mnt/my-dicom /etc/dicomfs/mnt
+printf 'ARCHIVE=/archive\nOPTIONS=\n' > "/proc/$init/root/etc/dicomfs/mnt/my-dicom.conf"
+in_root systemctl start "$odd"
+is_mounted /mnt/my-dicom || fail "$odd does not mount"
+in_root ls /var/cache/dicomfs
+in_root systemctl stop "$odd"
+until_true 30 is_gone /mnt/my-dicom || fail "$odd leaves something"
+step "mounted by $odd"
+
 echo '/archive /mnt/two dicomfs ro,allow_other,nofail,x-systemd.mount-timeout=60 0 0' \
     > "/proc/$init/root/etc/fstab"
 in_root systemctl daemon-reload
 in_root systemctl start mnt-two.mount
 is_mounted /mnt/two || fail "fstab"
+compare /mnt/two
+pkill -KILL -f '^dicomfs worker /archive /mnt/two$' || fail "no worker"
+told() { in_root journalctl --unit mnt-two.mount --priority err | grep 'the worker died (signal 9)'; }
+until_true 10 told || fail "the journal does not say what happened to the mount"
 compare /mnt/two
 in_root systemctl stop mnt-two.mount
 until_true 30 is_gone /mnt/two || fail "the mount unit leaves something"

@@ -1,15 +1,20 @@
 //! The members of a zip or tar file.
 //!
 //! What a name or a number in there says is not believed: names become plain relative paths, places
-//! are checked against the file, and there is a bound to how many are listed.
+//! are checked against the file, and there is a bound to how many are listed and to what is read for
+//! that ([`Pages`]): some formats have lengths in them that a reader would make room for.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use zip::CompressionMethod;
+use zip::unstable::read::ZipIterable;
 
+use super::pages::Pages;
 use super::{Member, Packing};
 use crate::archive::SourceIdentity;
 
@@ -19,8 +24,19 @@ const MEMBERS_MAX: usize = 1 << 20;
 /// Longest name of a member, as Linux has it for paths.
 const NAME_BYTES_MAX: usize = 4096;
 
-/// Read at a time while members are listed: the heads of many, or a part of zip's directory.
-const BUFFER_BYTES: usize = 16 << 10;
+/// Most bytes that are read of a zip file for its directory: four times what [`MEMBERS_MAX`] entries
+/// with names of usual lengths take.
+const ZIP_READ_BYTES_MAX: u64 = 512 << 20;
+
+/// Most bytes that are read of a tar file from one member to the next: its head, a long name, extended
+/// attributes, the places of a sparse file.
+const TAR_READ_BYTES_MAX: u64 = 1 << 20;
+
+/// Of a local head in a zip file (APPNOTE 4.3.7): how long it is without name and extra field, and where
+/// their lengths are.
+const LOCAL_HEAD_BYTES: usize = 30;
+const LOCAL_NAME_LEN: usize = 26;
+const LOCAL_EXTRA_LEN: usize = 28;
 
 /// How a zip file begins (APPNOTE 4.3.7, 4.3.16), and what a tar file has in its first head (POSIX
 /// ustar) and where.
@@ -63,54 +79,86 @@ pub(in crate::archive) fn is_container(file: &File) -> bool {
 
 /// Lists what is in a container.
 pub(super) fn members(file: &File, container: SourceIdentity) -> io::Result<Members> {
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
-    reader.rewind()?;
     match format_of(file)? {
-        Some(Format::Zip) => zip_members(reader, container),
-        Some(Format::Tar) => tar_members(reader, container),
+        Some(Format::Zip) => zip_members(file, container),
+        Some(Format::Tar) => tar_members(file, container),
         None => Err(invalid("neither a zip nor a tar file")),
     }
 }
 
-fn zip_members<R: Read + Seek>(reader: R, container: SourceIdentity) -> io::Result<Members> {
-    let mut archive = zip::ZipArchive::new(reader).map_err(io::Error::from)?;
-    let mut members = Members::new();
+fn zip_members(file: &File, container: SourceIdentity) -> io::Result<Members> {
+    let left = Rc::new(Cell::new(ZIP_READ_BYTES_MAX));
+    // Entry by entry: an index of all of them would be made room for on the word of the file.
+    let archive = ZipIterable::try_new(Pages::new(file, left), zip::read::Config::default());
+    let mut archive = archive.map_err(io::Error::from)?;
     check_count(archive.len())?;
-    for number in 0..archive.len() {
-        let file = archive.by_index_raw(number).map_err(io::Error::from)?;
-        let is_link = file
-            .unix_mode()
-            .is_some_and(|mode| mode & libc::S_IFMT == libc::S_IFLNK);
-        if file.is_dir() || is_link {
+    let mut members = Members::new();
+    let mut places = Vec::new();
+    for entry in archive.files().map_err(io::Error::from)? {
+        let entry = entry.map_err(io::Error::from)?;
+        if entry.is_dir() || entry.is_symlink() {
             continue;
         }
-        let packing = match file.compression() {
-            _ if file.encrypted() => Packing::Encrypted,
+        let packing = match entry.compression() {
+            _ if entry.encrypted() => Packing::Encrypted,
             CompressionMethod::Stored => Packing::Stored,
             CompressionMethod::Deflated => Packing::Deflated {
-                crc32: file.crc32(),
+                crc32: entry.crc32(),
             },
             _ => Packing::Other,
         };
         let member = Member {
             container,
-            offset_bytes: file.data_start().unwrap_or(u64::MAX),
-            packed_bytes: file.compressed_size(),
-            len_bytes: file.size(),
+            offset_bytes: data_start(file, entry.header_start())?,
+            packed_bytes: entry.compressed_size(),
+            len_bytes: entry.size(),
             packing,
         };
-        add(&mut members, file.name_raw(), member)?;
+        add(&mut members, entry.name_raw(), member)?;
+        places.push((member.offset_bytes, member.packed_bytes));
     }
+    check_places(places)?;
     Ok(members)
 }
 
-fn tar_members<R: Read + Seek>(reader: R, container: SourceIdentity) -> io::Result<Members> {
-    let mut archive = tar::Archive::new(reader);
+/// Where the bytes of a member of a zip file begin: behind its local head, whose name and extra field
+/// may be longer than those in the directory.
+fn data_start(file: &File, header_start: u64) -> io::Result<u64> {
+    let mut head = [0; LOCAL_HEAD_BYTES];
+    file.read_exact_at(&mut head, header_start)?;
+    if !head.starts_with(ZIP[0]) {
+        return Err(invalid("a member without a head of its own"));
+    }
+    let length = |at: usize| u64::from(u16::from_le_bytes([head[at], head[at + 1]]));
+    let behind = LOCAL_HEAD_BYTES as u64 + length(LOCAL_NAME_LEN) + length(LOCAL_EXTRA_LEN);
+    header_start
+        .checked_add(behind)
+        .ok_or_else(|| invalid("a member beyond the end of the file"))
+}
+
+/// No byte may be of two members: a small file could else hold any number of large ones.
+fn check_places(mut places: Vec<(u64, u64)>) -> io::Result<()> {
+    places.retain(|(_, bytes)| *bytes > 0);
+    places.sort_unstable();
+    let overlap = |pair: &[(u64, u64)]| pair[0].0 + pair[0].1 > pair[1].0;
+    match places.windows(2).any(overlap) {
+        true => Err(invalid("members that lie one over the other")),
+        false => Ok(()),
+    }
+}
+
+fn tar_members(file: &File, container: SourceIdentity) -> io::Result<Members> {
+    let left = Rc::new(Cell::new(TAR_READ_BYTES_MAX));
+    let mut archive = tar::Archive::new(Pages::new(file, Rc::clone(&left)));
     let mut members = Members::new();
-    for entry in archive.entries_with_seek()? {
-        let entry = entry?;
-        let kind = entry.header().entry_type();
-        let packing = match kind {
+    for (count, entry) in archive.entries_with_seek()?.enumerate() {
+        let mut entry = entry?;
+        left.set(TAR_READ_BYTES_MAX);
+        check_count(count)?;
+        let packing = match entry.header().entry_type() {
+            tar::EntryType::Regular | tar::EntryType::Continuous if is_sparse(&mut entry)? => {
+                Packing::Other
+            }
             tar::EntryType::Regular | tar::EntryType::Continuous => Packing::Stored,
             tar::EntryType::GNUSparse => Packing::Other,
             _ => continue,
@@ -123,9 +171,16 @@ fn tar_members<R: Read + Seek>(reader: R, container: SourceIdentity) -> io::Resu
             packing,
         };
         add(&mut members, &entry.path_bytes(), member)?;
-        check_count(members.len())?;
     }
     Ok(members)
+}
+
+/// Does a tar file hold a file without its holes, as GNU tar says it in extended headers ("GNU.sparse.*",
+/// all versions of `tar --sparse --format=pax`)? Its bytes do not lie as they are then.
+fn is_sparse<R: io::Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
+    let extensions = entry.pax_extensions()?;
+    let mut extensions = extensions.into_iter().flatten().flatten();
+    Ok(extensions.any(|extension| extension.key_bytes().starts_with(b"GNU.sparse.")))
 }
 
 /// Adds a member, in place of one of the same name: the later one counts, as for who unpacks it.

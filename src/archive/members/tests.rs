@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -219,4 +220,97 @@ fn lengths_are_not_believed() {
     let once = bytes(&file, 300_000).expect("whole");
     let again = bytes(&file, 300_000).expect("whole");
     assert!(std::sync::Arc::ptr_eq(&once, &again), "unpacked once");
+}
+
+/// Claims of 2^36 members, in a file that is large enough for them because it is mostly a hole.
+#[test]
+fn a_count_is_not_believed() {
+    let count: u64 = 1 << 36;
+    let (directory, end) = (count + 1, 1 << 42);
+    let mut tail = b"PK\x06\x06".to_vec();
+    tail.extend(44_u64.to_le_bytes());
+    tail.extend([45, 0, 45, 0]);
+    tail.extend([0; 8]);
+    for number in [count, count, count * 46, directory] {
+        tail.extend(number.to_le_bytes());
+    }
+    tail.extend(b"PK\x06\x07\0\0\0\0");
+    tail.extend(u64::to_le_bytes(end));
+    tail.extend(1_u32.to_le_bytes());
+    tail.extend(b"PK\x05\x06\0\0\0\0");
+    tail.extend([0xff; 12]);
+    tail.extend([0; 2]);
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(end).expect("a hole");
+    file.write_all_at(b"PK\x03\x04", 0).expect("written");
+    file.write_all_at(&tail, end).expect("written");
+    let state = list::state(&file.try_clone().expect("cloned").into(), b"").expect("state");
+    let error = Container::open(file, state).expect_err("no such members");
+    assert!(
+        error
+            .to_string()
+            .contains("more members than are looked at"),
+        "{error}"
+    );
+}
+
+/// A name that is said to be 8 GiB long, all of it a hole.
+#[test]
+fn a_long_name_is_not_read_to_its_end() {
+    let length = 8 << 30;
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(length);
+    header.set_cksum();
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(length + 2048).expect("a hole");
+    file.write_all_at(header.as_bytes(), 0).expect("written");
+    let state = list::state(&file.try_clone().expect("cloned").into(), b"").expect("state");
+    let error = Container::open(file, state).expect_err("no name");
+    assert!(error.to_string().contains("more would have to be read"));
+}
+
+/// Two entries of the directory that lead to one place: bombs are made so.
+#[test]
+fn members_that_lie_one_over_the_other_are_refused() {
+    let mut bytes = Vec::new();
+    let mut writer = ZipWriter::new(io::Cursor::new(&mut bytes));
+    for name in ["1", "2"] {
+        let deflated = options(CompressionMethod::Deflated);
+        writer.start_file(name, deflated).expect("file");
+        writer.write_all(&content(7, 1000)).expect("written");
+    }
+    writer.finish().expect("finished");
+    assert_eq!(names(&opened(&bytes).expect("a zip file")), ["1", "2"]);
+    let entry = bytes.windows(4).rposition(|four| four == b"PK\x01\x02");
+    let place = entry.expect("a directory") + 42;
+    bytes[place..place + 4].fill(0);
+    let error = opened(&bytes).expect_err("refused");
+    assert!(error.to_string().contains("one over the other"), "{error}");
+}
+
+/// GNU tar's own form of sparse files within POSIX's: without the holes, so that what follows one does
+/// not lie where it belongs.
+#[test]
+fn a_sparse_file_in_an_extended_header_is_not_taken_for_a_whole_one() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let records = "24 GNU.sparse.size=9000\n33 GNU.sparse.map=0,500,8500,500\n";
+    let mut extended = tar::Header::new_ustar();
+    extended.set_entry_type(tar::EntryType::XHeader);
+    extended.set_size(records.len() as u64);
+    builder
+        .append_data(&mut extended, "extended", records.as_bytes())
+        .expect("added");
+    for name in ["holes", "whole"] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1000);
+        let bytes = content(8, 1000);
+        builder
+            .append_data(&mut header, name, bytes.as_slice())
+            .expect("added");
+    }
+    let container = opened(&builder.into_inner().expect("finished")).expect("a tar file");
+    let packing = |name: &[u8]| container.member(name).expect("there").packing;
+    assert_eq!(packing(b"holes"), Packing::Other);
+    assert_eq!(packing(b"whole"), Packing::Stored);
 }

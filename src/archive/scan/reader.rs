@@ -46,7 +46,7 @@ fn look(job: &Job) -> Looked {
         if let Some(known) = job.work.known.get(name)
             && let Ok(state) = job.work.opened.state_of(name)
             && state.is_file
-            && state.identity == known.identity
+            && known.identity.is_met_by(&state.identity)
             && job.work.opened.member(name) == known.member
         {
             looked.same.push((known.group, known.position));

@@ -124,6 +124,35 @@ fn only_what_is_named_is_looked_at_and_what_is_new_below_it() {
     assert!(followed.changed.is_empty() && followed.gone.is_empty());
 }
 
+/// As if they had been unpacked together: of one size and one time.
+#[test]
+fn files_that_change_names_with_each_other_are_told_apart() {
+    let mut followed = Followed::new(None);
+    for (name, number) in [("a/1", 1), ("a/2", 2)] {
+        followed.write(name, &of_series("1.2.3.1", number));
+        let file = fs::File::options().write(true).open(followed.at(name));
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        file.and_then(|file| file.set_modified(time)).expect("set");
+    }
+    followed.look(&[""]);
+    let before = followed.shown().records;
+    let (one, two, aside) = (followed.at("a/1"), followed.at("a/2"), followed.at("a/x"));
+    for (from, to) in [(&one, &aside), (&two, &one), (&aside, &two)] {
+        fs::rename(from, to).expect("renamed");
+    }
+    let source = Source::new(followed.dir.path());
+    for record in &before {
+        let error = source.open(record).expect_err("another file");
+        assert!(matches!(error, Error::Changed { .. }), "{error}");
+    }
+    followed.look(&["a"]);
+    assert_eq!(followed.changed, ["1.2.3.1"]);
+    followed.check();
+    let after = followed.shown().records;
+    assert!(after.len() == 2 && after != before);
+    assert!(after.iter().all(|record| source.open(record).is_ok()));
+}
+
 #[test]
 fn directories_that_go_come_and_move_are_noticed_above_them() {
     let mut followed = Followed::new(None);

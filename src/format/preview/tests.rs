@@ -24,6 +24,7 @@ pub(crate) fn volume(
         identity: SourceIdentity {
             size_bytes: 0,
             mtime_ns: 0,
+            inode: 0,
         },
         instance: Instance {
             image: Some(grey(1, 1, 16)),

@@ -33,6 +33,7 @@ fn records_under(folder: &str) -> Vec<Arc<Record>> {
                 identity: SourceIdentity {
                     size_bytes,
                     mtime_ns: 0,
+                    inode: 0,
                 },
                 instance: *instance,
             }))

@@ -36,6 +36,7 @@ pub(in crate::volume) fn slice(number: i64, z: f64) -> Record {
         identity: SourceIdentity {
             size_bytes: 0,
             mtime_ns: 0,
+            inode: 0,
         },
         instance: Instance {
             sop_class_uid: "1.2.840.10008.5.1.4.1.1.2".into(),
