@@ -28,6 +28,16 @@ fn sources(under: &Path) -> String {
         .collect()
 }
 
+/// The source of a program of tests, with its parts.
+fn test_program(name: &str) -> String {
+    let parts = root().join("tests").join(name);
+    let parts = match parts.is_dir() {
+        true => sources(&parts),
+        false => String::new(),
+    };
+    read(&format!("tests/{name}.rs")) + &parts
+}
+
 #[test]
 fn every_promise_names_a_test_that_exists() {
     let text = read("docs/semantics.md");
@@ -41,7 +51,7 @@ fn every_promise_names_a_test_that_exists() {
             let (file, name) = test.split_once(": ").expect("file: test");
             let source = match file {
                 "src" => own.clone(),
-                _ => read(&format!("tests/{file}.rs")),
+                _ => test_program(file),
             };
             let function = format!("fn {name}(");
             let before = source.find(&function).map(|at| &source[..at]);

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rusqlite::Connection;
 
 use super::database::Failure;
-use super::list::{self, State};
+use super::list::{self, Entries, State};
 use super::pack::{self, Directory, Group, Key, Kind};
+use super::place::Place;
+use super::read::Looked;
 
 /// Known directories by path.
 pub(super) type Known = HashMap<Vec<u8>, KnownDirectory>;
@@ -70,8 +72,12 @@ pub(super) fn load(connection: &Connection) -> Result<Known, Failure> {
     Ok(known)
 }
 
-/// Is there nothing at the root, which was on another file system when there was something? A disk that
-/// is not mounted looks like that, and what is known of it is not to be forgotten for it.
+/// Files that may lie where a disk is to be mounted, to say that it is not.
+const NOTES_MAX: usize = 4;
+
+/// Is there nothing at the root but a note or two, which was on another file system when there was
+/// something? A disk that is not mounted looks like that, and what is known of it is not to be
+/// forgotten for it.
 pub(super) fn is_unmounted(known: &Known, root: &OwnedFd) -> bool {
     let at_root = known.get(&[][..]);
     let Some(before) = at_root.and_then(|at_root| at_root.row.as_ref()) else {
@@ -81,9 +87,20 @@ pub(super) fn is_unmounted(known: &Known, root: &OwnedFd) -> bool {
     let is_elsewhere = |state: State| state.is_directory && state.file_id.0 != before.id.0;
     held_something
         && list::state(root, b"").is_ok_and(is_elsewhere)
-        && list::open_place(root.as_fd(), b"")
-            .and_then(|root| list::entries(&root))
-            .is_ok_and(|entries| entries.is_empty())
+        && Place::open(root, b"")
+            .and_then(|place| Ok((place.entries()?, place)))
+            .is_ok_and(|(entries, place)| holds_notes_only(&entries, &place))
+}
+
+fn holds_notes_only(entries: &Entries, place: &Place) -> bool {
+    let is_small = entries.files.len() <= NOTES_MAX;
+    is_small && entries.subdirectories.is_empty() && entries.unreadable.is_empty() && {
+        let mut looked = Looked::default();
+        for (name, is_link) in &entries.files {
+            looked.read(place, name, *is_link);
+        }
+        looked.files.iter().all(|file| file.kind == Kind::NotDicom)
+    }
 }
 
 /// Directories that one thread looks at, at least.

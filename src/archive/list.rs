@@ -169,13 +169,6 @@ pub(super) struct Entries {
     pub(super) unreadable: Vec<(Vec<u8>, io::Error)>,
 }
 
-impl Entries {
-    /// Is there nothing at all?
-    pub(super) fn is_empty(&self) -> bool {
-        self.subdirectories.is_empty() && self.files.is_empty() && self.unreadable.is_empty()
-    }
-}
-
 /// Is a file to be looked into as if it were a directory?
 pub(super) fn is_container(directory: &OwnedFd, name: &[u8]) -> bool {
     let is_open = || list_container(directory, name).unwrap_or(false);

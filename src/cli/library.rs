@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use super::deid_key;
@@ -32,7 +32,7 @@ pub struct Opened {
 /// When the archive cannot be read at all, or there is no place for an index.
 pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Opened> {
     // A scan would say so too, but only when the mount is live.
-    archive::check(&config.archive).context("cannot read the archive")?;
+    archive::check(&config.archive).map_err(unreadable)?;
     refuse_index_within(config)?;
     let (index, shelf) = open_index(config).context("there is no place for an index")?;
     let source = Arc::new(Source::doubting(&config.archive, shelf.clone(), touched));
@@ -50,6 +50,11 @@ pub fn open(config: &ArchiveConfig, touched: Option<Arc<Touched>>) -> Result<Ope
         index,
         shelf,
     })
+}
+
+/// The error's own words, which have its cause and the path in them.
+fn unreadable(error: archive::Error) -> anyhow::Error {
+    anyhow!("cannot read the archive: {error}")
 }
 
 /// The archive is never written to, and what is written there would be followed as a change of it.
@@ -93,7 +98,7 @@ impl Opened {
         let options = Options::default();
         let counts = library.scan(&config.archive, &options, index, bar, settled);
         bar.0.finish_and_clear();
-        counts.with_context(|| format!("cannot read the archive {}", config.archive.display()))
+        counts.map_err(unreadable)
     }
 }
 

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 
-use super::kernel;
+use super::{SystemFailure, kernel};
 
 /// First byte of the child's message.
 const READY: u8 = 0;
 const FAILED: u8 = 1;
+const SYSTEM_FAILED: u8 = 2;
 
 /// Longest message the parent reads, bytes: an error in words is far shorter.
 const MESSAGE_BYTES_MAX: u64 = 64 << 10;
@@ -107,7 +108,13 @@ impl Waiter {
             .context("cannot hear from the daemon")?;
         match message.split_first() {
             Some((&READY, _)) => Ok(()),
-            Some((_, text)) => Err(anyhow!("{}", String::from_utf8_lossy(text))),
+            Some((&first, text)) => {
+                let error = anyhow!("{}", String::from_utf8_lossy(text));
+                Err(match first {
+                    SYSTEM_FAILED => error.context(SystemFailure),
+                    _ => error,
+                })
+            }
             None => bail!(
                 "the daemon ended before the mount was live ({})",
                 reap(self.child)
@@ -147,8 +154,12 @@ impl Notice {
 
     /// Hands the parent an error to show.
     pub fn fail(mut self, error: &anyhow::Error) {
-        let mut message = vec![FAILED];
-        message.extend(format!("{error:#}").into_bytes());
+        let is_system = error.is::<SystemFailure>();
+        let mut message = vec![if is_system { SYSTEM_FAILED } else { FAILED }];
+        // Who hears it says "system error" again.
+        let causes = error.chain().skip(usize::from(is_system));
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        message.extend(causes.join(": ").into_bytes());
         if let Err(error) = self.pipe.write_all(&message) {
             tracing::error!(%error, "the command that asked for the mount is gone");
         }
@@ -185,6 +196,21 @@ mod tests {
         let child = libc::pid_t::try_from(std::process::id()).expect("pid");
         let heard = Waiter { pipe, child }.wait().expect_err("failed");
         assert_eq!(heard.to_string(), "cannot read the archive: no such file");
+        assert!(!heard.is::<SystemFailure>());
+    }
+
+    #[test]
+    fn what_the_system_lacks_is_told_from_other_errors() {
+        let (pipe, writer) = io::pipe().expect("pipe");
+        let error = anyhow!("no process")
+            .context("cannot start")
+            .context(SystemFailure);
+        let words = format!("{error:#}");
+        Notice { pipe: writer }.fail(&error);
+        let child = libc::pid_t::try_from(std::process::id()).expect("pid");
+        let heard = Waiter { pipe, child }.wait().expect_err("failed");
+        assert!(heard.is::<SystemFailure>());
+        assert_eq!(format!("{heard:#}"), words);
     }
 
     #[test]

@@ -49,6 +49,8 @@ fn an_archive_whose_disk_goes_and_comes_is_followed_on() {
         let to = archive.path().join(&series.uid);
         series.write(&to).expect("written");
     };
+    // As administrators do.
+    fs::write(archive.path().join("NOT_MOUNTED"), "the disk is not here").expect("written");
     disk.mount();
     write(&all[0]);
     let mount = Mount::of(archive.path(), &["-o", "settle=1,watch_interval=1"]);
