@@ -22,22 +22,9 @@ pub fn wait_readable<const N: usize>(
     fds: [BorrowedFd<'_>; N],
     timeout: Option<Duration>,
 ) -> io::Result<[bool; N]> {
-    let mut polled = fds.map(|fd| libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    // Rounded up, so that a short wait is not a busy one.
-    let timeout_ms = timeout.map_or(-1, |timeout| {
-        i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
-    });
-    // SAFETY: an array of ours that outlives the call, with its length.
-    let result = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
-    match check(result) {
-        Ok(()) => Ok(polled.map(|polled| polled.revents != 0)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
-        Err(error) => Err(error),
-    }
+    let mut readable = Vec::with_capacity(N);
+    wait_any_readable(&fds, timeout, &mut readable)?;
+    Ok(std::array::from_fn(|n| readable[n]))
 }
 
 /// The same for any number of descriptors, into `readable`.
@@ -52,6 +39,7 @@ pub fn wait_any_readable(
         revents: 0,
     });
     let mut polled: Vec<libc::pollfd> = polled.collect();
+    // Rounded up, so that a short wait is not a busy one.
     let timeout_ms = timeout.map_or(-1, |timeout| {
         i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
     });
