@@ -18,17 +18,19 @@ class DeviceVolume:
         self.cuda, self.pointer, self.mapped = ctypes.CDLL("libcuda.so.1"), c_uint64(), []
         self.call("cuInit", 0)
         self.device = self.find(info["device"]["uuid"])
-        context, handle = c_void_p(), info["handle"]
-        self.call("cuDevicePrimaryCtxRetain", byref(context), self.device)
-        self.mapped.append(("cuDevicePrimaryCtxRelease_v2", self.device))
-        self.call("cuCtxSetCurrent", context)
-        if handle["kind"] == "posix_fd":
-            self.map_descriptor(handle, c_size_t(handle["allocation_bytes"]))
-        else:
-            ipc = (ctypes.c_ubyte * 64).from_buffer_copy(bytes.fromhex(handle["hex"]))
-            by_value = type("Handle", (ctypes.Structure,), {"_fields_": [("bytes", ctypes.c_ubyte * 64)]})(ipc)
-            self.call("cuIpcOpenMemHandle_v2", byref(self.pointer), by_value, 1)
-            self.mapped.append(("cuIpcCloseMemHandle", self.pointer))
+        self.context, handle = c_void_p(), info["handle"]
+        self.call("cuDevicePrimaryCtxRetain", byref(self.context), self.device)
+        self.call("cuCtxPushCurrent_v2", self.context)  # and back: which device is current is the caller's
+        try:
+            if handle["kind"] == "posix_fd":
+                self.map_descriptor(handle, c_size_t(handle["allocation_bytes"]))
+            else:
+                ipc = (ctypes.c_ubyte * 64).from_buffer_copy(bytes.fromhex(handle["hex"]))
+                by_value = type("Handle", (ctypes.Structure,), {"_fields_": [("bytes", ctypes.c_ubyte * 64)]})(ipc)
+                self.call("cuIpcOpenMemHandle_v2", byref(self.pointer), by_value, 1)
+                self.mapped.append(("cuIpcCloseMemHandle", self.pointer))
+        finally:
+            self.call("cuCtxPopCurrent_v2", byref(c_void_p()))
         self.__cuda_array_interface__ = {
             "shape": tuple(info["shape"]), "typestr": info["typestr"], "strides": tuple(info["strides_bytes"]),
             "data": (self.pointer.value + info["offset_bytes"], False), "version": 3}
@@ -67,10 +69,13 @@ class DeviceVolume:
             raise OSError(f"{name}: CUDA error {status}")
 
     def __del__(self):
-        if getattr(self, "mapped", None):
+        if getattr(self, "context", None):
+            self.cuda.cuCtxPushCurrent_v2(self.context)  # whichever thread this is
             self.cuda.cuCtxSynchronize()  # nobody works with it any more
-        for name, *arguments in reversed(getattr(self, "mapped", [])):
-            getattr(self.cuda, name)(*arguments)
+            for name, *arguments in reversed(self.mapped):
+                getattr(self.cuda, name)(*arguments)
+            self.cuda.cuCtxPopCurrent_v2(byref(c_void_p()))
+            self.cuda.cuDevicePrimaryCtxRelease_v2(self.device)
         if hasattr(self, "file"):
             self.file.close()
 

@@ -10,6 +10,8 @@ mod beside;
 #[allow(dead_code)]
 #[path = "../src/decode/cpu/jpeg_lossless/tests/encoder.rs"]
 mod ljpeg_encoder;
+#[path = "gpu_export/strangers.rs"]
+mod strangers;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -317,13 +319,25 @@ fn the_example_maps_a_volume() {
             return;
         };
         let script = "
-import ctypes, sys, torch_zero_copy
+import ctypes, sys, threading, torch_zero_copy
 volume = torch_zero_copy.DeviceVolume(sys.argv[1] + '/volume.cuda.json')
 view = volume.__cuda_array_interface__
 data, read_only = view['data']
 assert ctypes.string_at(data, volume.info['bytes']) == open(sys.argv[1] + '/volume.raw', 'rb').read()
 assert volume.info['handle']['kind'] == sys.argv[2], volume.info
+def current():
+    context = ctypes.c_void_p()
+    assert volume.cuda.cuCtxGetCurrent(ctypes.byref(context)) == 0
+    return context.value
+assert current() is None, 'which device is current is for the program to say'
 print(view['shape'], view['typestr'], view['strides'])
+# It ends on a thread that has never heard of the device.
+cuda, ends = volume.cuda, [volume]
+del volume
+thread = threading.Thread(target=ends.clear)
+thread.start()
+thread.join()
+assert cuda.cuInit(0) == cuda.cuDeviceGet(ctypes.byref(ctypes.c_int()), 0) == 0, 'misused'
 ";
         for n in 0..bench.all.len() {
             let output = bench.python(script).arg(bench.dir(n)).arg(kind).output();
@@ -419,60 +433,6 @@ fn a_volume_larger_than_the_budget_is_refused() {
     assert_eq!(errno(settled()), Some(libc::EFBIG));
     assert_eq!(errno(settled()), Some(libc::EFBIG));
     assert_eq!(bench.residents("count"), 0);
-}
-
-#[test]
-fn another_user_shares_nothing_and_gets_nothing() {
-    let test = "another_user_shares_nothing_and_gets_nothing";
-    if !has_python(test) {
-        return;
-    }
-    if ipc::process::own_uid() != 0 {
-        return skip(test, "not root", "DICOMFS_REQUIRE_ROOT");
-    }
-    let Some(bench) = Bench::new(test, "", &["--allow-other"]) else {
-        return;
-    };
-    let path = bench.mount.dir.path();
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
-    let file = bench.open(2);
-    let document = document(&file).expect("resident");
-    // As nobody: with the token of root, without one, and with its own.
-    let script = "
-import json, os, socket, sys
-def show(path, token):
-    with socket.socket(socket.AF_UNIX) as door:
-        door.connect(path)
-        door.sendall(token.encode() + b'\\n')
-        return socket.recv_fds(door, 1, 1)[:2]
-os.setgid(65534)
-os.setuid(65534)
-root = json.loads(sys.argv[1])['handle']
-assert show(root['socket'], root['token']) == (b'-', [])
-assert show(root['socket'], '') == (b'-', [])
-with open(sys.argv[2]) as file:
-    mine = json.load(file)['handle']
-    assert mine['socket'] == root['socket'] and mine['token'] != root['token']
-    answer, fds = show(mine['socket'], mine['token'])
-    assert answer == b'+' and len(fds) == 1
-    os.pwrite(fds[0], b'mine', 0)
-assert show(mine['socket'], mine['token']) == (b'-', [])
-try:
-    os.listdir(os.path.dirname(root['socket']))
-    sys.exit('listed')
-except PermissionError:
-    pass
-";
-    let output = Command::new("python3")
-        .args(["-c", script])
-        .arg(document.to_string())
-        .arg(bench.dir(2).join(NAME))
-        .output()
-        .expect("python3 runs");
-    assert!(output.status.success(), "{}", text(&output));
-    assert_eq!(bench.residents("count"), 2, "one a user");
-    let raw = fs::read(bench.dir(2).join("volume.raw")).expect("read");
-    assert!(memory(&document) == raw, "what nobody wrote is nobody's");
 }
 
 #[test]

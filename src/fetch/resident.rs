@@ -218,6 +218,10 @@ impl Residences {
             let stream = stream.clone();
             self.orders().push_back(Order { residence, stream });
             self.bell.notify_all();
+            // The end may have come since it was looked for, and taken this for nobody's.
+            if self.is_stopped() {
+                self.settle(residence, Err(Error::ShuttingDown));
+            }
         }
         Ok(Lease {
             residences: self.clone(),

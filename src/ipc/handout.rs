@@ -39,6 +39,12 @@ const PEERS_MAX: usize = 64;
 /// Peers of one user at once: others always find a place.
 const PEERS_OF_USER_MAX: usize = 16;
 
+/// Peers let in before those that are here are heard again: who comes by hundreds makes nobody wait.
+const LET_IN_MAX: usize = 8;
+
+/// What the name of a socket begins with until it is listened at.
+const NEW: &str = ".";
+
 /// How long nobody is let in when the system has no descriptor for him.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,11 +127,16 @@ impl Place {
         // Whatever the umask is.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711))?;
         let name = hex(&random::<16>()?);
-        let path = dir.path().join(name);
-        let listener = UnixListener::bind(&path)?;
+        let (path, new) = (
+            dir.path().join(&name),
+            dir.path().join(NEW.to_string() + &name),
+        );
+        let listener = UnixListener::bind(&new)?;
         // Who may have what is decided by who connects and what he shows.
-        fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+        fs::set_permissions(&new, Permissions::from_mode(0o666))?;
         listener.set_nonblocking(true)?;
+        // Between bind and listen it looked like what a dead process leaves ([`is_left`]).
+        fs::rename(&new, &path)?;
         let path = path.into_os_string().into_string();
         let path = path.map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
         Ok(Place {
@@ -186,10 +197,16 @@ fn base_dir(base: &Path) -> io::Result<()> {
 }
 
 /// True for a directory with a socket that nobody listens at. Where one is just being made there is
-/// none yet.
+/// none yet, or a [`NEW`] one.
 fn is_left(dir: &Path) -> bool {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut sockets = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()));
+    let mut sockets = entries.filter(|entry| {
+        let is_made = !entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(NEW.as_bytes());
+        is_made && entry.file_type().is_ok_and(|kind| kind.is_socket())
+    });
     sockets.any(|socket| match UnixStream::connect(socket.path()) {
         Ok(_) => false,
         Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
@@ -294,7 +311,7 @@ impl Peers {
     }
 
     fn let_in(&mut self) {
-        loop {
+        for _ in 0..LET_IN_MAX {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     if let Err(why) = self.add(stream) {
@@ -322,13 +339,17 @@ impl Peers {
             deadline: Instant::now() + PEER_TIME,
         };
         let of_user = self.list.iter().filter(|other| other.uid == uid).count();
-        if of_user >= PEERS_OF_USER_MAX {
-            // The one that takes longest: this user's others may mean well.
-            if let Some(first) = self.list.iter().position(|other| other.uid == uid) {
-                self.list.remove(first).answer(None);
+        // The one that takes longest goes: this user's others may mean well.
+        let leaving = match of_user >= PEERS_OF_USER_MAX {
+            true => self.list.iter().position(|other| other.uid == uid),
+            false => (self.list.len() >= PEERS_MAX).then_some(0),
+        };
+        if let Some(leaving) = leaving {
+            let mut peer = self.list.remove(leaving);
+            // It may have said its line meanwhile.
+            if serve_peer(&mut peer, &self.find) {
+                peer.answer(None);
             }
-        } else if self.list.len() >= PEERS_MAX {
-            self.list.remove(0).answer(None);
         }
         self.list.push(peer);
         Ok(())

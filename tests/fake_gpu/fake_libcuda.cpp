@@ -5,8 +5,13 @@
 // - work on a stream is only queued by the call and done in order when somebody waits for it, so a
 //   buffer that is touched too early holds wrong bytes, as it may on a device. Copies from and to
 //   memory that is not pinned are done by the call, as the driver does them;
-// - an error of the device is sticky: every later call fails with it.
-// What it checks and a driver does not: every copy lies inside one live allocation; nothing is freed
+// - an error of the device is sticky: every later call fails with it;
+// - a context is current in a thread, not in the process: who makes or frees anything, copies, launches
+//   or waits has to have made it so. A driver refuses such a call; here it is a breach as well.
+// Threads of a block run one after the other, and blocks too: at every other launch, and in every other
+// round between barriers, from the last to the first, so that a result which depends on the order of what
+// a device does at once is another one here sooner or later.
+// What it checks and a driver does not: all threads of a block come by the same barriers; every copy lies inside one live allocation; nothing is freed
 // or unpinned that work on a stream still needs; handles are alive; all is freed at the end. A breach
 // is counted (`misuses`), printed, and sticky. Memory of the virtual memory management is a memfd, and its
 // exported descriptor that memfd: who maps it sees the device's bytes. Behind each device allocation lies a page that cannot
@@ -64,8 +69,8 @@ static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 #define __device__
 #define __shared__ static
 
-static void barrier();
-#define __syncthreads() barrier()
+static void barrier(unsigned line);
+#define __syncthreads() barrier(__LINE__)
 
 static inline unsigned atomicOr(unsigned *at, unsigned bits)
 {
@@ -97,12 +102,17 @@ struct Fibers {
     std::vector<char> done;
     std::vector<char> stacks;
     unsigned current = 0;
+    // The barrier that the threads of this round have come to, by its line; 0: the end.
+    unsigned came_to = 0;
+    unsigned rounds = 0;
+    bool are_apart = false;
     const std::function<void()> *body = nullptr;
 };
 static Fibers fibers;
 
-static void barrier()
+static void barrier(unsigned line)
 {
+    fibers.came_to = line;
     swapcontext(&fibers.contexts[fibers.current], &fibers.scheduler);
 }
 
@@ -110,6 +120,7 @@ static void run_fiber()
 {
     (*fibers.body)();
     fibers.done[fibers.current] = 1;
+    fibers.came_to = 0;
     swapcontext(&fibers.contexts[fibers.current], &fibers.scheduler);
 }
 
@@ -129,13 +140,18 @@ static void run_block_of_fibers(const std::function<void()> &body, unsigned thre
     }
     for (bool any = true; any;) {
         any = false;
-        for (unsigned i = 0; i < threads; i++) {
+        unsigned all_came_to = 0;
+        bool is_backwards = fibers.rounds++ & 1;
+        for (unsigned n = 0, ran = 0; n < threads; n++) {
+            unsigned i = is_backwards ? threads - 1 - n : n;
             if (fibers.done[i])
                 continue;
             fibers.current = i;
             threadIdx = {i, 0, 0};
             swapcontext(&fibers.scheduler, &fibers.contexts[i]);
             any |= !fibers.done[i];
+            fibers.are_apart |= ran++ && fibers.came_to != all_came_to;
+            all_came_to = fibers.came_to;
         }
     }
 }
@@ -186,16 +202,19 @@ static void run_grid(const KernelEntry &kernel, Dim3 grid, Dim3 block, void **ar
     gridDim = grid;
     blockDim = block;
     std::function<void()> body = [&] { kernel.call(args); };
+    static unsigned launches = 0;
+    bool is_backwards = launches++ & 1;
+    auto nth = [=](unsigned n, unsigned of) { return is_backwards ? of - 1 - n : n; };
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
-                blockIdx = {x, y, z};
+                blockIdx = {nth(x, grid.x), nth(y, grid.y), nth(z, grid.z)};
                 if (kernel.has_barriers) {
                     run_block_of_fibers(body, block.x);
                     continue;
                 }
                 for (unsigned t = 0; t < block.x; t++) {
-                    threadIdx = {t, 0, 0};
+                    threadIdx = {nth(t, block.x), 0, 0};
                     body();
                 }
             }
@@ -328,6 +347,14 @@ static State &state()
         return misuse("a call before cuInit");                                                     \
     if (state().sticky)                                                                            \
         return state().sticky
+
+// Of a call that a driver refuses in a thread that has no current context.
+#define IN_CONTEXT                                                                                 \
+    if (current_contexts.empty() || !current_contexts.back())                                      \
+    return misuse("a call of a thread without a current context")
+
+// Of this thread, the current one last.
+static thread_local std::vector<void *> current_contexts;
 
 static Result misuse(const char *what)
 {
@@ -537,19 +564,44 @@ Result cuDevicePrimaryCtxRelease_v2(int)
 Result cuCtxSetCurrent(void *context)
 {
     ENTER;
-    return context == (void *)&state() ? SUCCESS : INVALID_CONTEXT;
+    if (context && context != (void *)&state())
+        return INVALID_CONTEXT;
+    if (current_contexts.empty())
+        current_contexts.push_back(nullptr);
+    current_contexts.back() = context;
+    return SUCCESS;
+}
+
+Result cuCtxPushCurrent_v2(void *context)
+{
+    ENTER;
+    if (context != (void *)&state())
+        return INVALID_CONTEXT;
+    current_contexts.push_back(context);
+    return SUCCESS;
+}
+
+Result cuCtxPopCurrent_v2(void **context)
+{
+    ENTER;
+    if (current_contexts.empty())
+        return INVALID_CONTEXT;
+    *context = current_contexts.back();
+    current_contexts.pop_back();
+    return SUCCESS;
 }
 
 Result cuCtxGetCurrent(void **context)
 {
     ENTER;
-    *context = (void *)&state();
+    *context = current_contexts.empty() ? nullptr : current_contexts.back();
     return SUCCESS;
 }
 
 Result cuCtxSynchronize()
 {
     ENTER;
+    IN_CONTEXT;
     run_all_streams();
     return state().sticky;
 }
@@ -557,6 +609,7 @@ Result cuCtxSynchronize()
 Result cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes)
 {
     ENTER;
+    IN_CONTEXT;
     *total_bytes = state().memory_bytes;
     *free_bytes = state().memory_bytes - counters->live_bytes;
     return SUCCESS;
@@ -565,6 +618,7 @@ Result cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes)
 Result cuMemAlloc_v2(Address *address, size_t len)
 {
     ENTER;
+    IN_CONTEXT;
     if (len == 0)
         return INVALID_VALUE;
     if (fault("alloc") || counters->live_bytes + len > state().memory_bytes)
@@ -586,6 +640,7 @@ Result cuMemAlloc_v2(Address *address, size_t len)
 Result cuMemFree_v2(Address address)
 {
     LOCK;
+    IN_CONTEXT;
     run_all_streams();
     auto found = state().device.find(address);
     if (found == state().device.end())
@@ -812,6 +867,7 @@ Result cuMemUnmap(Address start, size_t len)
 Result cuIpcGetMemHandle(unsigned char *handle, Address address)
 {
     ENTER;
+    IN_CONTEXT;
     auto found = state().device.find(address);
     if (found == state().device.end())
         return misuse("an IPC handle of what is not an allocation");
@@ -834,6 +890,7 @@ struct IpcHandle {
 Result cuIpcOpenMemHandle_v2(Address *start, IpcHandle handle, unsigned flags)
 {
     ENTER;
+    IN_CONTEXT;
     size_t len = handle.words[2];
     if (flags != 1 || handle.words[0] == (uint64_t)getpid())
         return INVALID_VALUE;
@@ -850,6 +907,7 @@ Result cuIpcOpenMemHandle_v2(Address *start, IpcHandle handle, unsigned flags)
 Result cuIpcCloseMemHandle(Address start)
 {
     LOCK;
+    IN_CONTEXT;
     free((void *)start);
     return state().sticky;
 }
@@ -857,6 +915,7 @@ Result cuIpcCloseMemHandle(Address start)
 Result cuMemHostAlloc(void **start, size_t len, unsigned)
 {
     ENTER;
+    IN_CONTEXT;
     if (fault("pinned") || posix_memalign(start, PAGE, len) != 0)
         return OUT_OF_MEMORY;
     memset(*start, 0x5A, len);
@@ -868,6 +927,7 @@ Result cuMemHostAlloc(void **start, size_t len, unsigned)
 Result cuMemFreeHost(void *start)
 {
     LOCK;
+    IN_CONTEXT;
     auto found = state().pinned.find((char *)start);
     if (found == state().pinned.end())
         return misuse("cuMemFreeHost of what is not allocated");
@@ -882,6 +942,7 @@ Result cuMemFreeHost(void *start)
 Result cuMemHostRegister_v2(void *start, size_t len, unsigned)
 {
     ENTER;
+    IN_CONTEXT;
     if (fault("register"))
         return NOT_PERMITTED;
     if (len == 0 || is_half_pinned((char *)start, len) || is_pinned((char *)start, len))
@@ -895,6 +956,7 @@ Result cuMemHostRegister_v2(void *start, size_t len, unsigned)
 Result cuMemHostUnregister(void *start)
 {
     LOCK;
+    IN_CONTEXT;
     auto found = state().registered.find((char *)start);
     if (found == state().registered.end())
         return misuse("cuMemHostUnregister of what is not registered");
@@ -908,6 +970,7 @@ Result cuMemHostUnregister(void *start)
 Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t len, Stream *stream)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("a copy on a stream that is not alive");
     if (!inside_device(to, len))
@@ -931,6 +994,7 @@ Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t len, Stream *st
 Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t len, Stream *stream)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("a copy on a stream that is not alive");
     if (!inside_device(from, len))
@@ -961,6 +1025,7 @@ Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t len, Stream *stream)
 Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t len, Stream *stream)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("a copy on a stream that is not alive");
     if (!inside_device(to, len) || !inside_device(from, len))
@@ -974,6 +1039,7 @@ Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t len, Stream *stream
 Result cuMemsetD8Async(Address to, unsigned char value, size_t len, Stream *stream)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("a fill on a stream that is not alive");
     if (!inside_device(to, len))
@@ -986,6 +1052,7 @@ Result cuMemsetD8Async(Address to, unsigned char value, size_t len, Stream *stre
 Result cuStreamCreate(Stream **stream, unsigned)
 {
     ENTER;
+    IN_CONTEXT;
     *stream = new Stream;
     state().streams.insert(*stream);
     counters->streams_live++;
@@ -995,6 +1062,7 @@ Result cuStreamCreate(Stream **stream, unsigned)
 Result cuStreamSynchronize(Stream *stream)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("cuStreamSynchronize of a stream that is not alive");
     run_until(stream, stream->queued);
@@ -1004,6 +1072,7 @@ Result cuStreamSynchronize(Stream *stream)
 Result cuStreamDestroy_v2(Stream *stream)
 {
     LOCK;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("cuStreamDestroy of a stream that is not alive");
     run_until(stream, stream->queued);
@@ -1016,6 +1085,7 @@ Result cuStreamDestroy_v2(Stream *stream)
 Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream) || !state().events.count(event))
         return misuse("cuStreamWaitEvent of what is not alive");
     Event now = *event;
@@ -1027,6 +1097,7 @@ Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned)
 Result cuEventCreate(Event **event, unsigned)
 {
     ENTER;
+    IN_CONTEXT;
     *event = new Event;
     state().events.insert(*event);
     return SUCCESS;
@@ -1035,6 +1106,7 @@ Result cuEventCreate(Event **event, unsigned)
 Result cuEventRecord(Event *event, Stream *stream)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream) || !state().events.count(event))
         return misuse("cuEventRecord of what is not alive");
     *event = {stream, stream->queued};
@@ -1044,6 +1116,7 @@ Result cuEventRecord(Event *event, Stream *stream)
 Result cuEventSynchronize(Event *event)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().events.count(event))
         return misuse("cuEventSynchronize of what is not alive");
     if (event->stream)
@@ -1054,6 +1127,7 @@ Result cuEventSynchronize(Event *event)
 Result cuEventDestroy_v2(Event *event)
 {
     LOCK;
+    IN_CONTEXT;
     if (!state().events.erase(event))
         return misuse("cuEventDestroy of what is not alive");
     delete event;
@@ -1063,6 +1137,7 @@ Result cuEventDestroy_v2(Event *event)
 Result cuModuleLoadData(void **module, const void *image)
 {
     ENTER;
+    IN_CONTEXT;
     // What the kernels here are compiled from is what the program was given to load: one of the two
     // sources, whole.
     const char *text = (const char *)image;
@@ -1080,6 +1155,7 @@ Result cuModuleLoadData(void **module, const void *image)
 Result cuModuleUnload(void *)
 {
     LOCK;
+    IN_CONTEXT;
     counters->modules_live--;
     return state().sticky;
 }
@@ -1087,6 +1163,7 @@ Result cuModuleUnload(void *)
 Result cuModuleGetFunction(const KernelEntry **function, void *module, const char *name)
 {
     ENTER;
+    IN_CONTEXT;
     if (module != (void *)KERNEL_TABLE)
         return INVALID_HANDLE;
     for (const KernelEntry &kernel : KERNEL_TABLE)
@@ -1101,6 +1178,7 @@ Result cuLaunchKernel(const KernelEntry *kernel, unsigned gx, unsigned gy, unsig
                       unsigned by, unsigned bz, unsigned, Stream *stream, void **args, void **)
 {
     ENTER;
+    IN_CONTEXT;
     if (!state().streams.count(stream))
         return misuse("a launch on a stream that is not alive");
     bool fits = gx && gy && gz && bx && gy <= 65535 && gz <= 65535 && bx <= 1024 && by == 1 && bz == 1;
@@ -1129,6 +1207,8 @@ Result cuLaunchKernel(const KernelEntry *kernel, unsigned gx, unsigned gy, unsig
         for (std::string &value : kept)
             told.push_back(&value[0]);
         run_grid(*kernel, {gx, gy, gz}, {bx, by, bz}, told.data());
+        if (fibers.are_apart)
+            misuse("a barrier that not all threads of a block come by");
     });
     return SUCCESS;
 }

@@ -17,6 +17,9 @@ const DEVICE_WAIT: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How often it is looked, while volumes are resident, whether their devices still have them.
+const LOOK_FOR_LOST: Duration = Duration::from_secs(1);
+
 /// Attempts of one residence: the device's process may fail under it once.
 const ATTEMPTS_MAX: usize = 2;
 
@@ -94,18 +97,32 @@ impl Drop for Reserved<'_> {
 }
 
 impl Residences {
-    /// Waits for something to do; `None` at the end.
+    /// Waits for something to do; `None` at the end. Meanwhile lets go of what went with a device's
+    /// process: a descriptor keeps the memory taken, also on a device that is used no more.
     fn next_order(&self) -> Option<Order> {
-        let mut orders = self.orders();
         loop {
+            let has_residents = !self.table().residents().is_empty();
+            let mut orders = self.orders();
             if self.is_stopped() {
                 return None;
             }
             if let Some(order) = orders.pop_front() {
                 return Some(order);
             }
-            let woken = self.bell.wait(orders);
-            orders = woken.unwrap_or_else(PoisonError::into_inner);
+            if has_residents {
+                drop(self.bell.wait_timeout(orders, LOOK_FOR_LOST));
+                self.drop_lost();
+            } else {
+                drop(self.bell.wait(orders));
+            }
+        }
+    }
+
+    /// Takes out what its device does not have any more.
+    fn drop_lost(&self) {
+        let residents = self.table().residents();
+        for (number, resident) in residents {
+            self.is_held(number, &resident);
         }
     }
 
@@ -204,10 +221,7 @@ impl Residences {
             return Err(too_large().into());
         }
         // What a process took with it holds no memory any more.
-        let residents = self.table().residents();
-        for (number, resident) in residents {
-            self.is_held(number, &resident);
-        }
+        self.drop_lost();
         self.charge(index, len_bytes, budget_bytes)?;
         let (id, exported) = loop {
             match memory.reserve(len_bytes, budget_bytes) {

@@ -10,6 +10,13 @@ use super::*;
 const TOKEN: &[u8] = b"0123";
 
 fn open(asked: &Arc<AtomicUsize>) -> Handout {
+    let base = std::env::temp_dir();
+    let place = Place::new(&base, "dicomfs-test-").expect("a place");
+    place.serve(find(asked)).expect("served")
+}
+
+/// Gives a file to who shows the token, and counts who asks.
+fn find(asked: &Arc<AtomicUsize>) -> Find {
     let asked = asked.clone();
     let find = move |token: &[u8], uid: u32| {
         asked.fetch_add(1, Ordering::SeqCst);
@@ -20,9 +27,7 @@ fn open(asked: &Arc<AtomicUsize>) -> Handout {
             file.into()
         })
     };
-    let base = std::env::temp_dir();
-    let place = Place::new(&base, "dicomfs-test-").expect("a place");
-    place.serve(Box::new(find)).expect("served")
+    Box::new(find)
 }
 
 /// Says something and gives the answer: nothing when the connection was closed.
@@ -104,6 +109,24 @@ fn peers_that_say_nothing_keep_nobody_out() {
 }
 
 #[test]
+fn more_programs_of_a_user_than_places_come_at_once_and_all_are_served() {
+    let place = Place::new(&std::env::temp_dir(), "dicomfs-test-").expect("a place");
+    let path = place.path.clone();
+    let come = || {
+        let mut stream = UnixStream::connect(&path).expect("connected");
+        stream.write_all(b"0123\n").expect("said");
+        stream
+    };
+    // As many as a training has, before the thread of the socket gets its turn.
+    let peers: Vec<UnixStream> = std::iter::repeat_with(come).take(100).collect();
+    let _handout = place.serve(find(&Arc::default())).expect("served");
+    for (n, peer) in peers.iter().enumerate() {
+        let (answer, fds) = hear(peer);
+        assert_eq!((&answer[..], fds.len()), (&[GIVEN][..], 1), "peer {n}");
+    }
+}
+
+#[test]
 fn root_has_a_place_of_its_own_and_others_their_session() {
     assert_eq!(bases(0), [PathBuf::from("/run/dicomfs")]);
     let session = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
@@ -125,7 +148,13 @@ fn what_a_dead_process_left_is_removed_and_what_lives_stays() {
     let fresh = base.join("m-fresh");
     fs::create_dir(&fresh).expect("made");
     let alive = Place::new(&base, "m-").expect("a place");
+    // As a place is between bind and listen.
+    let half = base.join("m-half");
+    fs::create_dir(&half).expect("made");
+    let socket = UnixListener::bind(half.join(".socket")).expect("bound");
+    drop(socket);
     base_dir(&base).expect("found");
+    assert!(half.exists(), "somebody is making it");
     assert!(!dead.exists() && fresh.exists() && alive.dir.path().exists());
     fs::set_permissions(&base, Permissions::from_mode(0o777)).expect("set");
     assert!(base_dir(&base).is_err(), "others may write to it");

@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     /// How many more copies it makes before its process dies once.
     pub(crate) dies_after: Mutex<Option<usize>>,
     pub(crate) gate: Gate,
+    /// What happens when it is asked next how much memory it has.
+    pub(crate) meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// A door that copies wait at while it is closed.
@@ -84,6 +86,7 @@ impl Fake {
             forgotten: Mutex::default(),
             dies_after: Mutex::default(),
             gate: Gate::default(),
+            meanwhile: Mutex::default(),
         }
     }
 
@@ -143,6 +146,10 @@ impl DeviceMemory for Fake {
     }
 
     fn memory_bytes(&self) -> Option<u64> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         Some(self.memory_bytes)
     }
 
