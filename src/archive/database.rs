@@ -17,7 +17,7 @@ use crate::dicom::Attributes;
 
 /// Version of what the rows hold; to be raised whenever `Instance` or the parser changes what is
 /// stored. The crate's version and the table of attributes are part of the stamp as well.
-const FORMAT_VERSION: u32 = 5;
+const FORMAT_VERSION: u32 = 6;
 
 /// "dcmf": tells an index of ours from any other database.
 const APPLICATION_ID: u32 = 0x6463_6D66;
