@@ -103,6 +103,8 @@ const fn private(attribute: Attribute, creator: &'static str) -> Attribute {
 
 const SIEMENS: &str = "SIEMENS MR HEADER";
 const PHILIPS: &str = "Philips MR Imaging DD 001";
+const UIH: &str = "Image Private Header";
+const GE_ACQUISITION: &str = "GEMS_ACQU_01";
 
 /// All attributes that are read, by tag.
 pub(crate) static ATTRIBUTES: &[Attribute] = &[
@@ -210,6 +212,7 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     inner(Tag(0x0018, 0x9082), "EffectiveEchoTime", b"FD"),
     shown(Tag(0x0018, 0x9087), "DiffusionBValue", b"FD"),
     inner(Tag(0x0018, 0x9089), "DiffusionGradientOrientation", b"FD"),
+    inner(Tag(0x0018, 0x9090), "VelocityEncodingDirection", b"FD"),
     inner(Tag(0x0018, 0x9151), "FrameReferenceDateTime", b"DT"),
     shown(Tag(0x0018, 0x9311), "SpiralPitchFactor", b"FD"),
     shown(Tag(0x0018, 0x9345), "CTDIvol", b"FD"),
@@ -237,6 +240,18 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     private(
         inner(Tag(0x0019, 0x0029), "SiemensMosaicRefAcqTimes", b"FD"),
         SIEMENS,
+    ),
+    private(
+        inner(Tag(0x0019, 0x00BB), "GeGradientX", b"DS"),
+        GE_ACQUISITION,
+    ),
+    private(
+        inner(Tag(0x0019, 0x00BC), "GeGradientY", b"DS"),
+        GE_ACQUISITION,
+    ),
+    private(
+        inner(Tag(0x0019, 0x00BD), "GeGradientZ", b"DS"),
+        GE_ACQUISITION,
     ),
     inner(Tag(0x0020, 0x000D), "StudyInstanceUID", b"UI"),
     inner(Tag(0x0020, 0x000E), "SeriesInstanceUID", b"UI"),
@@ -267,6 +282,13 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
         "NominalPercentageOfCardiacPhase",
         b"FL",
     ),
+    inner(
+        Tag(0x0020, 0x9245),
+        "NominalPercentageOfRespiratoryPhase",
+        b"FL",
+    ),
+    inner(Tag(0x0020, 0x9301), "ImagePositionVolume", b"FD"),
+    inner(Tag(0x0020, 0x9302), "ImageOrientationVolume", b"FD"),
     inner(Tag(0x0020, 0x930D), "TemporalPositionTimeOffset", b"FD"),
     shown(Tag(0x0020, 0x9311), "DimensionOrganizationType", b"CS"),
     shown(Tag(0x0028, 0x0002), "SamplesPerPixel", b"US"),
@@ -305,6 +327,7 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
         inner(Tag(0x0029, 0x0010), "SiemensCsaImageHeader", b"OB"),
         "SIEMENS CSA HEADER",
     ),
+    inner(Tag(0x0040, 0x9210), "LUTLabel", b"SH"),
     inner(Tag(0x0040, 0x9224), "RealWorldValueIntercept", b"FD"),
     inner(Tag(0x0040, 0x9225), "RealWorldValueSlope", b"FD"),
     private(
@@ -362,10 +385,10 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     shown(Tag(0x0062, 0x000E), "MaximumFractionalValue", b"US"),
     shown(Tag(0x0062, 0x0010), "SegmentationFractionalType", b"CS"),
     shown(Tag(0x0062, 0x0013), "SegmentsOverlap", b"CS"),
-    private(
-        inner(Tag(0x0065, 0x0009), "UihBValue", b"FD"),
-        "Image Private Header",
-    ),
+    private(inner(Tag(0x0065, 0x0009), "UihBValue", b"FD"), UIH),
+    private(inner(Tag(0x0065, 0x0037), "UihGradient", b"FD"), UIH),
+    private(inner(Tag(0x0065, 0x0050), "UihSlicesInVolume", b"DS"), UIH),
+    private(inner(Tag(0x0065, 0x0051), "UihVFrameSequence", b"SQ"), UIH),
     private(
         inner(Tag(0x2001, 0x0003), "PhilipsBValue", b"FL"),
         "Philips Imaging DD 001",
@@ -381,6 +404,18 @@ pub(crate) static ATTRIBUTES: &[Attribute] = &[
     private(
         inner(Tag(0x2005, 0x000F), "PhilipsFrameSequence", b"SQ"),
         "Philips MR Imaging DD 005",
+    ),
+    private(
+        inner(Tag(0x2005, 0x00B0), "PhilipsGradientRl", b"FL"),
+        PHILIPS,
+    ),
+    private(
+        inner(Tag(0x2005, 0x00B1), "PhilipsGradientAp", b"FL"),
+        PHILIPS,
+    ),
+    private(
+        inner(Tag(0x2005, 0x00B2), "PhilipsGradientFh", b"FL"),
+        PHILIPS,
     ),
     shown(Tag(0x3004, 0x0002), "DoseUnits", b"CS"),
     shown(Tag(0x3004, 0x0004), "DoseType", b"CS"),

@@ -76,14 +76,19 @@ pub struct Segment {
 
 /// How the slices of a Siemens MOSAIC lie in their frame: from the private CSA image header
 /// (0029,xx10) or the elements that newer software writes beside it. A mosaic of n tiles is a
-/// square grid of ceil(sqrt(n)) tiles a side, filled row by row.
+/// square grid of ceil(sqrt(n)) tiles a side, filled row by row. That of United Imaging, VFRAME, has
+/// as many columns and only the rows that it needs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mosaic {
     /// NumberOfImagesInMosaic: tiles that hold a slice.
     pub tiles: u32,
+    /// Image Position (Patient) of each slice, from the MR VFrame Sequence (0065,xx51) of United
+    /// Imaging, whose tiles these are; empty for Siemens.
+    pub positions: Vec<[f64; 3]>,
     /// SliceNormalVector: unit vector, LPS, from each slice to the next.
     pub slice_normal: Option<[f64; 3]>,
-    /// MosaicRefAcqTimes: acquisition time of each slice, ms; empty when absent.
+    /// When each slice was acquired, ms from any start: MosaicRefAcqTimes, or the Acquisition Times
+    /// of the MR VFrame Sequence; empty when absent.
     pub slice_times_ms: Vec<f64>,
     /// PhaseEncodingDirectionPositive.
     pub phase_encoding_positive: Option<bool>,
@@ -137,6 +142,18 @@ impl ImagePixel {
     /// Bytes of one decoded sample: 1 for 1-bit data, else Bits Allocated / 8.
     pub fn sample_len_bytes(&self) -> usize {
         (usize::from(self.bits_allocated)).div_ceil(8)
+    }
+
+    /// Whether native pixels come in pairs that share their Cb and Cr: YBR_FULL_422, and the retired
+    /// YBR_PARTIAL_422 (PS3.3 C.7.6.3.1.2).
+    pub fn is_422(&self) -> bool {
+        let is_partial = |term: &String| term == "YBR_PARTIAL_422";
+        self.samples_per_pixel == 3
+            && match &self.photometric {
+                Photometric::YbrFull422 => true,
+                Photometric::Other(term) => is_partial(term),
+                _ => false,
+            }
     }
 
     /// Bytes of one frame once decoded to stored values (samples interleaved, 1-bit data as one
@@ -220,10 +237,15 @@ pub struct PixelDataLocation {
 /// Attributes that may differ from frame to frame. Lengths in mm, times in ms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FrameAttributes {
-    /// Image Position (Patient) (0020,0032), mm, LPS.
+    /// Image Position (Patient) (0020,0032), mm, LPS; of an ultrasound volume Image Position
+    /// (Volume) (0020,9301), see `is_in_volume`.
     pub image_position: Option<[f64; 3]>,
-    /// Image Orientation (Patient) (0020,0037): row then column direction cosines.
+    /// Image Orientation (Patient) (0020,0037), or (Volume) (0020,9302): row then column direction
+    /// cosines.
     pub image_orientation: Option<[f64; 6]>,
+    /// The position is in the Volume Frame of Reference (PS3.3 C.8.24.2), which is not that of the
+    /// patient.
+    pub is_in_volume: bool,
     /// Pixel Spacing (0028,0030): between rows (y), between columns (x), mm.
     pub pixel_spacing: Option<[f64; 2]>,
     /// Spacing Between Slices (0018,0088), mm.
@@ -243,6 +265,8 @@ pub struct FrameAttributes {
     pub palette_descriptor: Option<[i32; 3]>,
     /// Real World Value Mapping slope, intercept (0040,9225 / 0040,9224) of the first linear item.
     pub real_world_value: Option<[f64; 2]>,
+    /// LUT Label (0040,9210) of that item.
+    pub real_world_label: Option<String>,
     /// The Real World Value Mapping has only items with a table (Real World Value LUT Data).
     pub real_world_value_is_lut: bool,
     /// Measurement units code value of that item, or Units (0054,1001) for PET.
@@ -272,6 +296,15 @@ pub struct FrameAttributes {
     /// Diffusion Gradient Orientation (0018,9089), or where it is absent that of Siemens
     /// (0019,xx0E): unit vector, LPS; zeros or absent without one.
     pub diffusion_gradient: Option<[f64; 3]>,
+    /// The direction as GE (0019,xxBB to xxBD), Philips (2005,xxB0 to xxB2) or United Imaging
+    /// (0065,xx37) write it, in axes of their own: tells directions apart, and says nothing of where they point. Zeros without one.
+    pub gradient_as_written: Option<[f64; 3]>,
+    /// Velocity Encoding Direction (0018,9090): unit vector, LPS.
+    pub velocity_direction: Option<[f64; 3]>,
+    /// Nominal Percentage of Cardiac Phase (0020,9241).
+    pub cardiac_phase_percent: Option<f64>,
+    /// Nominal Percentage of Respiratory Phase (0020,9245).
+    pub respiratory_phase_percent: Option<f64>,
     /// Inversion Time (0018,0082) or the first of Inversion Times (0018,9079), ms.
     pub inversion_time_ms: Option<f64>,
     /// Flip Angle (0018,1314), degrees.

@@ -55,7 +55,7 @@ pub const VALUES_A_FRAME_MAX: usize = 32;
 /// level takes a stack frame.
 pub const NESTING_MAX: u32 = 64;
 
-/// Most items of the Per-Frame Functional Groups Sequence (5200,9230): each takes about half a
+/// Most items of the Per-Frame Functional Groups Sequence (5200,9230): each takes less than one
 /// KiB in memory, whatever it takes in the file.
 pub const PER_FRAME_ITEMS_MAX: usize = 262_144;
 

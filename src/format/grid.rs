@@ -11,7 +11,7 @@ const STEP_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 
 /// Attributes that order a `t` axis by time. One ordered by anything else (a b-value, an echo time)
 /// is a list of volumes to formats that tell the two apart.
-const TIME_KEYWORDS: [&str; 11] = [
+const TIME_KEYWORDS: [&str; 12] = [
     "AcquisitionDateTime",
     "AcquisitionNumber",
     "AcquisitionTime",
@@ -22,6 +22,7 @@ const TIME_KEYWORDS: [&str; 11] = [
     "InstanceNumber",
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
+    "TemporalPositionTimeOffset",
     "TriggerTime",
 ];
 

@@ -101,6 +101,9 @@ impl<'a> From<&'a Finding> for JsonFinding<'a> {
 struct JsonValues<'a> {
     kind: &'static str,
     units: Option<&'a str>,
+    /// What a Real World Value Mapping calls its values: maps of one object may share their units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
 }
 
 /// The entries of the t axis, in the unit of their attribute.
@@ -251,6 +254,7 @@ fn document(volume: &Volume) -> Document<'_> {
         values: JsonValues {
             kind: values_kind(volume),
             units: volume.values.units.as_deref(),
+            label: mapping_label(volume),
         },
         photometric_interpretation: image.map_or("", |i| i.photometric.term()),
         t: volume.steps.as_ref().map(|steps| JsonSteps {
@@ -290,6 +294,16 @@ fn write_line<T: Serialize>(mut to: impl Write, value: &T) -> Result<(), Error> 
     serde_json::to_writer(&mut to, value).map_err(|error| failed(error.to_string()))?;
     to.write_all(b"\n")
         .map_err(|error| failed(error.to_string()))
+}
+
+/// LUT Label of the Real World Value Mapping that was applied. It is text that may say anything, and so
+/// is not shown of what is de-identified.
+fn mapping_label(volume: &Volume) -> Option<&str> {
+    let is_shown = volume.values.kind == ValueKind::RealWorld && volume.deid_days.is_none();
+    let mut stored = volume.frames.iter().filter_map(|frame| frame.stored);
+    let at = stored.next().filter(|_| is_shown)?;
+    let instance = &volume.records.get(at.record)?.instance;
+    instance.of_frame(at.frame_index, |a| a.real_world_label.as_deref())
 }
 
 /// Whether b-values say anything: some scanners write 0 into all that they make.

@@ -156,7 +156,16 @@ fn check_length(record: &Record, image: &ImagePixel) -> Result<Option<Finding>, 
     };
     let held = u64::try_from(held).unwrap_or(u64::MAX);
     if frames <= held {
-        return Ok(None);
+        // A third of what is there would never be shown: one of the two is wrong.
+        let full_bits = u128::from(frame_bits(image)) * 3 / 2 * u128::from(frames);
+        let has_room = |length: u64| u128::from(available.min(length)) * 8 >= full_bits;
+        let is_longer = image.is_422() && location.length_bytes.is_some_and(has_room);
+        let contradiction = format!(
+            "{}: {} pixels that take the room of YBR_FULL ones",
+            record.path.display(),
+            image.photometric.term()
+        );
+        return Ok(is_longer.then(|| malformed(contradiction)));
     }
     if frames > 1 && frames > held.max(1).saturating_mul(TRUNCATION_MAX) {
         return Err(malformed(format!(
@@ -177,9 +186,9 @@ fn check_length(record: &Record, image: &ImagePixel) -> Result<Option<Finding>, 
 /// Bits of one native frame as stored. 1-bit frames are not padded to bytes (PS3.5 8.1.1), and
 /// YBR_FULL_422 stores two samples a pixel (PS3.3 C.7.6.3.1.2).
 fn frame_bits(image: &ImagePixel) -> u64 {
-    let samples = match (&image.photometric, image.samples_per_pixel) {
-        (crate::dicom::Photometric::YbrFull422, 3) => 2,
-        (_, samples) => u64::from(samples),
+    let samples = match image.is_422() {
+        true => 2,
+        false => u64::from(image.samples_per_pixel),
     };
     u64::from(image.rows)
         .saturating_mul(u64::from(image.columns))

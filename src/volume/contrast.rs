@@ -8,11 +8,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::item::Item;
-use super::order::{covers_slots, positions_repeat};
+use super::order::{count_slots, positions_repeat};
 use crate::dicom::Value;
 
 /// More classes than this are no reconstructions but something that runs on.
 const RECONSTRUCTIONS_MAX: usize = 8;
+
+/// More descriptions than this are a text that runs on (a date, a count), which costs time to compare.
+const DESCRIPTIONS_MAX: usize = 128;
 
 /// More echoes than any sequence has.
 const ECHOES_MAX: usize = 128;
@@ -66,10 +69,12 @@ fn component(item: &Item<'_>) -> &'static str {
 /// not only of some slices. The number in the suffix is the echo's rank.
 fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
     let whole = |items| vec![(String::new(), items)];
-    if !positions_repeat(&items) {
+    let orientation = items.first().and_then(Item::orientation);
+    let Some(orientation) = orientation.filter(|_| positions_repeat(&items)) else {
         return whole(items);
-    }
+    };
     let number = |item: &Item<'_>| item.get(|a| a.echo_number);
+    let enough = ECHO_COVERAGE_MIN * count_slots(&items, &orientation) as f64;
     let clusters = echo_times(&items);
     let time = |item: &Item<'_>| {
         let ms = item.get(|a| a.echo_time_ms)?;
@@ -87,7 +92,7 @@ fn echoes<'a>(items: Vec<Item<'a>>) -> Vec<(String, Vec<Item<'a>>)> {
             echoes.entry(key(item)).or_default().push(*item);
         }
         // A number or a time that most positions lack is that of single slices, not of an echo.
-        let is_echo = |echo: &Vec<Item<'a>>| covers_slots(&items, echo, ECHO_COVERAGE_MIN);
+        let is_echo = |echo: &Vec<Item<'a>>| count_slots(echo, &orientation) as f64 >= enough;
         let is_split = (2..=ECHOES_MAX).contains(&echoes.len());
         (is_split && echoes.values().all(is_echo)).then_some(echoes)
     });
@@ -139,26 +144,64 @@ fn reconstructions<'a>(items: Vec<Item<'a>>) -> Vec<Vec<Item<'a>>> {
     if !positions_repeat(&items) {
         return vec![items];
     }
-    for key in KEYS {
-        let mut classes: BTreeMap<String, Vec<Item<'a>>> = BTreeMap::new();
-        for item in &items {
-            classes.entry(key(item)).or_default().push(*item);
-        }
-        let is_split = (2..=RECONSTRUCTIONS_MAX).contains(&classes.len());
-        if !is_split
-            || !classes
-                .values()
-                .all(|class| covers_slots(&items, class, 1.0))
-        {
-            continue;
-        }
-        let mut classes: Vec<Vec<Item<'a>>> = classes.into_values().collect();
-        classes.sort_by_cached_key(|class| {
-            (Reverse(class.len()), class.iter().map(Item::tie_key).min())
-        });
-        return classes;
+    KEYS.iter()
+        .find_map(|key| classes(&items, key, RECONSTRUCTIONS_MAX))
+        .unwrap_or_else(|| vec![items])
+}
+
+/// The maps of a parametric map: by the units and the label of their Real World Value Mapping
+/// (PS3.3 C.7.6.16.2.11), where each map has a frame at every position.
+pub(super) fn maps<'a>(items: Vec<Item<'a>>) -> Vec<Vec<Item<'a>>> {
+    let key = |item: &Item<'_>| {
+        let label = item.get(|a| a.real_world_label.as_deref());
+        format!("{:?} {label:?}", item.get(|a| a.units.as_deref()))
+    };
+    if !positions_repeat(&items) {
+        return vec![items];
     }
-    vec![items]
+    classes(&items, key, RECONSTRUCTIONS_MAX).unwrap_or_else(|| vec![items])
+}
+
+/// Frames that repeat positions by the words that people have for them, one of each at every
+/// position: phases of breathing or of the heart as some write them. They order nothing, so that
+/// each is a volume of its own.
+pub(super) fn described<'a>(items: &[Item<'a>]) -> Option<Vec<Vec<Item<'a>>>> {
+    const KEYWORDS: [&str; 3] = [
+        "SeriesDescription",
+        "ImageComments",
+        "DerivationDescription",
+    ];
+    KEYWORDS.iter().find_map(|keyword| {
+        let classes = classes(items, |item| text(item, keyword), DESCRIPTIONS_MAX)?;
+        let is_one_each = classes.iter().all(|class| !positions_repeat(class));
+        is_one_each.then_some(classes)
+    })
+}
+
+/// The frames by a key that has several values, up to `most`, each of which occurs at every position;
+/// the largest class first.
+fn classes<'a>(
+    items: &[Item<'a>],
+    key: impl Fn(&Item<'_>) -> String,
+    most: usize,
+) -> Option<Vec<Vec<Item<'a>>>> {
+    let mut classes: BTreeMap<String, Vec<Item<'a>>> = BTreeMap::new();
+    for item in items {
+        classes.entry(key(item)).or_default().push(*item);
+    }
+    if !(2..=most).contains(&classes.len()) {
+        return None;
+    }
+    let orientation = items.first().and_then(Item::orientation)?;
+    let count = |items: &[Item<'_>]| count_slots(items, &orientation);
+    let positions = count(items);
+    if !classes.values().all(|class| count(class) >= positions) {
+        return None;
+    }
+    let mut classes: Vec<Vec<Item<'a>>> = classes.into_values().collect();
+    classes
+        .sort_by_cached_key(|class| (Reverse(class.len()), class.iter().map(Item::tie_key).min()));
+    Some(classes)
 }
 
 /// A shown attribute as text; empty when absent.

@@ -19,7 +19,7 @@ use crate::dicom::deid::burned_in;
 
 /// Codes whose details are numbers, keywords and words of this program; of any other the detail may
 /// name a file or an instance, and only what the code means is told.
-const TELLING: [&str; 21] = [
+const TELLING: [&str; 22] = [
     "assumed_slice_spacing",
     "assumed_time_axis",
     "gantry_tilt",
@@ -41,6 +41,7 @@ const TELLING: [&str; 21] = [
     "too_large",
     "uneven_spacing",
     "unsupported_transfer_syntax",
+    "volume_coordinates",
 ];
 
 /// De-identifies what was built.

@@ -7,7 +7,7 @@
 use super::item::{Item, TileOf};
 use super::split::Plane;
 use super::values::is_segmentation;
-use super::vector::{Vector, add, divide, norm, scale};
+use super::vector::{Vector, add, divide, norm, scale, sub};
 use super::{Finding, Tile};
 
 /// Orientations that one instance is split by. Beyond that (radial acquisitions) its frames are
@@ -165,7 +165,39 @@ fn slice_vector(image: &Item<'_>) -> Option<Vec<Vector>> {
 /// Imaging.
 pub(super) fn is_mosaic(image: &Item<'_>) -> bool {
     let is_grid = |term: &String| term == "MOSAIC" || term == "VFRAME";
-    image.image_type().iter().any(is_grid)
+    // Enhanced objects keep the word though their frames are single slices.
+    image.image.number_of_frames == 1 && image.image_type().iter().any(is_grid)
+}
+
+/// The slices of a VFRAME of United Imaging, each with a position of its own: a grid of
+/// ceil(sqrt(n)) columns and the rows that n slices need, filled row by row.
+fn grid<'a>(image: Item<'a>, positions: &[Vector]) -> Option<Vec<Item<'a>>> {
+    let count = u32::try_from(positions.len()).ok()?;
+    let stated = image.record.instance.shared.image_position?;
+    if count > TILES_MAX || !image.has_geometry() {
+        return None;
+    }
+    let across = (1..=count).find(|across| across * across >= count)?;
+    let down = count.div_ceil(across);
+    let (rows, columns) = (image.image.rows, image.image.columns);
+    if !rows.is_multiple_of(down) || !columns.is_multiple_of(across) {
+        return None;
+    }
+    let (tile_rows, tile_columns) = (rows / down, columns / across);
+    let tile = |(index, position): (u32, &Vector)| Item {
+        shift_mm: Some(sub(*position, stated)),
+        tile: Some(TileOf {
+            index,
+            at: Tile {
+                row: index / across * tile_rows,
+                column: index % across * tile_columns,
+            },
+            rows: tile_rows,
+            columns: tile_columns,
+        }),
+        ..image
+    };
+    Some((0..).zip(positions).map(tile).collect())
 }
 
 /// The slices of a MOSAIC. Its Image Position (Patient) is that of a single slice as large as the
@@ -175,6 +207,9 @@ fn mosaic(image: Item<'_>) -> Option<Vec<Item<'_>>> {
     let stated = image.record.instance.mosaic.as_ref()?;
     if !is_mosaic(&image) {
         return None;
+    }
+    if !stated.positions.is_empty() {
+        return grid(image, &stated.positions);
     }
     let normal = stated.slice_normal?;
     let (rows, columns) = (image.image.rows, image.image.columns);

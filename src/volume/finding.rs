@@ -146,6 +146,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "slope or intercept differ from frame to frame",
     ),
     (
+        "mixed_units",
+        Status::Warn,
+        "frames have values in different units",
+    ),
+    (
         "mosaic_not_split",
         Status::Bad,
         "each frame is a mosaic of slices, shown as it is",
@@ -241,6 +246,11 @@ pub const CODES: &[(&str, Status, &str)] = &[
         "unsupported_transfer_syntax",
         Status::Bad,
         "the pixels are not decoded",
+    ),
+    (
+        "volume_coordinates",
+        Status::Warn,
+        "positions are in the frame of an ultrasound volume, not in that of the patient",
     ),
 ];
 

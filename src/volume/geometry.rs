@@ -81,11 +81,7 @@ fn through_plane(
     let pixel_mm = pixel_spacing.map_or(1.0, |[y, x]| y.min(x));
     // Per mm along the normal.
     let line = divide(sub(last, first), span);
-    let off_line = positions
-        .iter()
-        .zip(&distances)
-        .map(|(p, d)| max_difference(p, &add(first, scale(line, *d))))
-        .fold(0.0, f64::max);
+    let off_line = off_line_mm(positions, orientation.normal);
     let straight = off_line <= (0.05 * pixel_mm).max(0.01);
     if straight {
         report_tilt(orientation, line, span, pixel_mm, findings);
@@ -98,6 +94,21 @@ fn through_plane(
     let step = divide(sub(last, first), (positions.len() - 1) as f64);
     let third = spacing(&distances, step, line, findings);
     third.filter(|_| straight)
+}
+
+/// How far positions, whose distances along the normal ascend, are off the line from the first to the
+/// last.
+pub(super) fn off_line_mm(positions: &[Vector], normal: Vector) -> f64 {
+    let (Some(first), Some(last)) = (positions.first(), positions.last()) else {
+        return 0.0;
+    };
+    let along = |p: &Vector| dot(sub(*p, *first), normal);
+    // Per mm along the normal.
+    let line = divide(sub(*last, *first), along(last));
+    positions
+        .iter()
+        .map(|p| max_difference(p, &add(*first, scale(line, along(p)))))
+        .fold(0.0, f64::max)
 }
 
 /// Reports a shear that is more than rounding: over a tenth of a pixel across the whole stack.

@@ -4,7 +4,7 @@
 //! does, InstanceNumber is the last tie-break between frames, and then the verdict is bad.
 
 use super::finding::Findings;
-use super::geometry::{SAME_POSITION_MM, tolerance};
+use super::geometry::{SAME_POSITION_MM, off_line_mm, tolerance};
 use super::item::{Item, Orientation};
 use super::time::{
     MOVING_KEYS, TIME_KEYS, by_instance_number, by_label, by_rank, moving, time_axis,
@@ -76,6 +76,7 @@ pub(super) fn arrange<'a>(items: Vec<Item<'a>>) -> Vec<Arrangement<'a>> {
         }
     }
     moving(&items, &orientation, &MOVING_KEYS)
+        .or_else(|| side_by_side(&slots, &orientation))
         .unwrap_or_else(|| deal_out(slots, &orientation, same_place))
 }
 
@@ -108,13 +109,9 @@ pub(super) fn repeated<'a>(items: &[Item<'a>]) -> Vec<Item<'a>> {
     repeated.flatten().collect()
 }
 
-/// Whether `part` has a frame at no less than this share of the positions of `whole`.
-pub(super) fn covers_slots(whole: &[Item<'_>], part: &[Item<'_>], share: f64) -> bool {
-    let Some(orientation) = whole.first().and_then(Item::orientation) else {
-        return false;
-    };
-    let count = |items: &[Item<'_>]| slots(items.to_vec(), &orientation).len() as f64;
-    count(part) >= share * count(whole)
+/// At how many positions frames lie along the normal of an orientation.
+pub(super) fn count_slots(items: &[Item<'_>], orientation: &Orientation) -> usize {
+    slots(items.to_vec(), orientation).len()
 }
 
 /// Groups frames by distance along the normal, ascending.
@@ -145,20 +142,55 @@ pub(super) fn slots<'a>(items: Vec<Item<'a>>, orientation: &Orientation) -> Vec<
     slots
 }
 
+/// Stacks that lie beside each other in the same planes: reconstructions of other parts of the plane.
+/// Each position has as many frames, apart across the plane, and those of each place are in line: three
+/// positions at least, since two always are.
+fn side_by_side<'a>(slots: &[Slot<'a>], orientation: &Orientation) -> Option<Vec<Arrangement<'a>>> {
+    let count = slots.first()?.len();
+    if count < 2 || slots.len() < 3 || slots.iter().any(|slot| slot.len() != count) {
+        return None;
+    }
+    let mut stacks: Vec<Vec<Item<'a>>> = vec![Vec::new(); count];
+    for slot in slots {
+        let mut slot = slot.clone();
+        slot.sort_by_key(|item| place(item, orientation));
+        let is_apart = |pair: &[Item<'_>]| {
+            let [a, b] = [pair[0], pair[1]].map(|item| item.position().unwrap_or_default());
+            max_difference(&a, &b) > SAME_PLACE_MM
+        };
+        if !slot.windows(2).all(is_apart) {
+            return None;
+        }
+        for (stack, item) in stacks.iter_mut().zip(slot) {
+            stack.push(item);
+        }
+    }
+    let is_in_line = |stack: &Vec<Item<'_>>| {
+        let positions: Vec<_> = stack.iter().filter_map(Item::position).collect();
+        off_line_mm(&positions, orientation.normal) <= SAME_PLACE_MM
+    };
+    let alone = |stack| Arrangement::new(stack, 1, Findings::default());
+    let is_sound = stacks.iter().all(is_in_line);
+    is_sound.then(|| stacks.into_iter().map(alone).collect())
+}
+
+/// Where a frame lies across its plane, to [`SAME_PLACE_MM`].
+fn place(item: &Item<'_>, orientation: &Orientation) -> (i64, i64) {
+    let p = item.position().unwrap_or_default();
+    let key = |x: f64| (x / SAME_PLACE_MM).round() as i64;
+    (
+        key(dot(p, orientation.row)),
+        key(dot(p, orientation.column)),
+    )
+}
+
 /// Nothing orders the frames: the first of each position, the second of each, and so on.
 fn deal_out<'a>(
     mut slots: Vec<Slot<'a>>,
     orientation: &Orientation,
     same_place: bool,
 ) -> Vec<Arrangement<'a>> {
-    let place = |item: &Item<'_>| {
-        let p = item.position().unwrap_or_default();
-        let key = |x: f64| (x / SAME_PLACE_MM).round() as i64;
-        (
-            key(dot(p, orientation.row)),
-            key(dot(p, orientation.column)),
-        )
-    };
+    let place = |item: &Item<'_>| place(item, orientation);
     let times = |item: &Item<'_>| {
         TIME_KEYS.map(|key| {
             let value = (key.value)(item).filter(|value| value.is_finite());

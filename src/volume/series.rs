@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::assemble::{Layout, identity, records, volume};
-use super::contrast::{contrasts, mixed_echo_times};
+use super::contrast::{contrasts, described, maps, mixed_echo_times};
 use super::duplicates::{Resolved, resolve};
 use super::expand::is_mosaic;
 use super::item::Item;
@@ -99,7 +99,7 @@ fn layouts<'a>(sets: Vec<Vec<Item<'a>>>) -> Vec<Layout<'a>> {
             is_first = false;
             match group.kind {
                 Kind::Stack => stack(&suffix, group.items, &mut layouts),
-                Kind::Alone => layouts.push(alone(suffix, group.items)),
+                Kind::Alone => alone(&suffix, group.items, &mut layouts),
                 Kind::Stored(why) => layouts.push(stored(suffix, group.items, why)),
                 Kind::Lone => layouts.push(lone(suffix, group.items)),
             }
@@ -130,6 +130,12 @@ fn stack<'a>(suffix: &str, items: Vec<Item<'a>>, layouts: &mut Vec<Layout<'a>>) 
 /// stored order.
 fn arranged(items: Vec<Item<'_>>) -> Vec<Layout<'_>> {
     let mut arrangements = arrange(items.clone());
+    // Words say what is another image only where nothing says that it is another time.
+    if arrangements.iter().any(|a| a.is_arbitrary)
+        && let Some(classes) = described(&items)
+    {
+        arrangements = classes.into_iter().flat_map(arrange).collect();
+    }
     // Stable: among equals the order of acquisition stays.
     arrangements.sort_by_key(|a| std::cmp::Reverse(a.items.len()));
     let is_arbitrary = arrangements.iter().any(|a| a.is_arbitrary);
@@ -191,6 +197,13 @@ fn placed(arrangement: Arrangement<'_>) -> Layout<'_> {
             "Image Type says MOSAIC, but nothing says how its tiles lie: shown as it is",
         );
     }
+    let is_in_volume = |item: &Item<'_>| item.get(|a| a.is_in_volume.then_some(())).is_some();
+    if layout.items.iter().any(is_in_volume) {
+        layout.findings.push(
+            "volume_coordinates",
+            "Image Position (Volume) is counted from the transducer's volume, not in the patient",
+        );
+    }
     if let Some((low, high)) = mixed_echo_times(&layout.items) {
         layout.findings.push(
             "mixed_echo_time",
@@ -211,43 +224,56 @@ fn placed(arrangement: Arrangement<'_>) -> Layout<'_> {
     layout
 }
 
-/// The frames of an instance that goes with no other.
-fn alone(suffix: String, items: Vec<Item<'_>>) -> Layout<'_> {
-    let uid = items
-        .first()
-        .map(|item| &item.record.instance.sop_class_uid);
-    let mut layout = if uid.is_some_and(|uid| is_segmentation(uid)) {
-        match segments::arrange(items.clone()) {
-            Ok(segmented) => {
-                let mut layout = Layout::new(segmented.items, ('z', segmented.slices));
-                if let Some(count) = segmented.count {
-                    layout.leading.insert(0, ('s', count as u64));
-                }
-                layout.segments = segmented.segments;
-                layout.is_stack = true;
-                layout.findings = segmented.findings;
-                layout
-            }
-            Err(why) => stored(String::new(), items, why),
-        }
-    } else {
-        let mut arrangements = arrange(items.clone());
-        match arrangements.pop() {
-            Some(only) if arrangements.is_empty() && !only.is_arbitrary => placed(only),
-            _ => {
-                let why = Finding {
-                    code: "duplicate_positions",
-                    detail: "positions repeat and nothing orders the frames: stored order".into(),
-                };
-                stored(String::new(), items, why)
-            }
-        }
+/// The frames of an instance that goes with no other: one volume, or one for each of the maps that a
+/// parametric map holds.
+fn alone<'a>(suffix: &str, items: Vec<Item<'a>>, layouts: &mut Vec<Layout<'a>>) {
+    let first = items.first().copied();
+    let uid = first.map(|item| item.record.instance.sop_class_uid.as_str());
+    let parts = match uid.is_some_and(is_segmentation) {
+        true => vec![segmentation(items)],
+        false => maps(items).into_iter().map(one_map).collect(),
     };
-    if let Some(first) = layout.items.first().filter(|_| layout.segments.is_empty()) {
-        layout.segments = first.record.instance.segments.clone();
+    for (index, mut layout) in parts.into_iter().enumerate() {
+        if let Some(first) = first.filter(|_| layout.segments.is_empty()) {
+            layout.segments = first.record.instance.segments.clone();
+        }
+        layout.suffix = match index {
+            0 => suffix.to_owned(),
+            _ => format!("{suffix}_a{}", index + 1),
+        };
+        layouts.push(layout);
     }
-    layout.suffix = suffix;
-    layout
+}
+
+fn segmentation(items: Vec<Item<'_>>) -> Layout<'_> {
+    match segments::arrange(items.clone()) {
+        Ok(segmented) => {
+            let mut layout = Layout::new(segmented.items, ('z', segmented.slices));
+            if let Some(count) = segmented.count {
+                layout.leading.insert(0, ('s', count as u64));
+            }
+            layout.segments = segmented.segments;
+            layout.is_stack = true;
+            layout.findings = segmented.findings;
+            layout
+        }
+        Err(why) => stored(String::new(), items, why),
+    }
+}
+
+/// One map of an instance; in stored order where that is all there is.
+fn one_map(items: Vec<Item<'_>>) -> Layout<'_> {
+    let mut arrangements = arrange(items.clone());
+    match arrangements.pop() {
+        Some(only) if arrangements.is_empty() && !only.is_arbitrary => placed(only),
+        _ => {
+            let why = Finding {
+                code: "duplicate_positions",
+                detail: "positions repeat and nothing orders the frames: stored order".into(),
+            };
+            stored(String::new(), items, why)
+        }
+    }
 }
 
 /// Frames in stored order.

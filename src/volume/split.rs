@@ -49,6 +49,8 @@ impl<'a> Group<'a> {
 /// What must be equal in one array.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
+    /// Some programs give series of several studies, and so of several patients, one UID.
+    study_instance_uid: &'a str,
     sop_class_uid: &'a str,
     shape: (u32, u32, u16),
     sample: (u8, u16, bool),
@@ -63,6 +65,7 @@ impl<'a> Key<'a> {
         let record: &'a crate::archive::Record = item.record;
         // Bits Stored may vary in one array: it widens the range, not the element.
         Key {
+            study_instance_uid: record.instance.study_instance_uid.as_str(),
             sop_class_uid: record.instance.sop_class_uid.as_str(),
             shape: (rows, columns, image.samples_per_pixel),
             sample: (image.element as u8, image.bits_allocated, image.signed),

@@ -1,6 +1,7 @@
 //! The rules of the volume layer, one table each, over headers made in code.
 
 mod admit;
+mod apart;
 mod data;
 mod deid;
 mod expand;

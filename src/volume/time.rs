@@ -31,11 +31,19 @@ pub(super) struct TimeKey {
 }
 
 /// In the order they are tried.
-pub(super) const TIME_KEYS: [TimeKey; 11] = [
+pub(super) const TIME_KEYS: [TimeKey; 14] = [
     TimeKey {
         name: "TemporalPositionIdentifier",
         is_label: true,
         value: |item| item.get(|a| a.temporal_position).map(|x| x as f64),
+    },
+    TimeKey {
+        name: "TemporalPositionTimeOffset",
+        is_label: true,
+        value: |item| {
+            item.get(|a| a.temporal_position_offset_s)
+                .map(|s| s * 1000.0)
+        },
     },
     TimeKey {
         name: "TriggerTime",
@@ -68,15 +76,25 @@ pub(super) const TIME_KEYS: [TimeKey; 11] = [
     TimeKey {
         name: "DiffusionGradientOrientation",
         is_label: true,
-        value: |item| Some(direction_rank(item.get(|a| a.diffusion_gradient))),
+        value: |item| {
+            let stated = item.get(|a| a.diffusion_gradient.or(a.gradient_as_written));
+            Some(direction_rank(stated))
+        },
+    },
+    TimeKey {
+        name: "VelocityEncodingDirection",
+        is_label: true,
+        value: |item| Some(direction_rank(item.get(|a| a.velocity_direction))),
     },
     TimeKey {
         name: "NominalPercentageOfCardiacPhase",
         is_label: true,
-        value: |item| {
-            let numbers = item.numbers("NominalPercentageOfCardiacPhase")?;
-            numbers.first().copied()
-        },
+        value: |item| item.get(|a| a.cardiac_phase_percent),
+    },
+    TimeKey {
+        name: "NominalPercentageOfRespiratoryPhase",
+        is_label: true,
+        value: |item| item.get(|a| a.respiratory_phase_percent),
     },
     TimeKey {
         name: "InversionTime",
@@ -95,7 +113,7 @@ pub(super) const TIME_KEYS: [TimeKey; 11] = [
     },
 ];
 
-/// A number for each direction of a diffusion gradient, to a thousandth; 0 without one.
+/// A number for each direction (of a diffusion gradient, of velocity), to a thousandth; 0 without one.
 fn direction_rank(direction: Option<[f64; 3]>) -> f64 {
     let Some(direction) = direction.filter(|d| d.iter().any(|part| *part != 0.0)) else {
         return 0.0;

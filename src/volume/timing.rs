@@ -71,6 +71,7 @@ fn days_since_1970(date: &str) -> Option<f64> {
 pub(super) fn interval_s(frames: &[Item<'_>], keyword: &str) -> Option<f64> {
     let time_ms = |item: &Item<'_>| match keyword {
         "TriggerTime" => item.get(|a| a.trigger_time_ms),
+        "TemporalPositionTimeOffset" => item.get(|a| a.temporal_position_offset_s).map(|s| s * 1e3),
         "ContentTime" => content_ms(item),
         "FrameReferenceTime" => item.numbers(keyword)?.first().copied(),
         _ if CLOCKS.contains(&keyword) => acquisition_ms(item),

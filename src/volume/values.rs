@@ -8,7 +8,7 @@ use super::finding::Findings;
 use super::item::Item;
 use super::{Dtype, Transform, ValueKind, Values};
 use crate::archive::Record;
-use crate::dicom::{ImagePixel, Photometric, PixelElement, Value};
+use crate::dicom::{FrameAttributes, ImagePixel, Photometric, PixelElement, Value};
 
 /// JPEG XL JPEG Recompression: the codec undoes the JPEG's own colour transform.
 const JPEG_XL_RECOMPRESSION: &str = "1.2.840.10008.1.2.4.111";
@@ -325,7 +325,7 @@ fn linear(items: &[Item<'_>], stored: Dtype, kind: ValueKind, findings: &mut Fin
         values: Values {
             dtype,
             transform,
-            units: items.first().and_then(|item| units(item, kind)),
+            units: common_units(items, kind, findings),
             kind,
         },
         stored_dtype: stored,
@@ -354,6 +354,30 @@ fn offset_dtype(items: &[Item<'_>], rescale: &[(f64, f64)], stored: Dtype) -> Op
     } else {
         None
     }
+}
+
+/// Units of all frames; none where they differ.
+fn common_units(items: &[Item<'_>], kind: ValueKind, findings: &mut Findings) -> Option<String> {
+    let common = items.first().and_then(|item| units(item, kind));
+    // Frames of one file that state the same are looked at once.
+    let are_alike = |a: &Item<'_>, b: &Item<'_>| {
+        let same = |field: fn(&FrameAttributes) -> Option<&str>| a.get(field) == b.get(field);
+        std::ptr::eq(a.record.as_ref(), b.record.as_ref())
+            && same(|a| a.rescale_type.as_deref())
+            && same(|a| a.units.as_deref())
+    };
+    let mut pairs = items.iter().zip(items.iter().skip(1));
+    let other = pairs.find_map(|(before, item)| {
+        let own = (!are_alike(before, item)).then(|| units(item, kind))?;
+        (own != common).then_some(own)
+    });
+    let Some(other) = other else {
+        return common;
+    };
+    let name = |units: &Option<String>| units.clone().unwrap_or_else(|| "none".to_owned());
+    let detail = format!("frames have units {} and {}", name(&common), name(&other));
+    findings.push("mixed_units", detail);
+    None
 }
 
 /// Units of the values, where the header states them: those of the mapping that was used, PET's

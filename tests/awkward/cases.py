@@ -8,6 +8,7 @@ import cases_derived  # noqa: F401
 import cases_headers  # noqa: F401
 import cases_series  # noqa: F401
 import cases_siemens  # noqa: F401
+import cases_vendors  # noqa: F401
 from truth import CASES
 
 __all__ = ["CASES"]

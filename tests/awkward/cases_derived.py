@@ -194,6 +194,25 @@ def parametric_map_integer(folder):
     return stack.expected(ramps(0, 5) * 0.5 - 10.25, "<f4")
 
 
+@case("two maps in one object, of other units", "PS3.3 C.7.6.16.2.11: each frame has its own mapping")
+def parametric_map_of_two(folder):
+    stack = Stack(count=4)
+    ds = parametric("parametric_map_of_two")
+    set_pixels(ds, ramps(0, 8), "<u2")
+    functional(ds, stack, list(range(4)) * 2)
+    for index, group in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        mapping = real_world(0.5 if index < 4 else 0.001, 0.0, 0, 65535, False)
+        if index >= 4:
+            mapping[0].LUTLabel, mapping[0].MeasurementUnitsCodeSequence[0].CodeValue = "FA", "1"
+        group.RealWorldValueMappingSequence = mapping
+    save(folder, [ds])
+    codes = frozenset({"split_from"})
+    return [
+        stack.expected(ramps(0, 4) * 0.5, "<f4", codes=codes),
+        stack.expected(ramps(4, 4) * 0.001, "<f4", codes=codes, suffixes=frozenset({"_a2"})),
+    ]
+
+
 def dose(name, stack, offsets, stored, dtype, scaling, **attributes):
     ds = blank(name, "RTDOSE", RT_DOSE)
     set_pixels(ds, stored, dtype)

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dataset import SAGITTAL, Stack, blank, ramps, save, set_pixels, uid
+from dataset import SAGITTAL, Stack, blank, bytes8, ramps, save, set_pixels, uid
 from truth import case
 
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -218,3 +218,27 @@ def enhanced_echoes(folder):
         stack.expected(frames[0], "<i2", codes=codes),
         stack.expected(frames[1], "<i2", codes=codes, suffixes=frozenset({"_e2"})),
     ]
+
+
+@case("an ultrasound volume at two times", "PS3.3 C.8.24.6.1: Plane Position (Volume), not of the patient")
+def ultrasound_volume(folder):
+    stack, groups = Stack(count=5, spacing=(0.4, 0.3), origin=(0, 0, 0), step_mm=0.5), []
+    for t in range(2):
+        for k in range(5):
+            group = Dataset()
+            group.FrameContentSequence = one(DimensionIndexValues=[t + 1, k + 1])
+            group.TemporalPositionSequence = one(TemporalPositionTimeOffset=0.05 * t)
+            position = list(map(float, stack.position(k)))
+            group.PlanePositionVolumeSequence = one(ImagePositionVolume=position)
+            orientation = list(map(float, stack.orientation))
+            group.PlaneOrientationVolumeSequence = one(ImageOrientationVolume=orientation)
+            groups.append(group)
+    ds = blank("ultrasound_volume", "US", "1.2.840.10008.5.1.4.1.1.6.2")
+    set_pixels(ds, np.stack([bytes8(n) for n in range(10)]), "u1")
+    ds.SharedFunctionalGroupsSequence = one(PixelMeasuresSequence=measures(stack))
+    ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    dimensions(ds, (0x0020930D, 0x00209310), (0x00209301, 0x0020930E))
+    save(folder, [ds])
+    frames = np.stack([bytes8(n) for n in range(10)]).reshape(2, 5, *bytes8(0).shape)
+    codes = frozenset({"time_axis", "volume_coordinates"})
+    return stack.expected(frames, "|u1", axes="tzyx", status="warn", codes=codes)

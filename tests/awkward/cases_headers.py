@@ -130,3 +130,36 @@ def lone_slice_without_thickness(folder):
     return stack.expected(
         ramps(0, 1), "<i2", status="warn", codes=frozenset({"assumed_slice_spacing"})
     )
+
+
+@case("no Photometric Interpretation, as in ACR-NEMA",
+      "it says how to display one sample a pixel, and nothing of its value")
+def no_photometric_interpretation(folder):
+    stack = Stack(count=4)
+    found = slices("no_photometric_interpretation", "CT", stack)
+    for ds in found:
+        del ds.PhotometricInterpretation
+    save(folder, found)
+    codes = frozenset({"missing_attribute"})
+    return stack.expected(ramps(0, 4), "<i2", status="warn", codes=codes)
+
+
+@case("High Bit 11 with Bits Stored 16", "PS3.5 8.1.1: 16 bits have but one place in 16")
+def high_bit_below_bits_stored(folder):
+    stack = Stack(count=4)
+    found = slices("high_bit_below_bits_stored", "CT", stack)
+    for ds in found:
+        ds.HighBit = 11
+    save(folder, found)
+    codes = frozenset({"malformed_attribute"})
+    return stack.expected(ramps(0, 4), "<i2", status="warn", codes=codes)
+
+
+@case("slices of one series with other units", "PS3.3 C.11.1: Rescale Type says what the output is")
+def units_that_differ(folder):
+    stack = Stack(count=4)
+    found = slices("units_that_differ", "CT", stack)
+    for k, ds in enumerate(found):
+        ds.RescaleType = "HU" if k < 2 else "US"
+    save(folder, found)
+    return stack.expected(ramps(0, 4), "<i2", status="warn", codes=frozenset({"mixed_units"}))

@@ -8,6 +8,7 @@
 use libjpeg_turbo_rs::precision::decompress_12bit_with_limits;
 use libjpeg_turbo_rs::{DecodeLimits, Decoder as Codec, JpegError, PixelFormat};
 
+use super::adapters::JpegLossless;
 use super::{Declared, check_integer_samples, finish};
 use crate::decode::{Decoder, Encoded, Error};
 use crate::dicom::{ImagePixel, Photometric};
@@ -42,7 +43,11 @@ impl Decoder for Jpeg {
     ) -> Result<(), Error> {
         check_integer_samples(NAME, image, 16)?;
         let malformed = |what: String| Error::malformed(NAME, what);
-        let header = Header::parse(encoded.bytes).map_err(malformed)?;
+        let header = match Header::parse(encoded.bytes) {
+            // Some writers label lossless streams as lossy. The other way round is refused there.
+            Err(header::Refusal::Lossless) => return JpegLossless.decode(image, encoded, out),
+            parsed => parsed.map_err(|refusal| malformed(refusal.into()))?,
+        };
         check_header(&header, image)?;
         // A decoder pads what a truncated stream lacks with gray: it is refused here.
         let stream = &encoded.bytes[..header.end(encoded.bytes).map_err(malformed)?];
@@ -90,7 +95,7 @@ impl Inspected<'_> {
 pub(crate) fn inspect<'a>(image: &ImagePixel, encoded: &'a [u8]) -> Result<Inspected<'a>, Error> {
     check_integer_samples(NAME, image, 16)?;
     let malformed = |what: String| Error::malformed(NAME, what);
-    let header = Header::parse(encoded).map_err(malformed)?;
+    let header = Header::parse(encoded).map_err(|refusal| malformed(refusal.into()))?;
     check_header(&header, image)?;
     let end = header.end(encoded).map_err(malformed)?;
     let is_sequential = header.process == Process::Sequential && header.interleaved;

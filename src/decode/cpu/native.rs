@@ -5,7 +5,7 @@
 
 use super::check_bits_stored;
 use crate::decode::{Decoder, Encoded, Error};
-use crate::dicom::{ImagePixel, Photometric, PixelElement};
+use crate::dicom::{ImagePixel, PixelElement};
 
 /// Decoder for native pixel data.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +37,14 @@ pub fn is_verbatim(image: &ImagePixel) -> bool {
         || image.bits_stored == image.bits_allocated && image.high_bit + 1 == image.bits_stored;
     let interleaved = image.samples_per_pixel == 1 || image.planar_configuration == 0;
     let whole_bytes = matches!(image.bits_allocated, 8 | 16 | 32 | 64);
-    full_range && interleaved && whole_bytes && image.photometric != Photometric::YbrFull422
+    full_range && interleaved && whole_bytes && !image.is_422()
 }
 
 /// Whether native samples of this image stand in the order of the stored values, a word each: then
 /// any run of them can be had by itself ([`samples`]).
 pub fn is_by_the_word(image: &ImagePixel) -> bool {
     let interleaved = image.samples_per_pixel == 1 || image.planar_configuration == 0;
-    image.bits_allocated != 1 && interleaved && !is_422(image)
+    image.bits_allocated != 1 && interleaved && !image.is_422()
 }
 
 /// Stored values of a run of native samples that [`is_by_the_word`]. Both slices are as long as the
@@ -101,16 +101,12 @@ pub(crate) fn encoded_frame_len(image: &ImagePixel) -> Option<usize> {
     if image.bits_allocated == 1 {
         return Some(image.frame_len_bytes()?.div_ceil(8));
     }
-    if is_422(image) {
+    if image.is_422() {
         // Two pixels share one Cb and one Cr: four samples a pair.
         let pixels = (image.rows as usize).checked_mul(image.columns as usize)?;
         return pixels.checked_mul(2)?.checked_mul(image.sample_len_bytes());
     }
     image.frame_len_bytes()
-}
-
-pub(crate) fn is_422(image: &ImagePixel) -> bool {
-    image.photometric == Photometric::YbrFull422 && image.samples_per_pixel == 3
 }
 
 impl Decoder for Native {
@@ -138,7 +134,7 @@ impl Decoder for Native {
         }
         let src = self.frame_bytes(image, encoded)?;
         let rule = WordRule::new(image, self.big_endian);
-        if is_422(image) {
+        if image.is_422() {
             self.expand_422(image, src, out)?;
             rule.apply_in_place(out);
         } else if image.planar_configuration == 1 && image.samples_per_pixel > 1 {
@@ -212,7 +208,8 @@ impl Native {
         if !image.columns.is_multiple_of(2) {
             // A pair would straddle two rows: nobody says to which row its chroma belongs.
             let what = format!(
-                "YBR_FULL_422 with an odd number of Columns {}",
+                "{} with an odd number of Columns {}",
+                image.photometric.term(),
                 image.columns
             );
             return Err(Error::unsupported(self.name(), what));

@@ -122,7 +122,7 @@ fn check_show(image: &ImagePixel, show: &Show) -> Result<(), Refusal> {
 
 /// A word for each sample, all there; 4:2:2 shares words between pixels.
 fn check_native(image: &ImagePixel, len_bytes: u64) -> Result<(), Refusal> {
-    let words = native::check_stored_bits("device", image).is_ok() && !native::is_422(image);
+    let words = native::check_stored_bits("device", image).is_ok() && !image.is_422();
     if !words {
         return Err(Refusal::Samples);
     }

@@ -60,6 +60,7 @@ const WHOLE: &[Row] = &[
 fn whole() -> Mosaic {
     Mosaic {
         tiles: 3,
+        positions: Vec::new(),
         slice_normal: Some([-0.6, 0.0, 0.8]),
         slice_times_ms: vec![0.0, 1450.5, 725.25],
         phase_encoding_positive: Some(true),

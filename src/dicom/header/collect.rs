@@ -24,6 +24,7 @@ mod frame;
 mod groups;
 mod image;
 mod nested;
+mod pixels;
 mod private;
 mod show;
 
@@ -65,6 +66,8 @@ pub(crate) enum Place {
     SegmentCategory,
     /// Its Segmented Property Type Code Sequence (0062,000F).
     SegmentType,
+    /// An item of the private sequence that United Imaging has for the slices of a grid.
+    UihSlice,
     /// An item of the private sequence that Philips has in the functional groups of a frame.
     PhilipsFrame,
 }
@@ -106,6 +109,10 @@ pub(crate) struct Collector {
     /// which pass by at once.
     reads_private: bool,
     extended_offsets: [Option<(u64, u64)>; 2],
+    /// The dataset is big endian.
+    is_big_endian: bool,
+    /// Pixel Data is written as OW.
+    has_words: bool,
 }
 
 impl Collector {
@@ -137,6 +144,7 @@ impl Collector {
         declared: Option<Encoding>,
         found: Encoding,
     ) {
+        self.is_big_endian = found.big_endian;
         let fitting = match (found.explicit_vr, found.big_endian) {
             (_, true) => syntax::EXPLICIT_VR_BIG_ENDIAN,
             (true, false) => syntax::EXPLICIT_VR_LITTLE_ENDIAN,
@@ -171,11 +179,17 @@ impl Collector {
             Some(tags::DOUBLE_FLOAT_PIXEL_DATA) => PixelElement::DoubleFloatPixelData,
             _ => PixelElement::PixelData,
         };
-        let image = std::mem::take(&mut self.image).finish(element, pixels.is_some());
-        self.instance.image = image.unwrap_or_else(|(code, keyword, detail)| {
-            self.issue(code, keyword, &detail);
+        let mut issues = Vec::new();
+        let raw = std::mem::take(&mut self.image);
+        let image = raw.finish(element, pixels.is_some(), &mut issues);
+        self.instance.image = image.unwrap_or_else(|refusal| {
+            issues = vec![refusal];
             None
         });
+        self.check_pixels(pixels.map(|(_, location)| location), &mut issues);
+        for (code, keyword, detail) in issues {
+            self.issue(code, keyword, &detail);
+        }
         self.finish_private();
         let table = match self.extended_offsets {
             [Some(offsets), Some(lengths)] => Some([offsets, lengths]),
@@ -207,7 +221,10 @@ impl Collector {
     /// What is wanted of an element of the dataset itself.
     fn want_top(&mut self, header: &ElementHeader) -> Want<Place> {
         match header.tag {
-            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => Want::Stop,
+            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => {
+                self.has_words = &header.vr == b"OW";
+                Want::Stop
+            }
             tags::EXTENDED_OFFSET_TABLE | tags::EXTENDED_OFFSET_TABLE_LENGTHS => Want::Locate,
             SHARED_FUNCTIONAL_GROUPS_SEQUENCE => Want::Enter(Place::Groups(Target::Shared)),
             PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE => Want::Enter(Place::Groups(Target::Frame)),
@@ -352,6 +369,7 @@ impl Collector {
                 frame::set_numbers(&mut self.nested.detector, attribute.tag, numbers)
             }
             Place::Segment => self.segment_numbers(attribute.tag, numbers),
+            Place::UihSlice => self.uih_slice_numbers(attribute.tag, numbers),
             _ => Ok(()),
         }
     }
@@ -403,6 +421,7 @@ impl Collector {
                 frame::set_text(&mut self.instance.shared, tag, text, raw)
             }
             Place::Macro(target) => frame::set_text(self.target(target), tag, text, raw),
+            Place::UihSlice => self.uih_slice_text(tag, raw),
             _ => {
                 self.nested_text(place, tag, text);
                 Ok(())

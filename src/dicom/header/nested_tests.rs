@@ -40,9 +40,13 @@ type Field = fn(&FrameAttributes) -> String;
 fn macros_mean_the_same_shared_and_in_a_frame() {
     for encoding in ENCODINGS {
         let new = || Builder::new(encoding);
+        let fl = |number: f32| match encoding.big_endian {
+            true => number.to_be_bytes(),
+            false => number.to_le_bytes(),
+        };
         let gradient = new().fd(0x0018_9089, &[0.6, 0.0, -0.8]);
         let diffusion = group(0x0018_9076, gradient).fd(0x0018_9087, &[1000.0]);
-        let cases: [(Builder, Field, &str); 13] = [
+        let cases: [(Builder, Field, &str); 19] = [
             (
                 group(0x0018_9117, diffusion),
                 |f| format!("{:?} {:?}", f.diffusion_b_value, f.diffusion_gradient),
@@ -67,6 +71,45 @@ fn macros_mean_the_same_shared_and_in_a_frame() {
                 group(0x0048_021A, new().sl(0x0048_021F, 1)),
                 |f| format!("{:?}", f.total_matrix_position),
                 "None",
+            ),
+            (
+                group(0x0018_9118, new().raw(0x0020_9241, "FL", &fl(30.0))),
+                |f| format!("{:?}", f.cardiac_phase_percent),
+                "Some(30.0)",
+            ),
+            (
+                group(0x0020_9253, new().raw(0x0020_9245, "FL", &fl(70.0))),
+                |f| format!("{:?}", f.respiratory_phase_percent),
+                "Some(70.0)",
+            ),
+            (
+                group(0x0018_9197, new().fd(0x0018_9090, &[0.0, 0.0, 1.0])),
+                |f| format!("{:?}", f.velocity_direction),
+                "Some([0.0, 0.0, 1.0])",
+            ),
+            (
+                group(0x0020_930E, new().fd(0x0020_9301, &[1.0, 2.0, 3.0])),
+                |f| format!("{:?} {}", f.image_position, f.is_in_volume),
+                "Some([1.0, 2.0, 3.0]) true",
+            ),
+            (
+                group(
+                    0x0020_930F,
+                    new().fd(0x0020_9302, &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+                ),
+                |f| format!("{:?}", f.image_orientation),
+                "Some([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])",
+            ),
+            (
+                group(
+                    0x0040_9096,
+                    new()
+                        .text(0x0040_9210, "SH", "ADC")
+                        .fd(0x0040_9224, &[1.0])
+                        .fd(0x0040_9225, &[2.0]),
+                ),
+                |f| format!("{:?} {:?}", f.real_world_value, f.real_world_label),
+                "Some([2.0, 1.0]) Some(\"ADC\")",
             ),
             (
                 group(0x0020_9310, new().fd(0x0020_930D, &[2.5])),

@@ -109,6 +109,30 @@ fn directions_of_siemens() {
 }
 
 #[test]
+fn directions_in_axes_of_the_vendor() {
+    let ge = |parts: &[&str]| {
+        let start = mr().text(0x0019_0010, "LO", "GEMS_ACQU_01");
+        let parts = parts.iter().enumerate();
+        parts.fold(start, |dataset, (index, part)| {
+            dataset.text(0x0019_10BB + index as u32, "DS", part)
+        })
+    };
+    let philips = mr().text(0x2005_0010, "LO", "Philips MR Imaging DD 001");
+    let philips = fl(philips, 0x2005_10B0, 0.5);
+    let philips = fl(fl(philips, 0x2005_10B1, 0.0), 0x2005_10B2, -1.0);
+    for (dataset, expected) in [
+        (ge(&["0.6", "-0.8", "0"]), Some([0.6, -0.8, 0.0])),
+        (ge(&["0", "0", "0"]), Some([0.0; 3])),
+        (ge(&["0.6", "-0.8"]), None),
+        (philips, Some([0.5, 0.0, -1.0])),
+    ] {
+        let shared = instance(&dataset).shared;
+        assert_eq!(shared.gradient_as_written, expected);
+        assert_eq!(shared.diffusion_gradient, None);
+    }
+}
+
+#[test]
 fn blocks_are_those_of_their_creator() {
     let value = |dataset: Builder, tag: u32| dataset.text(tag, "IS", "1000");
     let creator = |tag: u32, name: &str| mr().text(tag, "LO", name);
@@ -237,6 +261,14 @@ fn mosaics() {
         bandwidth_per_pixel_phase_encode_hz: Some(12.5),
         ..Mosaic::default()
     };
+    let image_of = |frames: u32| {
+        start("MR", terms)
+            .text(0x0028_0004, "CS", "MONOCHROME2")
+            .text(0x0028_0008, "IS", &frames.to_string())
+            .us(0x0028_0010, 4)
+            .us(0x0028_0011, 4)
+            .us(0x0028_0100, 16)
+    };
     let long = vec![0; CSA_BYTES_MAX as usize + 2];
     for (dataset, expected, found_issues) in [
         (
@@ -266,6 +298,9 @@ fn mosaics() {
             &[damaged, missing],
         ),
         (start("MR", terms), None, &[missing]),
+        // Enhanced objects keep the word of what they have taken apart.
+        (image_of(1), None, &[missing]),
+        (image_of(2), None, &[]),
         // No other image is looked into.
         (with_csa(mr(), b"no CSA header"), None, &[]),
         (elements("ORIGINAL\\PRIMARY", &[0.0]), None, &[]),
@@ -278,6 +313,36 @@ fn mosaics() {
 }
 
 /// What pydicom and nibabel's csareader say of the real files.
+#[test]
+fn grids_of_united_imaging() {
+    let slice = |z: u32| {
+        Builder::new(ENCODING)
+            .text(0x0008_0032, "TM", &format!("10000{z}"))
+            .text(0x0020_0032, "DS", &format!("1\\2\\{z}"))
+    };
+    let of = |count: &str, slices: &[Builder]| {
+        start("MR", "ORIGINAL\\PRIMARY\\DWI\\VFRAME")
+            .text(0x0065_0010, "LO", "Image Private Header")
+            .fd(0x0065_1037, &[0.0, 0.6, -0.8])
+            .text(0x0065_1050, "DS", count)
+            .sequence(0x0065_1051, true, slices)
+    };
+    let found = instance(&of("2", &[slice(5), slice(3)]));
+    let mosaic = found.mosaic.as_ref().expect("a grid");
+    assert_eq!(
+        (mosaic.tiles, &mosaic.positions[..]),
+        (2, &[[1.0, 2.0, 5.0], [1.0, 2.0, 3.0]][..])
+    );
+    assert_eq!(mosaic.slice_times_ms, [36_005_000.0, 36_003_000.0]);
+    assert_eq!(found.shared.image_position, Some([1.0, 2.0, 5.0]));
+    assert_eq!(found.shared.gradient_as_written, Some([0.0, 0.6, -0.8]));
+    assert_eq!(issues(&found), []);
+    let found = instance(&of("3", &[slice(5), slice(3)]));
+    assert!(found.mosaic.expect("a grid").positions.is_empty());
+    assert_eq!(found.issues.len(), 3, "{:?}", found.issues);
+    assert_eq!(found.shared.image_position, None);
+}
+
 #[test]
 fn real_files() {
     let Some(dir) = data_dir() else { return };
@@ -306,6 +371,7 @@ fn real_files() {
     ] {
         let expected = Mosaic {
             tiles: 5,
+            positions: Vec::new(),
             slice_normal: Some([0.0, 0.0, 1.0]),
             slice_times_ms: times.to_vec(),
             phase_encoding_positive: Some(true),

@@ -108,11 +108,12 @@ fn every_encoding_reads_the_same() {
     let jpeg = "1.2.840.10008.1.2.4.70";
     let assumed = &[("transfer_syntax_assumed", "TransferSyntaxUID")][..];
     let mismatch = &[("dataset_encoding_mismatch", "TransferSyntaxUID")][..];
+    let native = &[("malformed_header", "PixelData")][..];
     for (uid, encoding, issues) in [
         (syntax::EXPLICIT_VR_LITTLE_ENDIAN, explicit, &[][..]),
         (syntax::IMPLICIT_VR_LITTLE_ENDIAN, implicit, &[]),
         (syntax::EXPLICIT_VR_BIG_ENDIAN, BIG, &[]),
-        (jpeg, explicit, &[]),
+        (jpeg, explicit, native),
         ("1.2.3.4.5.6.7", explicit, &[]),
         (syntax::EXPLICIT_VR_LITTLE_ENDIAN, implicit, mismatch),
         (syntax::IMPLICIT_VR_LITTLE_ENDIAN, explicit, mismatch),
@@ -349,7 +350,11 @@ fn malformed_is_not_absent() {
     check(0x0028_0010, "US", b"\0\0", "Rows", false);
     check(0x0028_0101, "US", b"\x11\0", "BitsStored", false);
     check(0x0028_0100, "US", b"\x0C\0", "BitsAllocated", false);
-    check(0x0028_0102, "US", b"\x10\0", "HighBit", false);
+    for high_bit in [b"\x10\0", b"\x03\0"] {
+        let found = check(0x0028_0102, "US", high_bit, "HighBit", true);
+        let image = found.image.expect("there");
+        assert_eq!(image.high_bit + 1, image.bits_stored);
+    }
     check(0x0028_0103, "US", b"\x02\0", "PixelRepresentation", false);
     check(
         0x0020_0100,
@@ -369,6 +374,52 @@ fn malformed_is_not_absent() {
     let bytes = with_pixels(Builder::new(Encoding::EXPLICIT_LITTLE).text(0x0008_0016, "UI", "1.2"));
     let codes_found = instance(&file(syntax::EXPLICIT_VR_LITTLE_ENDIAN, &bytes));
     assert_eq!(codes(&codes_found), [("missing_attribute", "Rows")]);
+}
+
+#[test]
+fn bytes_in_big_endian_words_are_not_taken_for_bytes() {
+    let big = Encoding {
+        explicit_vr: true,
+        big_endian: true,
+    };
+    for (bits, vr, is_read) in [(8, "OB", true), (8, "OW", false), (16, "OW", true)] {
+        let dataset = ct(big)
+            .us(0x0028_0100, bits)
+            .us(0x0028_0101, 8)
+            .us(0x0028_0102, 7);
+        let found = instance(&dataset.raw(PIXELS, vr, &[0; 12]).bytes);
+        assert_eq!(found.image.is_some(), is_read, "{bits} {vr}");
+        let told = ("unsupported_transfer_syntax", "PixelData");
+        assert_eq!(codes(&found).contains(&told), !is_read, "{bits} {vr}");
+    }
+    // Little endian words hold bytes in their order.
+    let little = ct(Encoding::EXPLICIT_LITTLE).us(0x0028_0100, 8);
+    let dataset = little.us(0x0028_0101, 8).us(0x0028_0102, 7);
+    assert!(
+        instance(&dataset.raw(PIXELS, "OW", &[0; 12]).bytes)
+            .image
+            .is_some()
+    );
+}
+
+#[test]
+fn pixels_that_are_not_written_as_the_syntax_says() {
+    const JPEG_LOSSLESS: &str = "1.2.840.10008.1.2.4.70";
+    let dataset = || ct(Encoding::EXPLICIT_LITTLE);
+    let native = |bytes: usize| dataset().raw(PIXELS, "OW", &vec![0; bytes]).bytes;
+    let fragments = dataset().header(PIXELS, "OB", UNDEFINED).bytes;
+    let broken = ("malformed_header", "PixelData");
+    for (uid, bytes, told) in [
+        (JPEG_LOSSLESS, native(12), &[broken][..]),
+        (JPEG_LOSSLESS, native(14), &[]),
+        (JPEG_LOSSLESS, fragments.clone(), &[]),
+        (syntax::EXPLICIT_VR_LITTLE_ENDIAN, fragments, &[broken]),
+        (syntax::EXPLICIT_VR_LITTLE_ENDIAN, native(12), &[]),
+    ] {
+        let found = instance(&file(uid, &bytes));
+        assert_eq!(found.transfer_syntax_uid, uid);
+        assert_eq!(codes(&found), told, "{uid}");
+    }
 }
 
 #[test]

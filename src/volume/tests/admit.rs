@@ -103,7 +103,13 @@ fn short_files_are_volumes_whose_frames_fail() {
         .unwrap()
         .length_bytes = Some(48);
     subsampled.identity.size_bytes = 1000 + 48;
-    check(&only(vec![subsampled]), Status::Ok, &[]);
+    check(&only(vec![subsampled.clone()]), Status::Ok, &[]);
+    // Three samples a pixel are there: it is no 4:2:2.
+    let pixels = subsampled.instance.pixel_data.as_mut().unwrap();
+    pixels.length_bytes = Some(72);
+    subsampled.identity.size_bytes = 1000 + 72;
+    let volume = only(vec![subsampled]);
+    check(&volume, Status::Bad, &["malformed_header"]);
 }
 
 #[test]

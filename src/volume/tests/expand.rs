@@ -76,6 +76,62 @@ fn tiles_against_the_normal_are_turned_round() {
 }
 
 #[test]
+fn enhanced_objects_that_are_called_mosaic_are_slices() {
+    // Siemens XA keeps the word in Image Type of what it has taken apart.
+    let frames = (0..3).map(|z| frame(0.0, f64::from(z), |_| {}));
+    let mut record = multi_frame(1, frames.collect());
+    record.instance.modality = "MR".into();
+    record.instance.shared.image_type = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+        .map(String::from)
+        .to_vec();
+    let volume = only(vec![record]);
+    check(&volume, Status::Ok, &[]);
+    assert_eq!(volume.axes, "zyx");
+    assert!(volume.geometry.is_some());
+}
+
+#[test]
+fn grids_with_a_position_for_each_slice_are_split() {
+    // Five slices: three columns, two rows, the last tile empty; stored from the top down.
+    let positions: Vec<[f64; 3]> = (0..5).map(|z| [1.0, 2.0, 9.0 - f64::from(z)]).collect();
+    let of = |rows: u32, columns: u32| {
+        slice_with(1, 9.0, |record| {
+            record.instance.modality = "MR".into();
+            let terms = ["ORIGINAL", "PRIMARY", "DWI", "VFRAME"];
+            record.instance.shared.image_type = terms.map(String::from).to_vec();
+            record.instance.mosaic = Some(Mosaic {
+                tiles: 5,
+                positions: positions.clone(),
+                ..Mosaic::default()
+            });
+            let image = image(record);
+            (image.rows, image.columns) = (rows, columns);
+        })
+    };
+    let volume = only(vec![of(8, 18)]);
+    check(&volume, Status::Ok, &[]);
+    assert_eq!(volume.shape, [5, 4, 6]);
+    let places: Vec<(u32, u32, f64)> = volume
+        .frames
+        .iter()
+        .map(|frame| {
+            let tile = frame.stored.unwrap().tile.unwrap();
+            (tile.row, tile.column, frame.position_lps_mm.unwrap()[2])
+        })
+        .collect();
+    let expected = [
+        (4, 6, 5.0),
+        (4, 0, 6.0),
+        (0, 12, 7.0),
+        (0, 6, 8.0),
+        (0, 0, 9.0),
+    ];
+    assert_eq!(places, expected);
+    // A frame that is no such grid stays whole.
+    check(&only(vec![of(9, 18)]), Status::Bad, &["mosaic_not_split"]);
+}
+
+#[test]
 fn mosaics_that_do_not_say_how_stay_whole() {
     type Change = fn(&mut Record);
     let cases: [Change; 5] = [

@@ -68,10 +68,13 @@ pub(in crate::volume) fn slice(number: i64, z: f64) -> Record {
 /// Makes the file just long enough for native pixel data of what the header says.
 pub(super) fn fit(record: &mut Record) {
     let image = record.instance.image.as_ref().unwrap();
-    let bits = image.frame_len_bytes().unwrap() as u64 * u64::from(image.number_of_frames);
-    record.identity.size_bytes = HEADER_BYTES + bits;
+    let mut bytes = image.frame_len_bytes().unwrap() as u64 * u64::from(image.number_of_frames);
+    if image.is_422() {
+        bytes = bytes * 2 / 3;
+    }
+    record.identity.size_bytes = HEADER_BYTES + bytes;
     if let Some(location) = &mut record.instance.pixel_data {
-        location.length_bytes = Some(bits);
+        location.length_bytes = Some(bytes);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dicom::{FrameAttributes, Value};
 use crate::volume::{PixelDigests, Status, build_with};
 
 /// `times` slices at each of three heights.
-fn repeated(times: i64, change: impl Fn(&mut Record, i64)) -> Vec<Record> {
+pub(super) fn repeated(times: i64, change: impl Fn(&mut Record, i64)) -> Vec<Record> {
     let one = |n: i64| slice_with(n + 1, (n % 3) as f64, |record| change(record, n / 3));
     (0..times * 3).map(one).collect()
 }

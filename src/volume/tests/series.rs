@@ -18,7 +18,8 @@ fn three_and_two(change: Change) -> Vec<Volume> {
 
 #[test]
 fn what_differs_is_another_volume() {
-    let cases: [Change; 9] = [
+    let cases: [Change; 10] = [
+        |r| r.instance.study_instance_uid = "1.9".into(),
         |r| image(r).rows = 5,
         |r| image(r).columns = 5,
         |r| image(r).signed = true,

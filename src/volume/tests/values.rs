@@ -408,6 +408,22 @@ fn units() {
 }
 
 #[test]
+fn units_that_differ_are_none() {
+    let of = |number: i64, rescale_type: &str| {
+        slice_with(number, number as f64, |record| {
+            record.instance.shared.rescale_slope = Some(2.0);
+            record.instance.shared.rescale_type = Some(rescale_type.into());
+        })
+    };
+    let volume = only(vec![of(1, "HU"), of(2, "HU "), of(3, "US")]);
+    check(&volume, Status::Warn, &["mixed_units"]);
+    assert_eq!(volume.values.units, None);
+    let volume = only(vec![of(1, "HU"), of(2, "HU ")]);
+    check(&volume, Status::Ok, &[]);
+    assert_eq!(volume.values.units.as_deref(), Some("HU"));
+}
+
+#[test]
 fn real_world_values_where_there_is_no_rescale() {
     let mapped = |rescale: Option<f64>, mapping: Option<[f64; 2]>, is_lut: bool| {
         only(vec![slice_with(1, 0.0, |record| {

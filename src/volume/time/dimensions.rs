@@ -34,8 +34,13 @@ pub(super) fn order_by_dimensions<'a>(slots: &[Slot<'a>]) -> Option<Vec<Slot<'a>
 
 /// Dimension Index Values (0020,9157) without those that say where a frame lies.
 fn index_values(item: &Item<'_>) -> Option<Vec<i64>> {
-    /// Stack ID, In-Stack Position Number, Image Position (Patient).
-    const SPATIAL: [(u16, u16); 3] = [(0x0020, 0x9056), (0x0020, 0x9057), (0x0020, 0x0032)];
+    /// Stack ID, In-Stack Position Number, Image Position (Patient), Image Position (Volume).
+    const SPATIAL: [(u16, u16); 4] = [
+        (0x0020, 0x9056),
+        (0x0020, 0x9057),
+        (0x0020, 0x0032),
+        (0x0020, 0x9301),
+    ];
     let pointers = &item.record.instance.dimension_pointers;
     let values = item.get(|a| {
         let values = a.dimension_index_values.as_slice();

@@ -38,16 +38,40 @@ pub(super) struct Header {
     scan_at: usize,
 }
 
+/// Why a stream is not read here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// SOF3: the stream is lossless, which has a decoder of its own.
+    Lossless,
+    /// What is wrong, in words.
+    Malformed(String),
+}
+
+impl From<String> for Refusal {
+    fn from(what: String) -> Self {
+        Refusal::Malformed(what)
+    }
+}
+
+impl From<Refusal> for String {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Lossless => "SOF3 is not a process of this syntax".into(),
+            Refusal::Malformed(what) => what,
+        }
+    }
+}
+
 const APP0: u8 = 0xE0;
 const APP14: u8 = 0xEE;
 const SOS: u8 = 0xDA;
 
 impl Header {
-    /// Reads the markers. `Err` says what is wrong, in words.
-    pub fn parse(stream: &[u8]) -> Result<Header, String> {
+    /// Reads the markers.
+    pub fn parse(stream: &[u8]) -> Result<Header, Refusal> {
         let mut found = Found::default();
         if !stream.starts_with(&[0xFF, 0xD8]) {
-            return Err("no SOI marker at the start".into());
+            return Err(Refusal::Malformed("no SOI marker at the start".into()));
         }
         let mut at = 2;
         loop {
@@ -56,11 +80,10 @@ impl Header {
             let body = &stream[body_at + 2..body_end];
             match marker {
                 0xC0..=0xC2 => found.frame(marker, body, body_at + 2)?,
-                0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                    return Err(format!(
-                        "SOF{} is not a process of this syntax",
-                        marker & 15
-                    ));
+                0xC3 => return Err(Refusal::Lossless),
+                0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
+                    let what = format!("SOF{} is not a process of this syntax", marker & 15);
+                    return Err(Refusal::Malformed(what));
                 }
                 APP0 => found.colour_hints.push((at, body_end)),
                 APP14 => {
@@ -69,7 +92,7 @@ impl Header {
                     }
                     found.colour_hints.push((at, body_end));
                 }
-                SOS => return found.finish(body, body_end),
+                SOS => return Ok(found.finish(body, body_end)?),
                 _ => {}
             }
             at = body_end;

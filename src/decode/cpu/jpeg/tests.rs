@@ -1,6 +1,8 @@
 //! JPEG rules, on streams made by the same crate's encoder.
 
-use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress, compress_progressive, precision};
+use libjpeg_turbo_rs::{
+    PixelFormat, Subsampling, compress, compress_lossless, compress_progressive, precision,
+};
 
 use super::super::tests::gray;
 use super::*;
@@ -73,6 +75,31 @@ fn gray_sequential_and_progressive() {
     let wide = decode(&gray(16, 16, 16), &stream).unwrap();
     let expected: Vec<u8> = plain.iter().flat_map(|&sample| [sample, 0]).collect();
     assert_eq!(wide, expected);
+}
+
+#[test]
+fn a_lossless_stream_under_a_lossy_label_is_what_it_is() {
+    let pixels = ramp(256);
+    let stream = compress_lossless(&pixels, 16, 16, PixelFormat::Grayscale).unwrap();
+    assert_eq!(decode(&gray(16, 16, 8), &stream).unwrap(), pixels);
+    assert!(decode(&gray(16, 15, 8), &stream).is_err());
+    // Lossy streams under a lossless label stay refused: the label is a promise.
+    let lossy = compress(
+        &pixels,
+        16,
+        16,
+        PixelFormat::Grayscale,
+        90,
+        Subsampling::S444,
+    )
+    .unwrap();
+    let image = gray(16, 16, 8);
+    let encoded = Encoded {
+        bytes: &lossy,
+        first_bit: 0,
+    };
+    let mut out = vec![0; 256];
+    assert!(JpegLossless.decode(&image, encoded, &mut out).is_err());
 }
 
 #[test]

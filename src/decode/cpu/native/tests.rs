@@ -2,6 +2,7 @@
 
 use super::super::tests::gray;
 use super::*;
+use crate::dicom::Photometric;
 
 fn decode_with(
     decoder: &Native,

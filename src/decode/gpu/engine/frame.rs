@@ -12,7 +12,7 @@ use crate::decode::gpu::job::{Codec, Job, Outcome, Refusal, Show};
 use crate::decode::gpu::kernels::{self, show, source};
 use crate::decode::gpu::planes::PLANES_MAX;
 use crate::decode::values::stored_dtype;
-use crate::dicom::{ImagePixel, Photometric, PixelElement};
+use crate::dicom::{ImagePixel, PixelElement};
 use crate::volume::Dtype;
 
 /// Largest whole number that f64 tells from its neighbours: the CPU refuses larger intercepts.
@@ -227,7 +227,7 @@ fn check_samples(job: &Job, frame_len: usize) -> Result<(), Outcome> {
         && float.is_none_or(|needed| needed == bits)
         && (!integer || (1..=bits).contains(&stored));
     let placed = !integer || (image.high_bit < bits && image.high_bit + 1 >= stored);
-    let pairs = image.photometric == Photometric::YbrFull422 && image.samples_per_pixel == 3;
+    let pairs = image.is_422();
     let known = match job.codec {
         Codec::Native { .. } => placed && !pairs,
         // The header's fields that the CPU's decoder takes are as narrow.

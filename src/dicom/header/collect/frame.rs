@@ -26,6 +26,7 @@ pub(super) fn set_numbers(
         (0x0018, 0x1314) => frame.flip_angle_deg = Some(first),
         (0x0018, 0x9087) => frame.diffusion_b_value = Some(first),
         (0x0018, 0x9089) => frame.diffusion_gradient = Some(exactly(numbers)?),
+        (0x0018, 0x9090) => frame.velocity_direction = Some(exactly(numbers)?),
         (0x0020, 0x0012 | 0x9156) => frame.acquisition_number = Some(value::whole(first)?),
         (0x0020, 0x0013) => frame.instance_number = Some(value::whole(first)?),
         (0x0020, 0x0032) => frame.image_position = Some(exactly(numbers)?),
@@ -40,6 +41,13 @@ pub(super) fn set_numbers(
                 numbers.iter().copied().map(counted).collect();
             frame.dimension_index_values = values?;
         }
+        (0x0020, 0x9241) => frame.cardiac_phase_percent = Some(first),
+        (0x0020, 0x9245) => frame.respiratory_phase_percent = Some(first),
+        (0x0020, 0x9301) => {
+            frame.image_position = Some(exactly(numbers)?);
+            frame.is_in_volume = true;
+        }
+        (0x0020, 0x9302) => frame.image_orientation = Some(exactly(numbers)?),
         (0x0020, 0x930D) => frame.temporal_position_offset_s = Some(first),
         (0x0028, 0x0030) => frame.pixel_spacing = Some(exactly(numbers)?),
         (0x0028, 0x1052) => frame.rescale_intercept = Some(alone(numbers)?),

@@ -12,6 +12,7 @@ const MACROS: &[Tag] = &[
     Tag(0x0018, 0x9115), // MR Modifier
     Tag(0x0018, 0x9117), // MR Diffusion
     Tag(0x0018, 0x9118), // Cardiac Synchronization
+    Tag(0x0018, 0x9197), // MR Velocity Encoding
     Tag(0x0018, 0x9226), // MR Image Frame Type
     Tag(0x0018, 0x9227), // MR Spectroscopy Frame Type
     Tag(0x0018, 0x9329), // CT Image Frame Type
@@ -22,6 +23,9 @@ const MACROS: &[Tag] = &[
     Tag(0x0020, 0x9111), // Frame Content
     Tag(0x0020, 0x9113), // Plane Position
     Tag(0x0020, 0x9116), // Plane Orientation
+    Tag(0x0020, 0x9253), // Respiratory Synchronization
+    Tag(0x0020, 0x930E), // Plane Position (Volume)
+    Tag(0x0020, 0x930F), // Plane Orientation (Volume)
     Tag(0x0020, 0x9310), // Temporal Position
     Tag(0x0028, 0x9110), // Pixel Measures
     Tag(0x0028, 0x9145), // Pixel Value Transformation

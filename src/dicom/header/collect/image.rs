@@ -1,7 +1,7 @@
 //! The Image Pixel Module (PS3.3 C.7.6.3) from its attributes.
 //!
-//! An attribute that is absent may have a default; one that is malformed never does: then the
-//! instance has no image that could be trusted.
+//! An attribute that is absent may have a default; one that is malformed does not: then the instance
+//! has no image that could be trusted. Where there is one reading only, it is taken and told.
 
 use dicom_core::Tag;
 
@@ -24,8 +24,8 @@ pub(super) struct RawImage {
     malformed: bool,
 }
 
-/// Why there is no image: code, keyword, detail.
-pub(super) type Refusal = (&'static str, &'static str, String);
+/// Why there is no image, or what was assumed of it: code, keyword, detail.
+pub(super) type Issue = (&'static str, &'static str, String);
 
 impl RawImage {
     /// Is Pixel Representation 1, as far as is known yet?
@@ -85,12 +85,13 @@ impl RawImage {
     }
 
     /// The module; `None` when the dataset is no image. `has_pixels` says whether there is a
-    /// pixel element, without which nothing is missing.
+    /// pixel element, without which nothing is missing. What is assumed goes to `assumed`.
     pub(super) fn finish(
         self,
         element: PixelElement,
         has_pixels: bool,
-    ) -> Result<Option<ImagePixel>, Refusal> {
+        assumed: &mut Vec<Issue>,
+    ) -> Result<Option<ImagePixel>, Issue> {
         if self.malformed {
             return Ok(None);
         }
@@ -105,20 +106,32 @@ impl RawImage {
             (_, None, _) => return missing("Columns"),
             _ => return missing("BitsAllocated"),
         };
-        let Some(photometric) = self.photometric else {
-            return if has_pixels {
-                missing("PhotometricInterpretation")
-            } else {
-                Ok(None)
-            };
+        let samples_per_pixel = self.samples_per_pixel.unwrap_or(1);
+        let photometric = match self.photometric {
+            Some(photometric) => photometric,
+            None if !has_pixels => return Ok(None),
+            // ACR-NEMA has no such attribute. Of one sample a pixel it only says how to display it.
+            None if samples_per_pixel == 1 => {
+                let detail = "absent: MONOCHROME2 is assumed, which changes no value".to_owned();
+                assumed.push(("missing_attribute", "PhotometricInterpretation", detail));
+                Photometric::Monochrome2
+            }
+            None => return missing("PhotometricInterpretation"),
         };
         let bits_stored = self.bits_stored.unwrap_or(bits_allocated);
-        let high_bit = self.high_bit.unwrap_or(bits_stored.saturating_sub(1));
+        let usual = bits_stored.saturating_sub(1);
+        let mut high_bit = self.high_bit.unwrap_or(usual);
+        if high_bit < usual || high_bit >= bits_allocated {
+            // No place in the word for so many bits: nothing but the usual place is left.
+            let detail = format!("{high_bit} with BitsStored {bits_stored}: {usual} is assumed");
+            assumed.push(("malformed_attribute", "HighBit", detail));
+            high_bit = usual;
+        }
         let image = ImagePixel {
             rows,
             columns,
             number_of_frames: self.number_of_frames.unwrap_or(1),
-            samples_per_pixel: self.samples_per_pixel.unwrap_or(1),
+            samples_per_pixel,
             photometric,
             planar_configuration: self.planar_configuration.unwrap_or(0),
             bits_allocated,
@@ -133,7 +146,7 @@ impl RawImage {
 }
 
 /// Refuses what no decoder could make sense of (PS3.5 8.1.1).
-fn check(image: &ImagePixel, pixel_representation: Option<u16>) -> Result<(), Refusal> {
+fn check(image: &ImagePixel, pixel_representation: Option<u16>) -> Result<(), Issue> {
     let refuse = |keyword, got: u32, rule: &str| {
         let detail = format!("{keyword} is {got}, which is not {rule}");
         Err(("malformed_attribute", keyword, detail))
@@ -166,13 +179,6 @@ fn check(image: &ImagePixel, pixel_representation: Option<u16>) -> Result<(), Re
             "BitsStored",
             image.bits_stored.into(),
             "from 1 to BitsAllocated",
-        );
-    }
-    if image.high_bit >= allocated || image.high_bit + 1 < image.bits_stored {
-        return refuse(
-            "HighBit",
-            image.high_bit.into(),
-            "from BitsStored - 1 to BitsAllocated - 1",
         );
     }
     if image.samples_per_pixel == 0 {

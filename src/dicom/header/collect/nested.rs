@@ -15,6 +15,7 @@ use crate::dicom::{FrameAttributes, Instance, Segment};
 
 const COLUMN_POSITION_IN_TOTAL_MATRIX: Tag = Tag(0x0048, 0x021E);
 const ROW_POSITION_IN_TOTAL_MATRIX: Tag = Tag(0x0048, 0x021F);
+const LUT_LABEL: Tag = Tag(0x0040, 0x9210);
 const CODE_VALUE: Tag = Tag(0x0008, 0x0100);
 const CODE_MEANING: Tag = Tag(0x0008, 0x0104);
 
@@ -35,6 +36,7 @@ struct RealWorldItem {
     slope: Option<f64>,
     intercept: Option<f64>,
     units: Option<String>,
+    label: Option<String>,
 }
 
 impl Nested {
@@ -64,6 +66,7 @@ impl Collector {
     pub(super) fn nested_item(&mut self, place: Place) -> bool {
         match place {
             Place::PhilipsFrame => return self.private.enters_philips_frame(),
+            Place::UihSlice => return self.private.enters_uih_slice(),
             Place::RealWorld(_) => self.nested.real_world = RealWorldItem::default(),
             Place::Macro(_) => self.nested.matrix_column = None,
             Place::Detector => return !std::mem::replace(&mut self.nested.has_detector, true),
@@ -94,6 +97,7 @@ impl Collector {
     pub(super) fn enter_real_world(&mut self, target: Target) -> Want<Place> {
         let frame = self.target(target);
         frame.real_world_value = None;
+        frame.real_world_label = None;
         frame.real_world_value_is_lut = false;
         self.nested.real_world = RealWorldItem::default();
         Want::Enter(Place::RealWorld(target))
@@ -110,12 +114,13 @@ impl Collector {
         let (Some(slope), Some(intercept)) = (item.slope, item.intercept) else {
             return;
         };
-        let units = item.units.take();
+        let (units, label) = (item.units.take(), item.label.take());
         let frame = self.target(target);
         if frame.real_world_value.is_none() {
             frame.real_world_value = Some([slope, intercept]);
             frame.real_world_value_is_lut = false;
             frame.units = units.or(frame.units.take());
+            frame.real_world_label = label;
         }
     }
 
@@ -209,6 +214,10 @@ impl Collector {
         let slot = match (place, tag, last) {
             (Place::RealWorldUnits, CODE_VALUE, _) => {
                 self.nested.real_world.units = Some(text.to_owned());
+                return;
+            }
+            (Place::RealWorld(_), LUT_LABEL, _) => {
+                self.nested.real_world.label = Some(text.to_owned());
                 return;
             }
             (Place::Segment, Tag(0x0062, 0x0005), Some(segment)) => &mut segment.label,

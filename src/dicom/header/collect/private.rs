@@ -1,8 +1,8 @@
 //! Private attributes of MR: blocks by their creator (PS3.5 7.8.1), and what their elements mean.
 //!
 //! Only what vendors have documented or what is written alike everywhere: b-values and directions
-//! of diffusion where the standard attributes are absent, the tiles of a Siemens MOSAIC, and the
-//! scale of Philips, which is shown and never applied.
+//! of diffusion where the standard attributes are absent, the tiles of a Siemens MOSAIC and of a
+//! VFRAME of United Imaging, and the scale of Philips, which is shown and never applied.
 
 use dicom_core::Tag;
 
@@ -11,7 +11,7 @@ use super::super::value::{self, Malformed};
 use super::super::walk::Want;
 use super::{Collector, Place, frame, show};
 use crate::dicom::dictionary::{self, ATTRIBUTES, Kind};
-use crate::dicom::limits::{CSA_BYTES_MAX, PRIVATE_CREATOR_BYTES_MAX};
+use crate::dicom::limits::{CSA_BYTES_MAX, MOSAIC_TILES_MAX, PRIVATE_CREATOR_BYTES_MAX};
 use crate::dicom::{Mosaic, csa};
 
 const SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC: Tag = Tag(0x0019, 0x000A);
@@ -19,19 +19,26 @@ const SIEMENS_B_VALUE: Tag = Tag(0x0019, 0x000C);
 const SIEMENS_DIFFUSION_GRADIENT_DIRECTION: Tag = Tag(0x0019, 0x000E);
 const SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE: Tag = Tag(0x0019, 0x0028);
 const SIEMENS_MOSAIC_REF_ACQ_TIMES: Tag = Tag(0x0019, 0x0029);
+/// The first of three.
+const GE_GRADIENT: Tag = Tag(0x0019, 0x00BB);
 const SIEMENS_CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x0010);
 const GE_IMAGE_TYPE: Tag = Tag(0x0043, 0x002F);
 const GE_B_VALUE: Tag = Tag(0x0043, 0x0039);
 const UIH_B_VALUE: Tag = Tag(0x0065, 0x0009);
+const UIH_GRADIENT: Tag = Tag(0x0065, 0x0037);
+const UIH_SLICES_IN_VOLUME: Tag = Tag(0x0065, 0x0050);
+const UIH_VFRAME_SEQUENCE: Tag = Tag(0x0065, 0x0051);
 const PHILIPS_B_VALUE: Tag = Tag(0x2001, 0x0003);
 const PHILIPS_SCALE_INTERCEPT: Tag = Tag(0x2005, 0x000D);
 const PHILIPS_SCALE_SLOPE: Tag = Tag(0x2005, 0x000E);
+/// The first of three.
+const PHILIPS_GRADIENT: Tag = Tag(0x2005, 0x00B0);
 const PHILIPS_FRAME_SEQUENCE: Tag = Tag(0x2005, 0x000F);
 
 /// What GE adds to the b-value of some series, all frames or some.
 const GE_B_VALUE_BIAS: f64 = 1e9;
 
-/// Most known creators kept of one dataset: there are eight, and each has one block.
+/// Most known creators kept of one dataset: there are nine, and each has one block.
 const BLOCKS_MAX: usize = 16;
 
 /// The blocks of one dataset that have a known creator: group, upper byte of the element, creator.
@@ -56,7 +63,11 @@ pub(super) struct Private {
     /// Complex Image Component as GE says it.
     component: Option<&'static str>,
     gradient: Option<[f64; 3]>,
+    /// The parts of a direction in the axes of GE or Philips.
+    gradient_as_written: [Option<f64>; 3],
     mosaic: Mosaic,
+    /// Items of United Imaging's sequence of slices.
+    uih_slices: usize,
     has_scale: bool,
     has_philips_frame: bool,
 }
@@ -76,6 +87,14 @@ fn level(place: Place) -> Option<usize> {
     }
 }
 
+/// Which part of a direction this element is, in the axes of GE or Philips.
+fn gradient_part(tag: Tag) -> Option<usize> {
+    let parts = [GE_GRADIENT, PHILIPS_GRADIENT].into_iter();
+    let mut parts = parts.flat_map(|first| (0..3).map(move |part| (first, part)));
+    let found = parts.find(|(first, part)| tag == Tag(first.0, first.1 + part));
+    found.map(|(_, part)| usize::from(part))
+}
+
 impl Private {
     /// An item of the sequence whose items have this place begins, and with it a dataset.
     pub(super) fn item(&mut self, place: Place) {
@@ -90,12 +109,26 @@ impl Private {
         !std::mem::replace(&mut self.has_philips_frame, true)
     }
 
+    /// Whether another item of United Imaging's sequence of slices is read.
+    pub(super) fn enters_uih_slice(&mut self) -> bool {
+        self.uih_slices += 1;
+        self.uih_slices <= usize::from(MOSAIC_TILES_MAX)
+    }
+
     fn set(&mut self, tag: Tag, numbers: &[f64]) -> Result<(), Malformed> {
         let first = numbers[0];
+        if let Some(part) = gradient_part(tag) {
+            self.gradient_as_written[part] = Some(first);
+            return Ok(());
+        }
         let mosaic = &mut self.mosaic;
         match tag {
-            SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC => {
+            SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC | UIH_SLICES_IN_VOLUME => {
                 mosaic.tiles = csa::tiles(first).ok_or(Malformed)?;
+            }
+            UIH_GRADIENT => {
+                let direction: [f64; 3] = frame::exactly(numbers)?;
+                self.gradient_as_written = direction.map(Some);
             }
             SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE => {
                 mosaic.bandwidth_per_pixel_phase_encode_hz = Some(first);
@@ -162,11 +195,18 @@ impl Collector {
             (PHILIPS_SCALE_INTERCEPT | PHILIPS_SCALE_SLOPE, Place::Top | Place::PhilipsFrame) => {
                 Want::VALUE
             }
+            (UIH_VFRAME_SEQUENCE, Place::Top) if self.is_mosaic() => {
+                if matches!(&header.vr, b"SQ" | &NO_VR) {
+                    return Want::Enter(Place::UihSlice);
+                }
+                Want::Skip
+            }
             (SIEMENS_CSA_IMAGE_HEADER, Place::Top) if self.is_mosaic() => Want::Value {
                 max_bytes: CSA_BYTES_MAX,
             },
             (
                 SIEMENS_NUMBER_OF_IMAGES_IN_MOSAIC
+                | UIH_SLICES_IN_VOLUME
                 | SIEMENS_BANDWIDTH_PER_PIXEL_PHASE_ENCODE
                 | SIEMENS_MOSAIC_REF_ACQ_TIMES,
                 Place::Top,
@@ -177,9 +217,11 @@ impl Collector {
                 | GE_IMAGE_TYPE
                 | GE_B_VALUE
                 | UIH_B_VALUE
+                | UIH_GRADIENT
                 | PHILIPS_B_VALUE,
                 Place::Top,
             ) => Want::VALUE,
+            (tag, Place::Top) if gradient_part(tag).is_some() => Want::VALUE,
             _ => Want::Skip,
         };
         if matches!(want, Want::Value { .. }) {
@@ -190,7 +232,27 @@ impl Collector {
 
     fn is_mosaic(&self) -> bool {
         let terms = &self.instance.shared.image_type;
-        terms.iter().any(|term| term == "MOSAIC")
+        terms
+            .iter()
+            .any(|term| term == "MOSAIC" || term == "VFRAME")
+    }
+
+    /// Takes the place of a slice of United Imaging's grid.
+    pub(super) fn uih_slice_numbers(&mut self, tag: Tag, numbers: &[f64]) -> Result<(), Malformed> {
+        if tag == Tag(0x0020, 0x0032) {
+            self.private.mosaic.positions.push(frame::exactly(numbers)?);
+        }
+        Ok(())
+    }
+
+    /// Takes the time of a slice of United Imaging's grid.
+    pub(super) fn uih_slice_text(&mut self, tag: Tag, raw: &[u8]) -> Result<(), Malformed> {
+        if tag == Tag(0x0008, 0x0032)
+            && let Some(ms) = value::time_ms(raw)?
+        {
+            self.private.mosaic.slice_times_ms.push(ms);
+        }
+        Ok(())
     }
 
     /// Takes a private creator: the element (gggg,00bb) reserves (gggg,bb00) to (gggg,bbFF).
@@ -237,7 +299,10 @@ impl Collector {
 
     /// Puts what private attributes have said where it counts.
     pub(super) fn finish_private(&mut self) {
-        let is_mosaic = self.reads_private && self.is_mosaic();
+        // Enhanced objects keep the word in Image Type though their frames are single slices.
+        let image = self.instance.image.as_ref();
+        let is_single = image.is_none_or(|image| image.number_of_frames == 1);
+        let is_mosaic = self.reads_private && is_single && self.is_mosaic();
         let shared = &mut self.instance.shared;
         // What has an element of its own comes before what the CSA header says of it.
         let b_value = self.private.b_value.or(self.private.mosaic.b_value);
@@ -248,6 +313,9 @@ impl Collector {
         }
         shared.diffusion_b_value = shared.diffusion_b_value.or(b_value);
         shared.diffusion_gradient = shared.diffusion_gradient.or(gradient);
+        if let [Some(x), Some(y), Some(z)] = self.private.gradient_as_written {
+            shared.gradient_as_written = Some([x, y, z]);
+        }
         if !is_mosaic {
             return;
         }
@@ -256,6 +324,17 @@ impl Collector {
             let detail = "the image is a mosaic, of how many slices is not said";
             return self.issue("missing_attribute", "NumberOfImagesInMosaic", detail);
         }
+        // A sequence with other than one position a slice says nothing of where any of them lies.
+        let positions = mosaic.positions.len();
+        if positions != 0 && positions != mosaic.tiles as usize {
+            mosaic.positions.clear();
+            self.attribute_issue(
+                "UihVFrameSequence",
+                "there is not one position for each slice",
+            );
+        }
+        let shared = &mut self.instance.shared;
+        shared.image_position = shared.image_position.or(mosaic.positions.first().copied());
         let times = mosaic.slice_times_ms.len();
         if times != 0 && times != mosaic.tiles as usize {
             mosaic.slice_times_ms.clear();
