@@ -157,7 +157,7 @@ pub struct ArchiveFlags {
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]
     pub deid_key: Option<PathBuf>,
 
-    /// How much to log on standard error [default: warn]
+    /// How much to log, on standard error or, in the background, in the system's log [default: warn]
     #[arg(long, value_name = "LEVEL", help_heading = "Logging")]
     pub log_level: Option<LogLevel>,
 }
