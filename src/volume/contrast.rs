@@ -163,18 +163,18 @@ pub(super) fn maps<'a>(items: Vec<Item<'a>>) -> Vec<Vec<Item<'a>>> {
 }
 
 /// Frames that repeat positions by the words that people have for them, one of each at every
-/// position: phases of breathing or of the heart as some write them. They order nothing, so that
-/// each is a volume of its own.
-pub(super) fn described<'a>(items: &[Item<'a>]) -> Option<Vec<Vec<Item<'a>>>> {
+/// position, and which attribute has them: phases of breathing or of the heart as some write them.
+/// They order nothing, so that each is a volume of its own.
+pub(super) fn described<'a>(items: &[Item<'a>]) -> Option<(&'static str, Vec<Vec<Item<'a>>>)> {
     const KEYWORDS: [&str; 3] = [
         "SeriesDescription",
         "ImageComments",
         "DerivationDescription",
     ];
-    KEYWORDS.iter().find_map(|keyword| {
+    KEYWORDS.into_iter().find_map(|keyword| {
         let classes = classes(items, |item| text(item, keyword), DESCRIPTIONS_MAX)?;
         let is_one_each = classes.iter().all(|class| !positions_repeat(class));
-        is_one_each.then_some(classes)
+        is_one_each.then_some((keyword, classes))
     })
 }
 

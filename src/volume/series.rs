@@ -132,9 +132,14 @@ fn arranged(items: Vec<Item<'_>>) -> Vec<Layout<'_>> {
     let mut arrangements = arrange(items.clone());
     // Words say what is another image only where nothing says that it is another time.
     if arrangements.iter().any(|a| a.is_arbitrary)
-        && let Some(classes) = described(&items)
+        && let Some((keyword, classes)) = described(&items)
     {
         arrangements = classes.into_iter().flat_map(arrange).collect();
+        let detail = format!("nothing but {keyword} tells apart frames at the same positions");
+        for arrangement in &mut arrangements {
+            let findings = &mut arrangement.findings;
+            findings.push("duplicate_positions", detail.clone());
+        }
     }
     // Stable: among equals the order of acquisition stays.
     arrangements.sort_by_key(|a| std::cmp::Reverse(a.items.len()));

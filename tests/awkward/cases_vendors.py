@@ -71,8 +71,9 @@ def phases_in_comments(folder):
     save(folder, repeated("phases_in_comments", 5, 4, change, modality="CT"))
     names = [frozenset({""})] + [frozenset({f"_a{n}"}) for n in (2, 3, 4)]
     order = [3, 2, 1, 0]
+    more = {"status": "warn", "codes": SPLIT | {"duplicate_positions"}}
     return [
-        Stack(count=5).expected(ramps(5 * t, 5), "<i2", codes=SPLIT, suffixes=name)
+        Stack(count=5).expected(ramps(5 * t, 5), "<i2", suffixes=name, **more)
         for t, name in zip(order, names)
     ]
 

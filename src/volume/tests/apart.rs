@@ -21,7 +21,8 @@ fn descriptions_tell_apart_what_nothing_orders() {
         };
         let volumes = volumes(phases(10));
         assert_eq!(volumes.len(), 10, "{keyword}");
-        check(&volumes[0], Status::Ok, &["split_from"]);
+        let told = ["duplicate_positions", "split_from"];
+        check(&volumes[0], Status::Warn, &told);
         assert_eq!(numbers(&volumes[9]), [28, 29, 30], "{keyword}");
         // A text that is another one for each frame names nothing.
         let mut records = phases(10);
