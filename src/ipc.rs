@@ -46,12 +46,34 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
-/// Sends one message with copies of `fds`.
+/// Sends one message with copies of `fds`, and waits while earlier ones fill the socket.
 ///
 /// # Errors
 ///
 /// The other end is closed, or more than [`FDS_MAX`] descriptors.
 pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(0, socket, message, fds)
+}
+
+/// The same without waiting: for who must not depend on whether the other end reads.
+///
+/// # Errors
+///
+/// As of [`send`], and `WouldBlock` where earlier messages were not read.
+pub fn send_at_once(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    send_with(libc::MSG_DONTWAIT, socket, message, fds)
+}
+
+fn send_with(
+    flags: c_int,
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     if fds.len() > FDS_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -85,7 +107,10 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> i
     }
     loop {
         // SAFETY: the header points to buffers of ours that outlive the call, which only reads them.
-        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_NOSIGNAL) };
+        let sent = unsafe {
+            let flags = flags | libc::MSG_NOSIGNAL;
+            libc::sendmsg(socket.as_raw_fd(), &header, flags)
+        };
         if sent >= 0 {
             return Ok(());
         }

@@ -83,6 +83,7 @@ impl Lane for TwinLane {
         }
         self.jobs.fetch_add(count, Ordering::SeqCst);
         let spent = Spent {
+            process: 1,
             wall: start.elapsed(),
             cpu: Duration::ZERO,
         };

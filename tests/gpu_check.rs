@@ -51,10 +51,18 @@ fn pictures(root: &Path) -> (PathBuf, PathBuf) {
 
 /// Runs it on the fake device with faults: what it said, and its document.
 fn run(test: &str, faults: &str) -> Option<(Output, String)> {
+    run_with(test, faults, false)
+}
+
+/// The same; with `once` only one process of all has a fault, and only one.
+fn run_with(test: &str, faults: &str, once: bool) -> Option<(Output, String)> {
     let (example, library) = (example(test)?, libcuda::library(test)?);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (pictures, data) = pictures(dir.path());
-    let variables = libcuda::environment(&library, faults, &dir.path().join("counters"));
+    let mut variables = libcuda::environment(&library, faults, &dir.path().join("counters"));
+    if once {
+        variables.push(("FAKE_CUDA_ONCE", dir.path().join("once").into()));
+    }
     Some(run_on(&example, &[&pictures, &data], variables))
 }
 
@@ -119,7 +127,59 @@ fn a_device_that_is_wrong_is_named() {
             && line.contains(" frame 1, 1.2.840.10008.1.2.5, stored: 1 of 6144 bytes differ")
     };
     assert!(text.lines().any(is_named), "{text}");
-    assert!(text.contains("Nothing was measured"), "{text}");
+    // What is right is measured all the same: of what is wrong nothing is.
+    let reason = "- not measured: rle, 48 x 64 x 16, 40 frames: its frames differ";
+    assert!(text.contains(reason), "{text}");
+    assert!(!text.contains("| rle | 48 x 64 x 16 |"), "{text}");
+}
+
+/// One that is lost with a batch: the frames are compared one by one, by the next process.
+#[test]
+fn a_device_that_is_lost_once_is_named_and_measured() {
+    let test = "a_device_that_is_lost_once_is_named_and_measured";
+    let Some((output, text)) = run_with(test, "lost:3", true) else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    for words in [
+        "**The device's process was lost once.**",
+        "- the device's process was lost, with 22 frames: ",
+        "All 22 frames that were compared are equal.",
+        "| rle | 48 x 64 x 16 | 40 |",
+    ] {
+        assert!(text.contains(words), "no {words:?}: {text}");
+    }
+    assert!(!text.contains("Not finished"), "{text}");
+}
+
+/// Whoever has to end it has what it has found until then.
+#[test]
+fn what_was_found_is_written_while_it_works() {
+    let test = "what_was_found_is_written_while_it_works";
+    let (Some(example), Some(library)) = (example(test), libcuda::library(test)) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (pictures, data) = pictures(dir.path());
+    let document = dir.path().join("results.md");
+    // The first batch never ends.
+    let variables = libcuda::environment(&library, "hang:1+", &dir.path().join("counters"));
+    let mut child = Command::new(example)
+        .args([&pictures, &data])
+        .arg("--program")
+        .arg(env!("CARGO_BIN_EXE_dicomfs"))
+        .arg("--out")
+        .arg(&document)
+        .envs(variables)
+        .spawn()
+        .expect("it runs");
+    let text = || fs::read_to_string(&document).unwrap_or_default();
+    common::wait_until("a document", || text().contains("### Every frame"));
+    child.kill().expect("it is killed");
+    child.wait().expect("it has ended");
+    let text = text();
+    assert!(text.starts_with("## Results: "), "{text}");
+    assert!(text.contains("**Not finished:"), "{text}");
 }
 
 #[test]

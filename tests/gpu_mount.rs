@@ -161,6 +161,7 @@ fn a_device_shares_the_work_and_whatever_it_does_every_byte_is_right() {
         "alloc:7",
         "pinned:1+",
         "register:1+",
+        "register_ro:1+",
         "launch:1",
         "launch:3+",
         "lost:1",
@@ -318,7 +319,7 @@ fn jpeg_2000_of_a_real_series_is_decoded_by_the_device() {
     };
     let plain = volumes(&Mount::of(&data, &["--device=cpu"]));
     // A device that is wrong is so from the start: what it does once in a thousand frames nobody sees.
-    for faults in ["", "wrong:0", "decode:9,internal:60"] {
+    for faults in ["", "wrong:0", "skip:0", "decode:9,internal:60"] {
         fake.faults(faults);
         let both = std::env::join_paths([&library, fake.dir()]).expect("paths");
         let mut variables = environment(&library, "", &dir.path().join("counters"));

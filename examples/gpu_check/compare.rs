@@ -3,12 +3,12 @@
 //! Frames that a device may be asked for with `exact=on` must be the same, byte for byte. Lossy ones
 //! may differ by rounding: how far is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use dicomfs::decode::gpu::{self, Codec, Fault, Job, Outcome, Refusal, Show, plan};
@@ -16,16 +16,19 @@ use dicomfs::decode::values::{self, stored_dtype};
 use dicomfs::decode::{Encoded, decode_frame};
 use dicomfs::dicom::{ImagePixel, Luts};
 use dicomfs::volume::{Dtype, Transform, ValueKind, Values};
-use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::device::{self, BATCH_TIME, Device, Part};
+use super::document::is_past;
 use super::frames::{Frames, files};
 
 /// A batch ends with so many frames or bytes, whichever comes first.
 const BATCH_FRAMES: usize = 256;
 const BATCH_ENCODED_BYTES: usize = 32 << 20;
 const BATCH_OUT_BYTES: usize = 256 << 20;
+
+/// How often what was compared is written down.
+const SAVE_AFTER: Duration = Duration::from_secs(5);
 
 /// Differences that are named; more are counted.
 const NAMED_MAX: usize = 20;
@@ -73,11 +76,18 @@ pub struct Compared {
     pub rows: BTreeMap<(String, &'static str), Tally>,
     /// Words on the first that differ.
     pub differences: Vec<String>,
-    /// The device's process was lost, and how.
+    /// Codecs that the device got wrong.
+    pub wrong: BTreeSet<Codec>,
+    /// How often the device's process was lost; and at what and how, the first.
+    pub lost: u64,
     pub faults: Vec<String>,
+    /// It cannot be started any more.
+    is_gone: bool,
     pub files: u64,
     /// Files that have no frames, or that nothing here reads.
     pub others: u64,
+    /// Files that there was no time for.
+    pub left: u64,
 }
 
 impl Compared {
@@ -94,30 +104,44 @@ impl Compared {
     }
 }
 
-/// Compares all frames below the directories.
-pub fn run(device: &mut Device, roots: &[&Path], bar: &ProgressBar) -> Result<Compared> {
-    let mut compared = Compared::default();
+/// Compares all frames below the directories, until `end`. `save` is told now and then how far it is,
+/// and of the end.
+pub fn run(
+    device: &mut Device,
+    roots: &[&Path],
+    end: Instant,
+    save: impl Fn(&Compared) -> Result<()>,
+) -> Result<Compared> {
+    let mut work = Work {
+        device,
+        compared: Compared::default(),
+        end,
+        turn: 0,
+    };
     let mut cases = Vec::new();
     let (mut encoded_bytes, mut out_bytes) = (0, 0);
+    let mut saved = Instant::now();
+    save(&work.compared)?;
     for root in roots {
         for path in files(root) {
-            bar.set_message(format!(
-                "comparing: {} files, {} equal",
-                compared.files,
-                compared.equal()
-            ));
+            if work.is_over() {
+                work.compared.left += 1;
+                continue;
+            }
+            if saved.elapsed() > SAVE_AFTER {
+                save(&work.compared)?;
+                saved = Instant::now();
+            }
             let Some(frames) = Frames::open(&path) else {
-                compared.others += 1;
+                work.compared.others += 1;
                 continue;
             };
-            compared.files += 1;
-            let name = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .display()
-                .to_string();
+            work.compared.files += 1;
+            let name = path.strip_prefix(root).unwrap_or(&path);
+            let name = name.display().to_string();
             for index in 0..frames.count() {
-                for case in cases_of(&frames, index, &name, device, &mut compared) {
+                let (device, compared) = (&*work.device, &mut work.compared);
+                for case in cases_of(&frames, index, &name, device, compared) {
                     encoded_bytes += case.encoded.len();
                     out_bytes += case.out_len;
                     cases.push(case);
@@ -126,14 +150,15 @@ pub fn run(device: &mut Device, roots: &[&Path], bar: &ProgressBar) -> Result<Co
                     || encoded_bytes >= BATCH_ENCODED_BYTES
                     || out_bytes >= BATCH_OUT_BYTES;
                 if is_full {
-                    flush(device, &mut cases, &mut compared)?;
+                    work.flush(&mut cases)?;
                     (encoded_bytes, out_bytes) = (0, 0);
                 }
             }
         }
     }
-    flush(device, &mut cases, &mut compared)?;
-    Ok(compared)
+    work.flush(&mut cases)?;
+    save(&work.compared)?;
+    Ok(work.compared)
 }
 
 /// One frame in all ways that a device may be asked for it; refusals are counted.
@@ -257,21 +282,41 @@ fn truth(case: &Case) -> Truth {
     }
 }
 
-/// Has both make the cases, and compares.
-fn flush(device: &mut Device, cases: &mut Vec<Case>, to: &mut Compared) -> Result<()> {
-    let mut left: &[Case] = cases;
-    let mut turn = 0;
-    while !left.is_empty() {
-        let lane_count = device.lanes.len().max(1);
-        turn = (turn + 1) % lane_count;
-        let lane = device
-            .lanes
-            .get_mut(turn)
-            .context("a device without lanes")?;
+/// Comparing, under way.
+struct Work<'a> {
+    device: &'a mut Device,
+    compared: Compared,
+    end: Instant,
+    /// The lane that is next.
+    turn: usize,
+}
+
+impl Work<'_> {
+    fn is_over(&self) -> bool {
+        is_past(self.end) || self.compared.is_gone
+    }
+
+    /// Has both make the cases, and compares.
+    fn flush(&mut self, cases: &mut Vec<Case>) -> Result<()> {
+        let mut left: &[Case] = cases;
+        while !left.is_empty() {
+            let count = self.batch(left)?;
+            left = &left[count..];
+        }
+        cases.clear();
+        Ok(())
+    }
+
+    /// As many of the cases as one batch takes; how many. Where the device's process is lost with several
+    /// they are asked for one by one, so that it is known which of them it does not survive.
+    fn batch(&mut self, cases: &[Case]) -> Result<usize> {
+        self.turn = (self.turn + 1) % self.device.lanes.len().max(1);
+        let lane = self.device.lanes.get_mut(self.turn);
+        let lane = lane.context("a device without lanes")?;
         let mut at = 0;
         let jobs = device::load(
             lane,
-            left.iter().map(|case| {
+            cases.iter().map(|case| {
                 let start = at;
                 at += case.out_len as u64;
                 Part {
@@ -283,27 +328,45 @@ fn flush(device: &mut Device, cases: &mut Vec<Case>, to: &mut Compared) -> Resul
                 }
             }),
         );
-        let (mine, rest) = left.split_at(jobs.len().max(1));
-        left = rest;
+        let mine = &cases[..jobs.len().max(1)];
         if jobs.is_empty() {
-            let refused = &mut to.tally(&mine[0].row).refused;
+            let refused = &mut self.compared.tally(&mine[0].row).refused;
             *refused.entry(Refusal::TooLarge.to_string()).or_default() += 1;
-            continue;
+            return Ok(1);
         }
         let len = jobs.last().map_or(0, |job| job.out.end);
         let slab = slab(len)?;
         let parts = [gpu::Part::new(&jobs, slab.as_fd(), len)];
-        let answer = lane.run(&parts, Instant::now() + BATCH_TIME);
-        judge(mine, &jobs, &answer, &slab, to)?;
-        if let Err(fault) = answer {
-            if to.faults.len() < NAMED_MAX {
-                to.faults.push(fault.to_string());
-            }
-            device.wait_ready();
+        match lane.run(&parts, Instant::now() + BATCH_TIME) {
+            Ok((outcomes, _)) => judge(mine, &jobs, &outcomes, &slab, &mut self.compared)?,
+            Err(fault) => self.lost(mine, &fault)?,
         }
+        Ok(mine.len())
     }
-    cases.clear();
-    Ok(())
+
+    fn lost(&mut self, cases: &[Case], fault: &Fault) -> Result<()> {
+        let compared = &mut self.compared;
+        let which = match cases {
+            [only] => only.place.clone(),
+            many => format!("with {} frames", many.len()),
+        };
+        compared.lost += 1;
+        if compared.faults.len() < NAMED_MAX {
+            compared.faults.push(format!("{which}: {fault}"));
+        }
+        compared.is_gone = !self.device.revive();
+        if cases.len() > 1 && !self.is_over() {
+            for case in cases {
+                self.batch(std::slice::from_ref(case))?;
+            }
+            return Ok(());
+        }
+        for case in cases {
+            let failed = &mut self.compared.tally(&case.row).failed;
+            *failed.entry(fault.to_string()).or_default() += 1;
+        }
+        Ok(())
+    }
 }
 
 /// A file in memory that is full of what no frame holds throughout.
@@ -323,22 +386,10 @@ fn slab(len: u64) -> Result<File> {
 fn judge(
     cases: &[Case],
     jobs: &[Job],
-    answer: &Result<(Vec<Outcome>, gpu::Spent), Fault>,
+    outcomes: &[Outcome],
     slab: &File,
     to: &mut Compared,
 ) -> Result<()> {
-    let outcomes = match answer {
-        Ok((outcomes, _)) => outcomes,
-        Err(fault) => {
-            for case in cases {
-                *to.tally(&case.row)
-                    .failed
-                    .entry(fault.to_string())
-                    .or_default() += 1;
-            }
-            return Ok(());
-        }
-    };
     let truths: Vec<Truth> = cases.par_iter().map(truth).collect();
     for (((case, truth), job), outcome) in cases.iter().zip(&truths).zip(jobs).zip(outcomes) {
         let mut found = vec![0; case.out_len];
@@ -378,6 +429,7 @@ fn judge(
             None => tally.equal += 1,
             Some(what) => {
                 tally.different += 1;
+                to.wrong.insert(case.codec);
                 if to.differences.len() < NAMED_MAX {
                     let (uid, shown) = &case.row;
                     to.differences

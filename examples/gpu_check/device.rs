@@ -12,7 +12,7 @@ use dicomfs::dicom::ImagePixel;
 const ALIGNED_BYTES: usize = 64;
 
 /// How long a batch may take: more than any should, since a check is no race.
-pub const BATCH_TIME: Duration = Duration::from_secs(60);
+pub const BATCH_TIME: Duration = Duration::from_secs(30);
 
 /// Restarts are waited for so long.
 const SETTLE_TIME: Duration = Duration::from_secs(90);
@@ -26,6 +26,8 @@ pub fn launch(program: PathBuf) -> Launch {
 }
 
 pub struct Device {
+    ordinal: u32,
+    launch: Launch,
     pub report: DeviceReport,
     pub remote: Remote,
     pub lanes: Vec<Lane>,
@@ -46,6 +48,8 @@ impl Device {
         let state = remote.wait_settled(Some(Instant::now() + SETTLE_TIME));
         match (state, remote.report()) {
             (State::Ready, Some(report)) => Ok(Device {
+                ordinal,
+                launch: launch.clone(),
                 report,
                 remote,
                 lanes,
@@ -54,10 +58,23 @@ impl Device {
         }
     }
 
-    /// Waits for a process that is started again: true when it decodes.
-    pub fn wait_ready(&self) -> bool {
+    /// Waits for a process that is started again, and begins anew with one that is retired, as a mount
+    /// would not: true when it decodes.
+    pub fn revive(&mut self) -> bool {
         let end = Instant::now() + SETTLE_TIME;
-        self.remote.wait_settled(Some(end)) == State::Ready
+        if self.remote.wait_settled(Some(end)) == State::Ready {
+            return true;
+        }
+        match Device::start(self.ordinal, &self.launch) {
+            Ok(device) => {
+                *self = device;
+                true
+            }
+            Err(error) => {
+                eprintln!("gpu_check: {error:#}");
+                false
+            }
+        }
     }
 }
 

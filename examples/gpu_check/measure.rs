@@ -19,6 +19,7 @@ use dicomfs::volume::{self, Variant, Volume};
 use rayon::prelude::*;
 
 use super::device::{self, BATCH_TIME, Device, Part};
+use super::document::is_past;
 use super::volumes::{Subject, Written};
 
 const HEADER_BYTES: usize = 4096;
@@ -27,7 +28,7 @@ const HEADER_BYTES: usize = 4096;
 const BATCH_FRAMES_MAX: usize = 64;
 
 /// A volume that takes longer than this is no figure.
-const VOLUME_TIME: Duration = Duration::from_secs(300);
+const VOLUME_TIME: Duration = Duration::from_secs(60);
 
 /// How long a device may take to be ready.
 const READY_TIME: Duration = Duration::from_secs(90);
@@ -64,20 +65,24 @@ pub struct Row {
 pub struct Setting<'a> {
     pub launch: &'a Launch,
     pub ordinal: u32,
+    /// Rounds at most.
     pub rounds: usize,
-    /// Volumes before a fetcher is taken for calibrated.
+    /// Volumes before a fetcher is taken for calibrated, at most.
     pub calibrations: usize,
     pub pool: &'a rayon::ThreadPool,
 }
 
-/// Measures one codec, one size and one number of frames.
+/// Measures one codec, one size and one number of frames: a round in any case, and no more that would
+/// begin after `end`.
 pub fn row(
     setting: &Setting<'_>,
     device: &mut Device,
     subject: &Subject,
     frames: usize,
     written: &Written,
+    end: Instant,
 ) -> Result<Row> {
+    let half = Instant::now() + end.saturating_duration_since(Instant::now()) / 2;
     let mut row = Row {
         codec: subject.codec.to_string(),
         size: subject.size(),
@@ -93,7 +98,9 @@ pub fn row(
 
     row.first = with.sweep(subject)?;
     for _ in 0..setting.calibrations {
-        with.sweep(subject)?;
+        if !is_past(half) {
+            with.sweep(subject)?;
+        }
     }
     without.sweep(subject)?;
     let cores = || -> Result<f64> {
@@ -115,7 +122,10 @@ pub fn row(
         device()?;
     }
     let before = with.device_frames();
-    for _ in 0..setting.rounds {
+    for round in 0..setting.rounds {
+        if round > 0 && is_past(end) {
+            break;
+        }
         row.cpu.push(mean(times, cores)?);
         if row.why.is_none() {
             row.device.push(mean(times, &mut device)?);
@@ -123,7 +133,7 @@ pub fn row(
         row.without.push(mean(times, || without.sweep(subject))?);
         row.together.push(mean(times, || with.sweep(subject))?);
     }
-    let all = (frames * times * setting.rounds) as f64;
+    let all = (frames * times * row.cpu.len()) as f64;
     row.share = (with.device_frames() - before) as f64 / all;
     row.device_cpu = spent.as_secs_f64() / (all + frames as f64);
     Ok(row)

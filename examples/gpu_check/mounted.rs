@@ -1,20 +1,51 @@
 //! The same volumes through a real mount, with the device and without, each read once by a new mount.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// How long a mount, its device or its end may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a mount, its device or reading a volume may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a mount is live.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What is mounted now.
+static MOUNTED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 const HEADER_BYTES: usize = 4096;
 
 /// Why nothing can be mounted here.
 pub fn obstacle() -> Option<String> {
     dicomfs::mount::probe().way().err()
+}
+
+/// Takes down what is mounted, whoever uses it: the program ends.
+pub fn leave() {
+    let mounted = MOUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(root) = &*mounted {
+        // It may be gone by now.
+        let _ = Command::new("umount").arg("-l").arg(root).status();
+    }
+}
+
+/// What `work` gives, unless a kernel that waits for a file system keeps it for longer than it may take.
+fn within<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (send, receive) = mpsc::channel();
+    let named = thread::Builder::new().name("reader".into());
+    // Who waits may have gone.
+    named.spawn(move || send.send(work()).unwrap_or_default())?;
+    let received = receive.recv_timeout(PATIENCE);
+    received.unwrap_or_else(|_| bail!("{what} takes longer than {} s", PATIENCE.as_secs()))
 }
 
 /// One reading of a volume.
@@ -37,24 +68,46 @@ impl Mount {
         let dir = tempfile::tempdir()?;
         let root = dir.path().join("mnt");
         std::fs::create_dir(&root)?;
-        let output = Command::new(program)
+        let said = dir.path().join("said");
+        let mut child = Command::new(program)
             .arg("mount")
             .args([archive, &root])
             .arg("--index")
             .arg(dir.path().join("index.sqlite"))
             .arg(format!("--device={device}"))
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "cannot mount: {said}");
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&said)?)
+            .spawn()?;
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            match child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > end => {
+                    child.kill()?;
+                    child.wait()?;
+                    let _ = Command::new("umount").arg("-l").arg(&root).status();
+                    bail!("mounting takes longer than {} s", PATIENCE.as_secs());
+                }
+                None => thread::sleep(LOOK_AGAIN),
+            }
+        };
+        let said = std::fs::read(said).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        ensure!(status.success(), "cannot mount: {}", said.trim());
+        *MOUNTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(root.clone());
         let mount = Mount { root, _dir: dir };
         mount.wait_ready()?;
         Ok(mount)
     }
 
     fn devices(&self) -> Result<Value> {
-        let text = std::fs::read(self.root.join(".dicomfs/stats.json")).context("no stats.json")?;
-        let stats: Value = serde_json::from_slice(&text)?;
-        Ok(stats["devices"].clone())
+        let path = self.root.join(".dicomfs/stats.json");
+        within("reading stats.json", move || {
+            let text = std::fs::read(path).context("no stats.json")?;
+            let stats: Value = serde_json::from_slice(&text)?;
+            Ok(stats["devices"].clone())
+        })
     }
 
     /// Waits until no device is being started.
@@ -72,7 +125,7 @@ impl Mount {
             if Instant::now() > end {
                 bail!("the device does not become ready");
             }
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(LOOK_AGAIN);
         }
     }
 }
@@ -83,6 +136,7 @@ impl Drop for Mount {
             let [program, flag] = words;
             let status = Command::new(program).arg(flag).arg(&self.root).status();
             if status.is_ok_and(|status| status.success()) {
+                *MOUNTED.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 return;
             }
         }
@@ -104,9 +158,11 @@ pub fn read<'a>(
         .join("series")
         .join(series_uid)
         .join("volume.npy");
-    let start = Instant::now();
-    let bytes = std::fs::read(path).context("cannot read the volume")?;
-    let seconds = start.elapsed().as_secs_f64();
+    let (seconds, bytes) = within("reading the volume", move || {
+        let start = Instant::now();
+        let bytes = std::fs::read(path).context("cannot read the volume")?;
+        Ok((start.elapsed().as_secs_f64(), bytes))
+    })?;
     let mut rest = bytes
         .get(HEADER_BYTES..)
         .context("a volume without a header")?;

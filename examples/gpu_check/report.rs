@@ -28,6 +28,14 @@ pub struct Mounted {
     pub cuda: Vec<Reading>,
 }
 
+impl Mounted {
+    /// All bytes that were read were right.
+    pub fn is_equal(&self) -> bool {
+        let mut readings = self.cpu.iter().chain(&self.cuda);
+        readings.all(|reading| reading.is_equal)
+    }
+}
+
 /// Three digits, or all before the point.
 fn figure(value: f64) -> String {
     let value = if value.is_finite() {
@@ -100,6 +108,10 @@ pub fn compared(found: &Compared) -> Vec<String> {
         "### Every frame on both sides".into(),
         String::new(),
         format!("{} files with frames, {} others.", found.files, found.others),
+        match found.left {
+            0 => String::new(),
+            left => format!("**{left} files were not compared: there was no time left.**"),
+        },
         String::new(),
         "| transfer syntax | shown | equal | different | refused | failed | lossy: rounded otherwise, by at most |".into(),
         "|---|---|---|---|---|---|---|".into(),
@@ -141,7 +153,15 @@ pub fn compared(found: &Compared) -> Vec<String> {
     let faults = found
         .faults
         .iter()
-        .map(|why| format!("- the device's process was lost: {why}"));
+        .map(|why| format!("- the device's process was lost, {why}"));
+    if found.lost > 0 {
+        let times = match found.lost {
+            1 => "once".to_string(),
+            more => format!("{more} times"),
+        };
+        lines.push(format!("**The device's process was lost {times}.**"));
+        lines.push(String::new());
+    }
     let named: Vec<String> = differences.chain(faults).collect();
     if !named.is_empty() {
         lines.extend(named);
@@ -150,21 +170,30 @@ pub fn compared(found: &Compared) -> Vec<String> {
     lines
 }
 
-pub fn measured(rows: &[Row], rounds: usize) -> Vec<String> {
+/// What there is no row for, a line each.
+pub fn missing(what: &str, names: &[String]) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let lines = names.iter().map(|name| format!("- {what}: {name}"));
+    lines.chain([String::new()]).collect()
+}
+
+pub fn measured(rows: &[Row]) -> Vec<String> {
     let mut lines = vec![
         "### Frames a second".into(),
         String::new(),
         format!("All cores: {} of {}. Device alone: whole batches through its lanes, host work included.", machine::cores(), machine::cpu_model()),
         "Both, without: a mount's fetcher that makes a volume ahead, with the device beside the cores and without; first: a".into(),
         "volume of a fetcher that has seen none. Device's share: of the frames made by both. Device's CPU: what its process".into(),
-        format!("takes of a core for a frame, when alone. Median of {rounds} rounds; every ratio is the median of the rounds' ratios."),
+        "takes of a core for a frame, when alone. Medians of the rounds; every ratio is the median of the rounds' ratios.".into(),
         String::new(),
-        "| codec | pixels | frames | all cores | device alone | over all cores | both, first | both | without | with over without | device's share | device's CPU |".into(),
-        "|---|---|---|---|---|---|---|---|---|---|---|---|".into(),
+        "| codec | pixels | frames | all cores | device alone | over all cores | both, first | both | without | with over without | device's share | device's CPU | rounds |".into(),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|".into(),
     ];
     for row in rows {
         lines.push(format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} % | {} ms |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} % | {} ms | {} |",
             row.codec,
             row.size,
             row.frames,
@@ -176,7 +205,8 @@ pub fn measured(rows: &[Row], rounds: usize) -> Vec<String> {
             row.rate(median(&row.without)),
             times(row.with_over_without()),
             100.0 * row.share,
-            figure(1e3 * row.device_cpu)
+            figure(1e3 * row.device_cpu),
+            row.cpu.len()
         ));
     }
     lines.push(String::new());
@@ -279,11 +309,6 @@ pub fn mounted(rows: &[Mounted]) -> Vec<String> {
         let seconds = |of: &[Reading]| of.iter().map(|reading| reading.seconds).collect::<Vec<_>>();
         let (cpu, cuda) = (seconds(&row.cpu), seconds(&row.cuda));
         let rate = |seconds: &[f64]| figure(row.bytes as f64 / 1e6 / median(seconds));
-        let is_equal = row
-            .cpu
-            .iter()
-            .chain(&row.cuda)
-            .all(|reading| reading.is_equal);
         let made = |reading: &Reading| reading.devices[0]["frames"].as_f64().unwrap_or_default();
         lines.push(format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -293,7 +318,11 @@ pub fn mounted(rows: &[Mounted]) -> Vec<String> {
             rate(&cpu),
             rate(&cuda),
             times(ratio(&cpu, &cuda)),
-            if is_equal { "equal" } else { "**different**" },
+            if row.is_equal() {
+                "equal"
+            } else {
+                "**different**"
+            },
             figure(median(&row.cuda.iter().map(made).collect::<Vec<_>>()))
         ));
     }

@@ -52,7 +52,8 @@ impl Subject {
     }
 }
 
-/// The pictures of a directory that a device may decode, and each size unencoded beside them.
+/// The pictures of a directory that a device may decode, and each size unencoded beside them; what
+/// matters most first.
 pub fn subjects(root: &Path) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = Vec::new();
     for path in files(root) {
@@ -96,8 +97,20 @@ pub fn subjects(root: &Path) -> Result<Vec<Subject>> {
         }
     }
     add_native(&mut subjects);
-    subjects.sort_by_key(|subject| (subject.frame_len(), subject.codec));
+    subjects.sort_by_key(|subject| (place(subject.codec), subject.frame_len()));
     Ok(subjects)
+}
+
+/// What the goals are about comes first.
+fn place(codec: Codec) -> usize {
+    match codec {
+        Codec::Jpeg2000 => 0,
+        Codec::Htj2k => 1,
+        Codec::JpegLossless => 2,
+        Codec::Rle => 3,
+        Codec::Native { .. } => 4,
+        Codec::Jpeg => 5,
+    }
 }
 
 fn add_native(subjects: &mut Vec<Subject>) {

@@ -50,7 +50,7 @@ pub(super) fn make_service(config: &Config) -> anyhow::Result<Service> {
     let touched = Arc::new(Touched::default());
     let doubts = (config.watch != Watch::Off).then(|| touched.clone());
     let opened = library::open(&config.archive, doubts)?;
-    let (pool, devices) = gpu_worker::start(&config.device)?;
+    let (pool, devices) = gpu_worker::start(&config.device);
     // Without any room there nothing is resident, and so no device is one for it.
     let memories = match config.device_cache_size {
         Size::Bytes(0) => Vec::new(),

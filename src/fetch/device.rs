@@ -153,11 +153,14 @@ impl From<Error> for Unfit {
     }
 }
 
+/// Who made a frame: a device by its index, and which of its processes.
+type Made = (usize, u32);
+
 /// What devices know of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Acquaintance {
-    /// Frames that were compared and right, by device and codec.
-    right: Mutex<HashMap<(usize, Codec), usize>>,
+    /// Frames that were compared and right, by who made them and codec.
+    right: Mutex<HashMap<(Made, Codec), usize>>,
     refusals_in_a_row: AtomicU32,
     is_out: AtomicBool,
     /// When the last batch was taken from it, in batches of all streams.
@@ -183,23 +186,23 @@ impl Acquaintance {
         self.refusals_in_a_row.store(0, Ordering::Relaxed);
     }
 
-    /// How many of its frames a device was compared at and right.
-    fn right_on(&self, device: usize, codec: Codec) -> usize {
-        self.right().get(&(device, codec)).copied().unwrap_or(0)
+    /// How many of its frames a process of a device was compared at and right.
+    fn right_on(&self, made: Made, codec: Codec) -> usize {
+        self.right().get(&(made, codec)).copied().unwrap_or(0)
     }
 
     /// The same for the codec that has most.
-    fn most_right_on(&self, device: usize) -> usize {
+    fn most_right_on(&self, made: Made) -> usize {
         let right = self.right();
-        let mine = right.iter().filter(|((index, _), _)| *index == device);
+        let mine = right.iter().filter(|((by, _), _)| *by == made);
         mine.map(|(_, count)| *count).max().unwrap_or(0)
     }
 
-    fn note_right(&self, device: usize, codec: Codec, count: usize) {
-        *self.right().entry((device, codec)).or_default() += count;
+    fn note_right(&self, made: Made, codec: Codec, count: usize) {
+        *self.right().entry((made, codec)).or_default() += count;
     }
 
-    fn right(&self) -> MutexGuard<'_, HashMap<(usize, Codec), usize>> {
+    fn right(&self) -> MutexGuard<'_, HashMap<(Made, Codec), usize>> {
         self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,6 +24,7 @@
 //   alloc:n     the n-th allocation of device memory fails for lack of it
 //   pinned:n    the n-th allocation of pinned memory fails for lack of it
 //   register:n  the n-th cuMemHostRegister is not permitted
+//   register_ro:n  the n-th of memory that is mapped for reading only is not supported
 //   launch:n    the n-th launch fails by its call (out of resources); the context stays usable
 //   lost:n      the n-th launch faults on the device (sticky CUDA_ERROR_ILLEGAL_ADDRESS)
 //   hang:n      the n-th launch never ends: who waits for it waits for ever
@@ -36,6 +37,7 @@
 //   access:n    the n-th cuMemSetAccess fails for lack of memory
 //   no_vmm      the device has no virtual memory management; no_export: no descriptors of it;
 //   no_ipc      nor CUDA IPC
+// FAKE_CUDA_ONCE: a file that all processes share: there is one fault, in the first that comes to it.
 // FAKE_CUDA_MEMORY: bytes of device memory (4 GiB).
 // FAKE_CUDA_COUNTERS: a file of 64-bit numbers, kept up to date while the process runs: see Counters.
 
@@ -301,23 +303,30 @@ struct State {
     uint64_t last_physical = 0;
     std::set<Stream *> streams;
     std::set<Event *> events;
+    uint64_t *once = nullptr; // not 0: the one fault was made
 
     State();
 };
+
+static void *shared_file(const char *path, size_t len)
+{
+    const int file = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
+    void *map = MAP_FAILED;
+    if (file >= 0 && ftruncate(file, (off_t)len) == 0)
+        map = mmap(nullptr, len, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file >= 0)
+        close(file);
+    return map == MAP_FAILED ? nullptr : map;
+}
 
 State::State()
 {
     if (const char *bytes = getenv("FAKE_CUDA_MEMORY"))
         memory_bytes = strtoull(bytes, nullptr, 10);
-    if (const char *path = getenv("FAKE_CUDA_COUNTERS")) {
-        int file = open(path, O_RDWR | O_CREAT, 0600);
-        if (file >= 0 && ftruncate(file, sizeof(Counters)) == 0) {
-            void *map = mmap(nullptr, sizeof(Counters), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-            if (map != MAP_FAILED)
-                counters = (Counters *)map;
-        }
-        close(file);
-    }
+    // Opened now: later the process may have no right to.
+    if (void *map = shared_file(getenv("FAKE_CUDA_COUNTERS"), sizeof(Counters)))
+        counters = (Counters *)map;
+    once = (uint64_t *)shared_file(getenv("FAKE_CUDA_ONCE"), sizeof *once);
     std::string text = getenv("FAKE_CUDA_FAULTS") ? getenv("FAKE_CUDA_FAULTS") : "";
     for (size_t at = 0; at < text.size();) {
         size_t end = std::min(text.find(',', at), text.size());
@@ -371,7 +380,10 @@ static bool fault(const char *kind)
     uint64_t now = ++s.seen[kind];
     if (found == s.faults.end())
         return false;
-    return found->second.and_after ? now >= found->second.from : now == found->second.from;
+    const uint64_t from = found->second.from;
+    if (found->second.and_after ? now < from : now != from)
+        return false;
+    return !s.once || __atomic_exchange_n(s.once, 1, __ATOMIC_SEQ_CST) == 0;
 }
 
 static void run_until(Stream *stream, uint64_t count)
@@ -939,12 +951,38 @@ Result cuMemFreeHost(void *start)
     return state().sticky;
 }
 
-Result cuMemHostRegister_v2(void *start, size_t len, unsigned)
+// Whether all of it is mapped so that it can be written. The kernel pins no other memory for a device
+// that may write, which is what it is asked for without CU_MEMHOSTREGISTER_READ_ONLY.
+static bool is_writable(const char *start, size_t len)
 {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    if (!maps)
+        return true;
+    uint64_t from, to, need = (uint64_t)start;
+    const uint64_t end = need + len;
+    bool may = true;
+    char rights[8], line[4352];
+    while (may && need < end && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 || need < from || need >= to)
+            continue;
+        may = rights[1] == 'w';
+        need = to;
+    }
+    fclose(maps);
+    return may && need >= end;
+}
+
+Result cuMemHostRegister_v2(void *start, size_t len, unsigned flags)
+{
+    const unsigned READ_ONLY = 8;
     ENTER;
     IN_CONTEXT;
     if (fault("register"))
         return NOT_PERMITTED;
+    if (!(flags & READ_ONLY) && !is_writable((char *)start, len))
+        return INVALID_VALUE;
+    if ((flags & READ_ONLY) && fault("register_ro"))
+        return NOT_SUPPORTED;
     if (len == 0 || is_half_pinned((char *)start, len) || is_pinned((char *)start, len))
         return INVALID_VALUE;
     state().registered[(char *)start] = len;

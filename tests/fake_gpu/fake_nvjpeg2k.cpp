@@ -10,6 +10,7 @@
 //             made; 0 means at each.
 //                create state parse parse_internal decode alloc exec arch internal   a status
 //                zero wrong         success, and other samples than asked for
+//                skip               success, and nothing is written
 //                hang die           never returns; ends the process
 //   version   the file "version" beside this library, "0.11.0" when there is none.
 //   live      written beside this library when a handle is destroyed: how many decode states, streams
@@ -322,6 +323,7 @@ API nvjpeg2kDecodeImage(Handle* handle, State* state, Stream* stream, Params* pa
     size_t sample_bytes = 0;
     const int status = answer(*stream, *out, planes, sample_bytes);
     if (status != OK) return status;
+    if (goes_wrong("skip")) return OK;
     if (goes_wrong("zero")) std::fill(planes.begin(), planes.end(), 0);
     if (goes_wrong("wrong")) planes[planes.size() / 2] ^= 1;
     const size_t row = stream->info.width * sample_bytes;

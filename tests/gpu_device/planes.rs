@@ -208,6 +208,39 @@ fn components_of_all_kinds() {
 }
 
 #[test]
+fn planes_that_nobody_has_written_show_no_earlier_picture() {
+    let test = "planes::planes_that_nobody_has_written_show_no_earlier_picture";
+    let ran = child(test, &Setup::default(), || {
+        let (mut engine, mut random) = (engine(), Random(23));
+        let image = gray(64, 48, 16);
+        let pictures: Vec<Case> = (0..8)
+            .map(|_| case(&mut random, image.clone(), Show::Stored, 2, 16))
+            .collect();
+        // All slots have had pictures in their memory.
+        for _ in 0..6 {
+            let mut batch = Batch::new(&pictures, DENSE);
+            let outcomes = batch.run(&mut engine);
+            assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Done));
+            assert!(Some(batch.values(7).to_vec()) == expected(&pictures[7]));
+        }
+        // "All went well", says the library, and has written nothing.
+        let mut silent = pictures.clone();
+        silent.iter_mut().for_each(|case| case.encoded.truncate(2));
+        let mut batch = Batch::new(&silent, DENSE);
+        for (index, outcome) in batch.run(&mut engine).iter().enumerate() {
+            assert_eq!(*outcome, Outcome::Done);
+            assert!(
+                batch.values(index).iter().all(|byte| *byte == 0),
+                "frame {index} shows what was there before"
+            );
+        }
+    });
+    if let Some(ran) = ran {
+        ran.assert_passed();
+    }
+}
+
+#[test]
 fn a_frame_the_library_refuses_is_that_frame_alone() {
     let test = "planes::a_frame_the_library_refuses_is_that_frame_alone";
     let ran = child(test, &Setup::default(), || {

@@ -144,7 +144,8 @@ pub fn give_up_first(parent: u32, device_files_for_all: bool) -> io::Result<Righ
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) })?;
     let clear_all = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
     // SAFETY: takes numbers.
-    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear_all, zero, zero, zero) })?;
+    let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear_all, zero, zero, zero) };
+    if_there_is_such(check(cleared))?;
     for capability in 0..CAPABILITIES_END {
         // SAFETY: takes numbers.
         let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, c_ulong::from(capability)) };
@@ -160,6 +161,15 @@ pub fn give_up_first(parent: u32, device_files_for_all: bool) -> io::Result<Righ
         parent,
         becomes_nobody,
     })
+}
+
+/// A right that the system does not know need not be given up: before Linux 4.3, and in gVisor, in which
+/// containers with GPUs are run too, there are no ambient capabilities.
+fn if_there_is_such(given_up: io::Result<()>) -> io::Result<()> {
+    match given_up {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        other => other,
+    }
 }
 
 impl Rights {
@@ -266,6 +276,17 @@ mod tests {
         assert!(!maps("0 1000 1\n", NOBODY));
         assert!(!maps("0 100000 65534\n", NOBODY));
         assert!(!maps("", NOBODY) && !maps("x y z\n0 0\n", NOBODY));
+    }
+
+    #[test]
+    fn what_the_system_does_not_have_need_not_be_given_up() {
+        // SAFETY: takes numbers; there is no such option.
+        let unknown = check(unsafe { libc::prctl(0x7fff_0001, 0, 0, 0, 0) });
+        assert!(unknown.is_err());
+        assert!(if_there_is_such(unknown).is_ok());
+        let refused = || Err(io::Error::from_raw_os_error(libc::EPERM));
+        assert!(if_there_is_such(refused()).is_err());
+        assert!(if_there_is_such(Ok(())).is_ok());
     }
 
     #[test]

@@ -32,6 +32,13 @@ mod memory;
 
 pub(super) use memory::{DeviceMemory, HostMemory, Registered};
 
+/// Says when kernels are made ready for the device (CUDA C programming guide, lazy loading): with
+/// [`LOADING`] when they are loaded, which is before rights are given up, in the time that a start may take,
+/// and not in the first batch, whose time is measured and short.
+pub(super) const LOADING_VARIABLE: &str = "CUDA_MODULE_LOADING";
+/// See [`LOADING_VARIABLE`].
+pub(super) const LOADING: &str = "EAGER";
+
 /// All functions that are called: each must be there before the first is.
 const FUNCTIONS: [&str; 45] = [
     "cuCtxSetCurrent",

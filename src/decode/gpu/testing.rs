@@ -193,12 +193,13 @@ fn speak(part: &str) -> std::io::Result<()> {
             sockets.extend(fds.into_iter().take(1));
         }
     }
-    if part == "out of turn" {
-        return wire::tell(line.as_fd(), &Answer::Lost("?".into()), &[]);
-    }
+    // All of it, so that who starts this is not told of a closed line instead.
     let Some((Order::Store, store)) = wire::hear(line.as_fd())? else {
         return Ok(());
     };
+    if part == "out of turn" {
+        return wire::tell(line.as_fd(), &Answer::Lost("?".into()), &[]);
+    }
     wire::tell(line.as_fd(), &Answer::Ready(report(ordinal)), &[])?;
     if let Some(part) = part.strip_prefix("store: ") {
         return speak_of_residents(part, store[0].as_fd());

@@ -136,11 +136,12 @@ pub enum Answer {
     Lost(String),
 }
 
-/// Says something, with copies of `fds`.
+/// Says something, with copies of `fds`. Never waits: each side has one thing to say at a time, which
+/// the other takes before it answers. Who fills the line by not listening is no partner.
 ///
 /// # Errors
 ///
-/// The other end is closed, or the message is too long.
+/// The other end is closed or does not listen, or the message is too long.
 pub fn tell(
     socket: BorrowedFd<'_>,
     message: &impl Serialize,
@@ -150,7 +151,10 @@ pub fn tell(
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(invalid("a message that is too long"));
     }
-    ipc::send(socket, &bytes, fds)
+    ipc::send_at_once(socket, &bytes, fds).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => invalid("the other side does not listen"),
+        _ => error,
+    })
 }
 
 /// Waits for the other's word; `None` when the other end is closed.
@@ -324,6 +328,19 @@ mod tests {
         assert!(tell(a.as_fd(), &vec![0_u8; MESSAGE_BYTES_MAX], &[]).is_err());
         drop(a);
         assert!(hear::<Order>(b.as_fd()).expect("closed").is_none());
+    }
+
+    #[test]
+    fn who_does_not_listen_is_not_waited_for() {
+        let (a, _b) = ipc::pair().expect("pair");
+        let start = std::time::Instant::now();
+        let long = vec![0_u8; MESSAGE_BYTES_MAX / 2];
+        let told = (0..1000).map(|_| tell(a.as_fd(), &long, &[]));
+        let refused = told.take_while(Result::is_ok).count();
+        assert!(refused < 1000, "the line takes any number of messages");
+        let error = tell(a.as_fd(), &long, &[]).expect_err("full");
+        assert!(error.to_string().contains("does not listen"), "{error}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(30));
     }
 
     #[test]

@@ -178,12 +178,13 @@ impl<'s> Crew<'s> {
         let Offers { kind, streams } = offers;
         let mut wanted = self.wanted(*kind, streams)?;
         let is_proven = self.is_any_proven(*kind);
+        let made = (self.index, self.known.trust().process());
         // All of it is made by the CPU too.
         let mut firsts = FIRST_FRAMES;
         let mut parts = Vec::new();
         for offer in streams {
             let acquaintance = offer.stream.acquaintance();
-            let right = acquaintance.most_right_on(self.index);
+            let right = acquaintance.most_right_on(made);
             let is_first = !is_proven && right < FIRST_FRAMES;
             let most = if is_first { wanted.min(firsts) } else { wanted };
             if wanted == 0 || parts.len() == PARTS_MAX {

@@ -56,7 +56,7 @@ impl Crew<'_> {
             let (mine, others) = mine.unwrap_or_default();
             rest = others;
             let mut judged = self.judged(sent, mine);
-            match self.compare(kind, &mut judged) {
+            match self.compare(kind, spent.process, &mut judged) {
                 Ok(()) => believed.push(judged),
                 Err(doubt) => self.reject(judged.sent, doubt),
             }
@@ -98,8 +98,15 @@ impl Crew<'_> {
         false
     }
 
-    /// Makes those frames of a part on the CPU too that are due by the rule of `trust.rs`.
-    fn compare(&mut self, kind: Kind, judged: &mut Judged<'_, '_>) -> Result<(), Doubt> {
+    /// Makes those frames of a part on the CPU too that are due by the rule of `trust.rs`. `process` is
+    /// who answered.
+    fn compare(
+        &mut self,
+        kind: Kind,
+        process: u32,
+        judged: &mut Judged<'_, '_>,
+    ) -> Result<(), Doubt> {
+        let made = (self.index, process);
         let stream = judged.sent.stream;
         let acquaintance = stream.acquaintance();
         let enough = self.devices.tuning.proven_frames;
@@ -118,8 +125,13 @@ impl Crew<'_> {
             let device = claimed.filling.bytes();
             let itemsize = check::dtype(job).map_or(1, |dtype| dtype.itemsize());
             let so_far = same.get(&codec).copied().unwrap_or(0);
-            let right = acquaintance.right_on(self.index, codec) + so_far;
-            let is_first = match self.known.trust().is_proven(codec, kind, enough) {
+            let right = acquaintance.right_on(made, codec) + so_far;
+            let is_first = match self
+                .known
+                .trust()
+                .of(process)
+                .is_proven(codec, kind, enough)
+            {
                 true => right == 0,
                 false => right < trust::FIRST_FRAMES,
             };
@@ -128,9 +140,9 @@ impl Crew<'_> {
                 continue;
             }
             scratch.resize(device.len(), 0);
-            let made = self.shared.produce(stream, claimed.frame, &mut scratch);
+            let produced = self.shared.produce(stream, claimed.frame, &mut scratch);
             self.known.counters.compared.fetch_add(1, Ordering::Relaxed);
-            if made.is_err() {
+            if produced.is_err() {
                 return Err(Doubt::CpuFails);
             }
             if !check::agree(job, claimed.prepared.is_lossy, device, &scratch) {
@@ -138,13 +150,13 @@ impl Crew<'_> {
             }
             // One value throughout proves nothing.
             if !is_uniform {
-                self.known.trust().was_right(codec, kind);
+                self.known.trust().of(process).was_right(codec, kind);
             }
             *same.entry(codec).or_default() += 1;
             judged.same.insert(claimed.frame);
         }
         for (codec, count) in same {
-            acquaintance.note_right(self.index, codec, count);
+            acquaintance.note_right(made, codec, count);
         }
         Ok(())
     }

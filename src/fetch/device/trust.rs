@@ -12,8 +12,9 @@
 //!    alike in all frames of a series, and in no series before, shows in any one of them.
 //! 4. So a series of one frame is none for a device ([`FRAMES_MIN`]): it would be made on both sides.
 //!
-//! A single difference ever, in any series, retires the codec for the mount; a fault has the device
-//! begin at rule 2 again, since it is another process that answers then.
+//! A single difference ever, in any series, retires the codec for the mount. A fault has the device
+//! begin at rule 2 again, since it is another process that answers then; so does the end of a process
+//! that nobody was waiting for, and each process is one to which no series was ever compared.
 
 use std::collections::HashMap;
 
@@ -32,30 +33,48 @@ pub(super) const FRAMES_MIN: usize = 2;
 
 /// Frames that a device made as the CPU did.
 #[derive(Debug, Default)]
-pub(super) struct Trust(HashMap<(Codec, Kind), u32>);
+pub(super) struct Trust {
+    /// Which of its processes has made them.
+    process: u32,
+    right: HashMap<(Codec, Kind), u32>,
+}
 
 impl Trust {
+    /// What is known of this process of the device: nothing, if it was another one that answered last.
+    pub(super) fn of(&mut self, process: u32) -> &mut Trust {
+        if self.process != process {
+            self.forget();
+            self.process = process;
+        }
+        self
+    }
+
+    /// The process that has answered last.
+    pub(super) fn process(&self) -> u32 {
+        self.process
+    }
+
     /// Notes a frame that was made on both sides and was the same.
     pub(super) fn was_right(&mut self, codec: Codec, kind: Kind) {
-        let count = self.0.entry((codec, kind)).or_default();
+        let count = self.right.entry((codec, kind)).or_default();
         *count = count.saturating_add(1);
     }
 
     /// Whether `enough` frames of this codec and kind were right.
     pub(super) fn is_proven(&self, codec: Codec, kind: Kind, enough: u32) -> bool {
-        let count = self.0.get(&(codec, kind));
+        let count = self.right.get(&(codec, kind));
         count.copied().unwrap_or(0) >= enough
     }
 
     /// The same for any codec that frames of this kind may have.
     pub(super) fn is_any_proven(&self, kind: Kind, enough: u32) -> bool {
-        let mut counts = self.0.iter().filter(|((_, of), _)| *of == kind);
+        let mut counts = self.right.iter().filter(|((_, of), _)| *of == kind);
         enough == 0 || counts.any(|(_, count)| *count >= enough)
     }
 
     /// Begins anew.
     pub(super) fn forget(&mut self) {
-        self.0.clear();
+        self.right.clear();
     }
 }
 
@@ -86,5 +105,18 @@ mod tests {
         assert!(!trust.is_any_proven(large, 1) && trust.is_any_proven(large, 0));
         trust.forget();
         assert!(!trust.is_proven(Codec::Jpeg2000, small, 1));
+    }
+
+    #[test]
+    fn a_process_is_not_proven_by_another() {
+        let kind = Kind::new("openjpeg", 1 << 19);
+        let mut trust = Trust::default();
+        trust.of(1).was_right(Codec::Htj2k, kind);
+        assert!(trust.of(1).is_proven(Codec::Htj2k, kind, 1));
+        assert!(!trust.of(2).is_proven(Codec::Htj2k, kind, 1));
+        // An answer of the one before that was late.
+        trust.of(1).was_right(Codec::Htj2k, kind);
+        assert!(!trust.of(2).is_proven(Codec::Htj2k, kind, 1));
+        assert_eq!(trust.process(), 2);
     }
 }

@@ -71,17 +71,16 @@ impl DeviceMemory {
             }
             Export::None => return Err(refused("cuMemCreate", 801, "no way to share memory")),
         };
-        // SAFETY: all of memory that is ours.
-        unsafe {
-            call!(cuMemsetD8Async(
-                memory.address,
-                0,
-                memory.len,
-                stream.handle
-            ))
-        }?;
+        memory.clear(0, memory.len, stream)?;
         stream.wait()?;
         Ok(memory)
+    }
+
+    /// Makes `len` bytes from `offset` on zero, after the work that the stream has.
+    pub fn clear(&self, offset: usize, len: usize, stream: &Stream) -> Result<(), CudaError> {
+        let to = self.at("cuMemsetD8Async", offset, len)?;
+        // SAFETY: inside of memory that is ours.
+        unsafe { call!(cuMemsetD8Async(to, 0, len, stream.handle)) }
     }
 
     /// How another process maps it: the whole of it.

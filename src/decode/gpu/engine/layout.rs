@@ -44,6 +44,8 @@ pub(super) struct Layout {
     pub downloads: Vec<Run>,
     /// The device memory they come from.
     pub values: Range<usize>,
+    /// What is used between: planes, and what kernels leave for one another.
+    pub between: Range<usize>,
     /// Bytes of device memory.
     pub len: usize,
 }
@@ -79,6 +81,7 @@ impl Layout {
         layout.len = tables;
         layout.place_encoded(chunk);
         layout.place_values(chunk);
+        let between = aligned(layout.len);
         for (index, checked) in chunk.iter().enumerate() {
             let Some(picture) = &checked.picture else {
                 layout.place_planes(index, checked);
@@ -89,6 +92,7 @@ impl Layout {
             lossless::place(&mut layout, index, checked, picture, codes);
         }
         layout.len = aligned(layout.len);
+        layout.between = between.min(layout.len)..layout.len;
         layout
     }
 

@@ -193,7 +193,7 @@ impl Slot {
         let stream = &self.stream;
         layout.move_to(device.address());
         upload(layout, memory, device, &mut stage_in[..encoded_len], stream)?;
-        decode_planes(layout, pending, memory, tools, stream)?;
+        decode_planes(layout, pending, memory, tools, (device, stream))?;
         let tables = &mut tables.bytes()[..layout.tables_len()];
         layout.write_tables(tables);
         // SAFETY: the tables, the stage and the slab are left alone until `finish` has waited; the
@@ -363,16 +363,22 @@ fn copy_beside(
 }
 
 /// Has a library decode the frames that are its own; those that it does not take get no samples.
+///
+/// Into zeros: where a library says that all went well and has written nothing, what is shown would
+/// be a picture of the chunk before, of another patient perhaps, and nothing about it suspicious.
 fn decode_planes(
     layout: &mut Layout,
     pending: &mut Pending,
     memory: &Memory<'_>,
     tools: &mut Tools<'_>,
-    stream: &Stream,
+    (device, stream): (&DeviceMemory, &Stream),
 ) -> Result<(), Failure> {
     if pending.chunk.iter().all(Checked::is_uploaded) {
         return Ok(());
     }
+    device.clear(layout.between.start, layout.between.len(), stream)?;
+    // The streams that the library decodes on are others.
+    stream.wait()?;
     let mut requests = Vec::with_capacity(pending.chunk.len());
     for (checked, frame) in pending.chunk.iter().zip(&layout.frames) {
         requests.push(PlaneRequest {

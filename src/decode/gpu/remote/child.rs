@@ -1,5 +1,6 @@
 //! A device's process as its parent sees it: started, heard, killed, reaped.
 
+use std::env;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -8,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::Launch;
 use crate::decode::gpu::wire::{self, Answer, Order};
-use crate::decode::gpu::{DeviceReport, cufile};
+use crate::decode::gpu::{DeviceReport, cufile, driver};
 use crate::ipc;
 use crate::ipc::process::wait_readable;
 
 /// Time between two looks at a process that is about to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How long it is waited for how a process has ended that has let go of its line.
+const STATUS_TIME: Duration = Duration::from_millis(200);
 
 /// A running process; killed when dropped, and not waited for then.
 pub struct Child {
@@ -47,7 +51,11 @@ impl Child {
         memories: &[OwnedFd],
     ) -> io::Result<(Child, Vec<OwnedFd>)> {
         let (line, theirs) = ipc::pair()?;
-        let process = Command::new(&launch.program)
+        let mut command = Command::new(&launch.program);
+        if env::var_os(driver::LOADING_VARIABLE).is_none() {
+            command.env(driver::LOADING_VARIABLE, driver::LOADING);
+        }
+        let process = command
             .args(&launch.args)
             .arg(ordinal.to_string())
             .envs(launch.variables.iter().map(|(name, value)| (name, value)))
@@ -120,7 +128,7 @@ impl Child {
             Ok(Some((Answer::Ready(report), _))) => Heard::Ready(report),
             Ok(Some((Answer::Unfit(why), _))) => Heard::Unfit(wire::clean(&why)),
             Ok(Some(_)) => Heard::Failed("it spoke out of turn".into()),
-            Ok(None) => Heard::Failed("it died when it was started".into()),
+            Ok(None) => Heard::Failed(self.death("it died when it was started")),
             Err(error) => Heard::Failed(error.to_string()),
         }
     }
@@ -132,10 +140,23 @@ impl Child {
             Ok(Waited::Woken) => None,
             Err(error) => Some(error.to_string()),
             Ok(_) => match wire::hear::<Answer>(self.line.as_fd()) {
-                Ok(None) => Some("it died".into()),
+                Ok(None) => Some(self.death("it died")),
                 Ok(Some(_)) => Some("it spoke out of turn".into()),
                 Err(error) => Some(error.to_string()),
             },
+        }
+    }
+
+    /// These words, and by which signal or with which status: what a driver's crash looks like, or a
+    /// system call that the service manager does not allow.
+    fn death(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + STATUS_TIME;
+        loop {
+            match self.process.try_wait() {
+                Ok(Some(status)) => return format!("{words} ({status})"),
+                Ok(None) if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+                _ => return words.to_string(),
+            }
         }
     }
 

@@ -12,9 +12,12 @@ use crate::decode::gpu::resident::ResidentId;
 use crate::decode::gpu::wire::{self, Answer, Order};
 use crate::decode::gpu::{Job, Outcome, memory};
 
-/// What a batch has taken, as the device's process says.
+/// Who has answered a batch, and what it has taken, as it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spent {
+    /// Which of the device's processes, one after the other: what is known of one says nothing of the
+    /// next.
+    pub process: u32,
     /// Of a core.
     pub cpu: Duration,
     /// From the batch's arrival to its answer.
@@ -171,12 +174,17 @@ impl Lane {
         let answered = wire::tell(socket.as_fd(), &batch, &slabs)
             .map_err(|error| format!("it takes no batch: {error}"))
             .and_then(|()| answer(&socket, "a batch", deadline))
-            .and_then(|(answer, _)| check(answer, number, jobs));
+            .and_then(|(answer, _)| check(answer, number, jobs, process));
         answered.map_err(|why| self.shared.fault(process, why))
     }
 }
 
-fn check(answer: Answer, number: u64, jobs: usize) -> Result<(Vec<Outcome>, Spent), String> {
+fn check(
+    answer: Answer,
+    number: u64,
+    jobs: usize,
+    process: u32,
+) -> Result<(Vec<Outcome>, Spent), String> {
     match answer {
         Answer::Done {
             number: answered,
@@ -185,6 +193,7 @@ fn check(answer: Answer, number: u64, jobs: usize) -> Result<(Vec<Outcome>, Spen
             wall_ns,
         } if answered == number && outcomes.len() == jobs => {
             let spent = Spent {
+                process,
                 cpu: Duration::from_nanos(cpu_ns),
                 wall: Duration::from_nanos(wall_ns),
             };

@@ -1,5 +1,6 @@
 //! A device's process that works, dies, hangs, lies or never starts; this test program plays it.
 
+use std::env;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -239,6 +240,39 @@ fn an_idle_process_that_is_killed_is_replaced() {
     });
     decode_well(&mut lanes[0], b"q");
     assert_eq!(remote.facts().faults, 1);
+}
+
+/// What a person reads who asks why there is no device.
+#[test]
+fn how_a_process_has_ended_is_said() {
+    let (remote, _lanes) = start("well");
+    for faults in 1..=3 {
+        let state = remote.wait_settled(Some(Instant::now() + LONG));
+        assert_eq!(state, State::Ready);
+        kill("-9", pid(&remote));
+        wait_until("its end", || remote.facts().faults == faults);
+    }
+    let state = remote.state().to_string();
+    assert_eq!(state, "retired: it died (signal: 9 (SIGKILL))");
+    let why = probe(0, &launch("crash")).expect_err("it crashes");
+    assert!(why.contains("died when it was started (signal: 6"), "{why}");
+}
+
+#[test]
+fn kernels_are_loaded_before_the_first_batch() {
+    let (remote, _lanes) = start("well");
+    let variables = fs::read(format!("/proc/{}/environ", pid(&remote)));
+    // Who is not root may not look into a process of another user.
+    let Ok(variables) = variables else {
+        println!("skipped: its environment cannot be read");
+        return;
+    };
+    let mut variables = variables.split(|byte| *byte == 0);
+    let expected = match env::var("CUDA_MODULE_LOADING") {
+        Ok(own) => format!("CUDA_MODULE_LOADING={own}"),
+        Err(_) => "CUDA_MODULE_LOADING=EAGER".to_string(),
+    };
+    assert!(variables.any(|variable| variable == expected.as_bytes()));
 }
 
 #[test]

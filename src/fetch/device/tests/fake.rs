@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,6 +83,8 @@ pub(super) struct Fake {
     /// Its number, and the memory that it can leave frames in.
     memory: Option<(u32, Arc<fake_memory::Fake>)>,
     pub(super) gate: Gate,
+    /// Which of its processes answers.
+    pub(super) process: AtomicU32,
     is_stopped: AtomicBool,
     is_over: Arc<AtomicBool>,
 }
@@ -118,6 +120,7 @@ impl Fake {
             beside: Mutex::default(),
             memory,
             gate: Gate::default(),
+            process: AtomicU32::new(1),
             is_stopped: AtomicBool::new(false),
             is_over: Arc::default(),
         })
@@ -303,8 +306,12 @@ impl Lane for FakeLane {
             thread::sleep(Duration::from_micros(us));
         }
         let wall = start.elapsed();
-        let cpu = wall;
-        Ok((outcomes, Spent { wall, cpu }))
+        let spent = Spent {
+            process: self.fake.process.load(Ordering::SeqCst),
+            cpu: wall,
+            wall,
+        };
+        Ok((outcomes, spent))
     }
 }
 

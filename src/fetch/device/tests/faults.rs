@@ -1,7 +1,7 @@
 //! What a device may do wrong, one after the other and at random.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::fake::FATES;
 use super::*;
@@ -112,6 +112,48 @@ fn frames_of_one_value_are_compared() {
         "{report:?}"
     );
     assert_eq!((report.mismatches, report.frames), (0, sent.len() as u64));
+}
+
+/// A process that ends while nobody waits for it is replaced, and nobody is told.
+#[test]
+fn another_process_is_proven_anew_also_at_streams_that_the_one_before_was_proven_at() {
+    // The second process is wrong in what would not be looked at, were it believed for the first.
+    let is_second = Arc::new(AtomicBool::new(false));
+    let is_wrong = is_second.clone();
+    let fake = Fake::new(1, move |_| match is_wrong.load(Ordering::SeqCst) {
+        false => Fate::Right,
+        true => Fate::WrongLast,
+    });
+    let tuning = Tuning {
+        proven_frames: 4,
+        ..tuning(8)
+    };
+    let fetcher = fetcher(1000, 1, &fake, tuning);
+    let pattern = Arc::new(Pattern {
+        delay_us: 300,
+        ..Pattern::default()
+    });
+    let stream = open(&fetcher, 60, &pattern);
+    let (interest, hold) = (Interest::default(), Hold::new(&fetcher));
+    fetcher.sweep(&stream, &interest, 52, usize::MAX);
+    wait_for("it is proven", || stream.slab().present_frames() == 8);
+    let first = report(&fetcher);
+    assert_eq!((first.frames, first.frames_compared), (8, 4), "{first:?}");
+    is_second.store(true, Ordering::SeqCst);
+    fake.process.fetch_add(1, Ordering::SeqCst);
+    let other = Interest::default();
+    fetcher.sweep(&stream, &other, 0, usize::MAX);
+    wait_for("it has made others", || {
+        report(&fetcher).batches > first.batches
+    });
+    drop(hold);
+    let all = 0..stream.slab().len_bytes();
+    check(
+        &pattern,
+        &all,
+        &answer(&ask(&fetcher, &stream, all.clone())).unwrap(),
+    );
+    assert_eq!(report(&fetcher).mismatches, 1);
 }
 
 #[test]
