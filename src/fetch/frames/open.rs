@@ -342,6 +342,7 @@ mod tests {
             identity: SourceIdentity {
                 size_bytes: 1008,
                 mtime_ns: 0,
+                inode: 0,
             },
             inside: None,
             instance: Instance {
