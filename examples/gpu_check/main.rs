@@ -235,7 +235,7 @@ impl Check<'_> {
     /// All the rest: true if nothing has gone wrong.
     fn measure_and_mount(&mut self, compared: &Compared) -> Result<bool> {
         let work = tempfile::tempdir().context("no directory for volumes")?;
-        let subjects = volumes::subjects(&self.args.pictures)?;
+        let subjects = volumes::subjects(&self.args.pictures);
         ensure!(
             !subjects.is_empty(),
             "no pictures that a device may decode: see prepare.py"

@@ -200,7 +200,6 @@ impl Rates {
         if took.frames == 0 {
             return route.leave(now);
         }
-        let is_first = route.wall_ns.is_none();
         let per_frame = |time: Duration| time.as_nanos() as f64 / took.frames as f64;
         let (wall_ns, host_ns) = (per_frame(took.wall), per_frame(took.host));
         match (route.stage, route.wall_ns) {
@@ -213,13 +212,10 @@ impl Rates {
         }
         if let Stage::Trial { frames, trials } = route.stage {
             let more = frames < TRIAL_FRAMES_MAX && trials + 1 < TRIALS_MAX;
-            let is_short = took.wall < TRIAL_LONG_ENOUGH;
-            // The very first pays for what a device and its libraries take and load once.
-            let is_cold = is_first && cpu_ns.is_some_and(|cpu_ns| !route.wins(cpu_ns, crowd));
-            if more && is_short || is_cold || cpu_ns.is_none() {
+            if more && took.wall < TRIAL_LONG_ENOUGH || cpu_ns.is_none() {
                 let filled = took.frames >= frames;
                 route.stage = Stage::Trial {
-                    frames: if filled && !is_cold {
+                    frames: if filled {
                         (2 * frames).min(TRIAL_FRAMES_MAX)
                     } else {
                         frames
@@ -345,24 +341,6 @@ mod tests {
             );
         }
         assert!(rates.size(kind(), Some(0.5 * MS), CROWD, NOW).is_some());
-    }
-
-    #[test]
-    fn the_first_batch_of_all_decides_nothing_against_a_device() {
-        let cpu_ns = Some(0.5 * MS);
-        let wants = |rates: &mut Rates| rates.size(kind(), cpu_ns, CROWD, NOW).map(|s| s.most);
-        let mut rates = Rates::default();
-        // 30 ms a frame at first, and then a tenth of what the CPU takes.
-        rates.took(kind(), took(8, 30_000, 100), cpu_ns, CROWD, NOW);
-        assert_eq!(wants(&mut rates), Some(TRIAL_FRAMES_MIN));
-        rates.took(kind(), took(8, 50, 20), cpu_ns, CROWD, NOW);
-        assert_eq!(wants(&mut rates), Some(2 * TRIAL_FRAMES_MIN));
-        // What is as slow again is left.
-        let mut rates = Rates::default();
-        for left in [false, true] {
-            rates.took(kind(), took(8, 30_000, 100), cpu_ns, CROWD, NOW);
-            assert_eq!(wants(&mut rates).is_none(), left);
-        }
     }
 
     #[test]

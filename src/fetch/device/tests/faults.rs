@@ -122,7 +122,7 @@ fn another_process_is_proven_anew_also_at_streams_that_the_one_before_was_proven
     let is_wrong = is_second.clone();
     let fake = Fake::new(1, move |_| match is_wrong.load(Ordering::SeqCst) {
         false => Fate::Right,
-        true => Fate::WrongLast,
+        true => Fate::WrongFirst,
     });
     let tuning = Tuning {
         proven_frames: 4,
@@ -143,8 +143,8 @@ fn another_process_is_proven_anew_also_at_streams_that_the_one_before_was_proven
     fake.process.fetch_add(1, Ordering::SeqCst);
     let other = Interest::default();
     fetcher.sweep(&stream, &other, 0, usize::MAX);
-    wait_for("it has made others", || {
-        report(&fetcher).batches > first.batches
+    wait_for("the other is found out", || {
+        report(&fetcher).mismatches == 1
     });
     drop(hold);
     let all = 0..stream.slab().len_bytes();
