@@ -31,6 +31,9 @@ use super::usage::{Charge, Usage};
 
 pub use filling::Filling;
 
+/// Slabs of up to this length are mostly read whole, bytes.
+const READ_WHOLE_MAX_BYTES: u64 = 16 << 20;
+
 /// How a slab is laid out: `header`, then `frame_count` frames of `frame_len_bytes` each.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -149,7 +152,7 @@ impl Slab {
             registration: OnceLock::new(),
         });
         if layout.frame_count == 0 {
-            slab.write_header();
+            slab.write_header(false);
         }
         Ok(slab)
     }
@@ -320,7 +323,7 @@ impl Slab {
                 drop(state);
                 // Counted from the claim on, so that frames under decode are in the budget too.
                 self.usage.add(cost_bytes);
-                self.write_header();
+                self.write_header(large && self.starts_in_first_large_page(frame));
                 if !large {
                     self.pages.take_small(&self.range_of(frame..frame + 1));
                 }
@@ -402,7 +405,8 @@ impl Slab {
     }
 
     /// What filling a frame may take, and whether it is to be written in large pages: a frame
-    /// alone is not, since that takes the memory of its neighbours, who may never come.
+    /// alone is not, since that takes the memory of its neighbours, who may never come. Those of a
+    /// small slab mostly do, and are given that as long as there is plenty.
     fn cost(&self, state: &State, frame: usize) -> (u64, bool) {
         let held = |i: usize| {
             let other = state.frames.get(i).map(|f| f.presence);
@@ -410,7 +414,8 @@ impl Slab {
         };
         let follows = frame > 0 && held(frame - 1);
         let company = follows || held(frame + 1) || self.frame_len_bytes as u64 >= LARGE_PAGE_BYTES;
-        let large = self.pages.has_large() && company;
+        let awaited = || self.len_bytes() <= READ_WHOLE_MAX_BYTES && self.usage.is_plenty();
+        let large = self.pages.has_large() && (company || awaited());
         let mut range = self.range_of(frame..frame + 1);
         if large && !follows {
             range.start = pages::around(&range, self.len_bytes(), true).start;
@@ -418,12 +423,19 @@ impl Slab {
         (pages::cost_bytes(&range, self.len_bytes(), large), large)
     }
 
-    fn write_header(&self) {
+    /// Whether a frame begins in the large page that the header lies in.
+    fn starts_in_first_large_page(&self, frame: usize) -> bool {
+        self.range_of(frame..frame).start < LARGE_PAGE_BYTES
+    }
+
+    /// Writes the header, once. `large` where the first frame to be written takes the large page that
+    /// the header lies in; in small pages otherwise: the rest is not the header's.
+    fn write_header(&self, large: bool) {
         let range = 0..self.header.len() as u64;
         self.header_written.call_once(|| {
             // SAFETY: nobody reads the header from the pages before a frame is present, and no
-            // frame is written before this returns. In small pages: the rest is not the header's.
-            if let Some(out) = unsafe { self.pages.bytes_mut(&range, false) } {
+            // frame is written before this returns.
+            if let Some(out) = unsafe { self.pages.bytes_mut(&range, large) } {
                 out.copy_from_slice(&self.header);
             }
         });

@@ -251,6 +251,37 @@ fn memory_is_what_the_kernel_says_also_for_lone_frames() {
 }
 
 #[test]
+fn a_small_slab_takes_large_pages_as_long_as_there_is_plenty() {
+    let cache = Cache::new(64 << 20, 100).unwrap();
+    let of = |frame_count| {
+        move || Layout {
+            header: vec![7; 4096],
+            frame_len_bytes: 64 << 10,
+            frame_count,
+        }
+    };
+    let small = cache.open(&key("small"), of(100)).unwrap();
+    let big = cache.open(&key("big"), of(1000)).unwrap();
+    let costs = |slab: &Slab| [0, 50].map(|frame| slab.cost_bytes(frame));
+    assert_eq!(
+        costs(&big),
+        [64 << 10; 2],
+        "no large page for a frame alone"
+    );
+    assert_eq!(costs(&small), [2 << 20; 2]);
+    fill(&small, 0);
+    assert_eq!(read(&small, 4094..4098).unwrap(), vec![7, 7, 1, 1]);
+    for frame in 0..520 {
+        fill(&big, frame);
+    }
+    assert_eq!(
+        small.cost_bytes(50),
+        64 << 10,
+        "half of the budget is taken"
+    );
+}
+
+#[test]
 fn a_header_alone_takes_nothing() {
     let cache = Cache::new(256 << 20, 100).unwrap();
     let big = || Layout {

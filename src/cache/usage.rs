@@ -49,6 +49,11 @@ impl Usage {
         self.held_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether so much of the budget is left that nothing has to be spared.
+    pub(super) fn is_plenty(&self) -> bool {
+        self.held_bytes() < self.budget_bytes / 2
+    }
+
     pub(super) fn add(&self, len_bytes: u64) {
         self.held_bytes.fetch_add(len_bytes, Ordering::Relaxed);
     }
