@@ -86,7 +86,9 @@ fn enclosure(work: &Path) -> String {
         cp -r {work}/archive/. root/archive/
         cp {work}/follow.sh root/follow.sh
         install -m 755 {program} root/usr/bin/dicomfs
-        exec chroot root sh /follow.sh"
+        # What is still mounted in the end has processes that do not go with the namespace.
+        trap 'chroot root umount -a -t fuse.dicomfs' EXIT
+        chroot root sh /follow.sh"
     )
 }
 
