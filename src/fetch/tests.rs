@@ -66,18 +66,26 @@ fn fetcher(budget_frames: u64, threads: usize) -> Fetcher {
     Fetcher::new(cache, threads, usize::MAX).unwrap()
 }
 
-fn open(fetcher: &Fetcher, frames: usize, script: Arc<Script>) -> Arc<Stream> {
-    let key = SlabKey {
-        volume: "v".to_string(),
+fn key(volume: &str) -> SlabKey {
+    SlabKey {
+        volume: volume.to_string(),
         variant: "values",
         fingerprint: [0; 32],
-    };
-    let layout = || Layout {
+    }
+}
+
+fn layout(frame_count: usize) -> Layout {
+    Layout {
         header: vec![9; HEADER],
         frame_len_bytes: FRAME,
-        frame_count: frames,
-    };
-    fetcher.open(&key, layout, || script).unwrap()
+        frame_count,
+    }
+}
+
+fn open(fetcher: &Fetcher, frames: usize, script: Arc<Script>) -> Arc<Stream> {
+    fetcher
+        .open(&key("v"), || layout(frames), || script)
+        .unwrap()
 }
 
 fn read(
@@ -228,18 +236,8 @@ fn no_memory_is_taken_for_a_frame_that_cannot_be_had() {
 #[test]
 fn where_descriptors_lack_volumes_that_nobody_reads_give_theirs() {
     let fetcher = fetcher(100, 1);
-    let other = SlabKey {
-        volume: "other".to_string(),
-        variant: "values",
-        fingerprint: [0; 32],
-    };
-    let layout = || Layout {
-        header: vec![9; HEADER],
-        frame_len_bytes: FRAME,
-        frame_count: 1,
-    };
     let unused = || Arc::new(Script::default()) as Arc<dyn Produce>;
-    drop(fetcher.open(&other, layout, unused).unwrap());
+    drop(fetcher.open(&key("other"), || layout(1), unused).unwrap());
     let script = Arc::new(Script {
         lacks: Mutex::new(1),
         ..Script::default()
@@ -258,33 +256,23 @@ fn where_descriptors_lack_volumes_that_nobody_reads_give_theirs() {
 #[test]
 fn opening_one_volume_does_not_keep_others_from_being_opened() {
     let fetcher = fetcher(100, 1);
-    let key = |volume: &str| SlabKey {
-        volume: volume.to_string(),
-        variant: "values",
-        fingerprint: [0; 32],
-    };
-    let layout = || Layout {
-        header: vec![9; HEADER],
-        frame_len_bytes: FRAME,
-        frame_count: 1,
-    };
     let producer = || Arc::new(Script::default()) as Arc<dyn Produce>;
     let (reached, is_under_way) = mpsc::channel();
     let (go_on, waits) = mpsc::channel();
     thread::scope(|scope| {
-        let (fetcher, key, layout) = (&fetcher, &key, &layout);
+        let fetcher = &fetcher;
         let slow = scope.spawn(move || {
             let mut told = None;
             let slowly = || {
                 reached.send(()).unwrap();
                 told = Some(waits.recv_timeout(Duration::from_secs(10)));
-                layout()
+                layout(1)
             };
             fetcher.open(&key("slow"), slowly, producer).unwrap();
             told
         });
         is_under_way.recv().unwrap();
-        fetcher.open(&key("other"), layout, producer).unwrap();
+        fetcher.open(&key("other"), || layout(1), producer).unwrap();
         go_on.send(()).unwrap();
         assert_eq!(slow.join().unwrap(), Some(Ok(())));
     });
