@@ -290,6 +290,16 @@ impl SlabCopy {
         self.made_bytes
             .fetch_add(self.plan.shape().frame_len_bytes, Ordering::Relaxed);
         self.made_ns.fetch_add(ns, Ordering::Relaxed);
+        self.is_to_be_queued()
+    }
+
+    /// Takes note of a slab that a frame from here has completed. True when it is to be queued for the
+    /// writer: the entry was lost while that frame was read from it.
+    pub(super) fn completed(&self) -> bool {
+        !self.exists() && self.is_to_be_queued()
+    }
+
+    fn is_to_be_queued(&self) -> bool {
         let idle = self.settled.load(Ordering::Relaxed) || !self.tier.is_writing();
         !idle && !self.queued.swap(true, Ordering::AcqRel)
     }

@@ -8,12 +8,17 @@
 //! 512 KiB. So the file is mapped twice: one mapping takes large pages, the other never does, and
 //! which of the two a frame is written through decides what it costs. What the pages cost is asked
 //! of the kernel (`st_blocks`), not computed.
+//!
+//! A file that holds one frame and is too short for a large page is better written by write(2): a fault for each
+//! page of 512 KiB takes 0.3 ms, a call that brings them all 0.03 ms, because tmpfs then takes pages as large as
+//! fit into the file (Linux 6.18), which are read twice as fast. Where there are other frames that would be
+//! memory of theirs.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -70,6 +75,19 @@ impl Pages {
     /// True when frames can be written in large pages.
     pub(super) fn has_large(&self) -> bool {
         self.small.is_some()
+    }
+
+    /// Writes the bytes of a range by a call.
+    ///
+    /// # Safety
+    /// As of [`Pages::bytes_mut`], until this returns.
+    pub(super) unsafe fn write(&self, bytes: &[u8], range: &Range<u64>) -> io::Result<()> {
+        let is_inside =
+            self.check(range).is_some() && range.end - range.start == bytes.len() as u64;
+        match is_inside {
+            true => self.file.write_all_at(bytes, range.start),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Memory the file takes now, bytes.

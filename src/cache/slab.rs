@@ -91,6 +91,8 @@ pub struct Slab {
     header: Vec<u8>,
     header_written: Once,
     frame_len_bytes: usize,
+    /// All there is is one frame, which is best written by one call.
+    is_written_at_once: bool,
     state: Mutex<State>,
     /// Where else the frames may be had.
     pub(super) copy: Option<SlabCopy>,
@@ -137,6 +139,7 @@ impl Slab {
             header: layout.header,
             header_written: Once::new(),
             frame_len_bytes: layout.frame_len_bytes,
+            is_written_at_once: layout.frame_count == 1 && (len_bytes as u64) < LARGE_PAGE_BYTES,
             state: Mutex::new(State {
                 frames: vec![empty; layout.frame_count],
                 recency: Recency::new(layout.frame_count),
@@ -310,6 +313,15 @@ impl Slab {
         }
     }
 
+    /// Has a slab that a restored frame has completed kept in the tier below, if it is not there any more.
+    pub fn complete_copy(&self) {
+        if let Some(copy) = &self.copy
+            && copy.completed()
+        {
+            copy.queue(self.me.clone());
+        }
+    }
+
     /// Asks to fill a frame.
     pub fn claim(&self, frame: usize) -> Claim<'_> {
         let mut state = self.lock();
@@ -324,13 +336,11 @@ impl Slab {
                 // Counted from the claim on, so that frames under decode are in the budget too.
                 self.usage.add(cost_bytes);
                 self.write_header(large && self.starts_in_first_large_page(frame));
-                if !large {
-                    self.pages.take_small(&self.range_of(frame..frame + 1));
-                }
                 Claim::Mine(Filling {
                     slab: self,
                     frame,
                     large,
+                    has_memory: false,
                     cost_bytes,
                     committed: false,
                 })

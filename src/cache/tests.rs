@@ -28,10 +28,18 @@ fn key(name: &str) -> SlabKey {
     }
 }
 
+fn write(filling: &mut Filling<'_>, value: u8) {
+    let made: Result<(), ()> = filling.make(|out| {
+        out.fill(value);
+        Ok(())
+    });
+    made.unwrap();
+}
+
 fn fill(slab: &Slab, frame: usize) -> bool {
     match slab.claim(frame) {
         Claim::Mine(mut filling) => {
-            filling.bytes().fill(frame as u8 + 1);
+            write(&mut filling, frame as u8 + 1);
             filling.commit()
         }
         _ => panic!("frame {frame} cannot be claimed"),
@@ -377,7 +385,7 @@ fn readers_never_see_a_dropped_frame_as_zeros() {
                         None => {
                             let _room = cache.make_room(FRAME);
                             if let Claim::Mine(mut filling) = slab.claim(frame) {
-                                filling.bytes().fill(frame as u8 + 1);
+                                write(&mut filling, frame as u8 + 1);
                                 filling.commit();
                             }
                         }

@@ -78,14 +78,16 @@ impl Shared {
         if stream.slab().has_copy() {
             stream.producer().verify(frame)?;
             if filling.restore() {
-                filling.commit();
+                if filling.commit() {
+                    stream.slab().complete_copy();
+                }
                 let len = stream.slab().frame_len_bytes() as u64;
                 self.tallies.count(stream.tally(), Maker::CacheDir, len, 0);
                 return Ok(());
             }
         }
         let ns = loop {
-            match self.produce(stream, frame, filling.bytes()) {
+            match filling.make(|out| self.produce(stream, frame, out)) {
                 // Volumes that nobody reads have descriptors that the source file can do with.
                 Err(error) if error.is_lack_of_descriptors() && self.cache.shed() => {}
                 made => break made?,

@@ -27,6 +27,10 @@ const CLIMB_FRAMES: usize = 16;
 /// First push after a page: 64 rows of 512 16-bit pixels.
 const PUSH_BYTES_MIN: u64 = 64 << 10;
 
+/// What a push may grow by to reach the end of a guess that was declined, as a share of it: pages left out there
+/// are asked for one by one.
+const PUSH_STRETCH: u64 = 4;
+
 /// By how much pushes grow as long as the reader goes on: a slice of 512 KiB takes three.
 const PUSH_GROWTH: u64 = 4;
 
@@ -184,10 +188,17 @@ impl Seen {
             0 => PUSH_BYTES_MIN.min(left / 2),
             _ => (self.push_bytes.saturating_mul(PUSH_GROWTH)).max(PUSH_BYTES_MIN),
         };
-        let pushed = match self.is_through {
+        let mut pushed = match self.is_through {
             true => left,
             false => left.min(self.push_bytes),
         };
+        if self.guess.contains(&(end + pushed)) {
+            let short_bytes = self.guess.end.min(ask.frame_end_bytes) - (end + pushed);
+            pushed += match short_bytes <= pushed / PUSH_STRETCH {
+                true => short_bytes,
+                false => 0,
+            };
+        }
         let pushed = pushed / PAGE_BYTES * PAGE_BYTES;
         self.pushed_from_bytes = end;
         self.next_bytes = end + pushed;
@@ -340,6 +351,17 @@ mod tests {
             assert_eq!(kernel.made.iter().collect::<Vec<_>>(), [&7], "{by_mmap}");
             assert!(kernel.requests < 10, "{}", kernel.requests);
         }
+    }
+
+    #[test]
+    fn what_was_declined_close_by_is_pushed_as_well() {
+        // Linux 6.18 before np.load reads on after the header: pages ahead, and then the one it needs.
+        let mut kernel = Kernel::new(FRAME);
+        kernel.need(0, 0..4);
+        assert!(!kernel.request(4..20));
+        kernel.need(1, 1..2);
+        assert!((1..20).all(|page| kernel.cached.contains(&page)));
+        assert!(!kernel.cached.contains(&20));
     }
 
     #[test]

@@ -270,6 +270,32 @@ fn a_damaged_entry_is_a_miss_and_never_wrong_bytes() {
 }
 
 #[test]
+fn an_entry_is_written_again_though_a_frame_of_it_comes_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    store(&options, &[1]);
+    let entry = File::options().write(true).open(the_entry(dir.path()));
+    // The last frame is damaged while the first one is being read.
+    let entry = entry.unwrap();
+    entry
+        .write_all_at(&[!content(1, 3)[FRAME - 1]], entry_len_bytes() - 1)
+        .unwrap();
+    let cache = cache(&options);
+    let slab = slab(&cache, 1);
+    let Claim::Mine(mut first) = slab.claim(0) else {
+        panic!("the frame is absent");
+    };
+    assert!(slab.has_copy() && first.restore());
+    let restored = (1..FRAMES)
+        .rev()
+        .filter(|&frame| make(&slab, 1, frame, SLOW_NS));
+    assert_eq!(restored.count(), 0);
+    assert!(first.commit(), "it completes the slab");
+    slab.complete_copy();
+    wait_for("it is stored", || stats(&cache).stored == 1);
+}
+
+#[test]
 fn a_short_or_swapped_entry_is_a_miss() {
     let plan = Plan::new(&entry::owner("test 1"), &[0; 70], shape());
     let first = plan.offset_bytes(0);
