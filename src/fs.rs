@@ -218,6 +218,9 @@ impl Fs {
             }
             _ => (None, OpenMode::Cached),
         };
+        if let (Content::Slab(view), OpenMode::Cached) = (&content, &open_mode) {
+            view.push_header(ino, &self.pages);
+        }
         if let Err(refused) = self.handles.add(fh, attr, content, mode) {
             let (mode, content) = *refused;
             self.modes.close(ino, mode, content.slab());

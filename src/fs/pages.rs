@@ -33,14 +33,20 @@ pub trait PageCache: Send + Sync {
     fn store(&self, ino: u64, offset_bytes: u64, bytes: &[u8]);
 }
 
-/// Bytes of a slab to be put into the page cache.
+/// Bytes to be put into the page cache.
 pub(super) struct Push {
     pub(super) ino: u64,
     /// Where they lie in the file.
     pub(super) offset_bytes: u64,
-    pub(super) stream: Arc<Stream>,
-    /// Where they lie in the slab.
-    pub(super) range: Range<u64>,
+    pub(super) bytes: Pushed,
+}
+
+/// Which bytes.
+pub(super) enum Pushed {
+    /// Those of this range of a slab, if they are there then.
+    Slab(Arc<Stream>, Range<u64>),
+    /// These.
+    Own(Vec<u8>),
 }
 
 enum Job {
@@ -186,16 +192,20 @@ impl Pages {
 
 impl Push {
     fn store(self, cache: &dyn PageCache) {
-        let slab = self.stream.slab();
-        let frames = slab.frames_of(&self.range);
-        // Pinned, so that the bytes stay what they are; a frame that was dropped meanwhile is not
-        // made again for this.
-        if slab.pin(frames.clone()).is_empty() {
-            slab.with_bytes(self.range.clone(), |bytes| {
-                cache.store(self.ino, self.offset_bytes, bytes);
-            });
+        let store = |bytes: &[u8]| cache.store(self.ino, self.offset_bytes, bytes);
+        match &self.bytes {
+            Pushed::Own(bytes) => store(bytes),
+            Pushed::Slab(stream, range) => {
+                let slab = stream.slab();
+                let frames = slab.frames_of(range);
+                // Pinned, so that the bytes stay what they are; a frame that was dropped meanwhile is not
+                // made again for this.
+                if slab.pin(frames.clone()).is_empty() {
+                    slab.with_bytes(range.clone(), store);
+                }
+                slab.unpin(frames);
+            }
         }
-        slab.unpin(frames);
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::content::{Cached, Content};
-use super::pages::Push;
+use super::pages::{Pages, Push, Pushed};
 use super::reading::{self, Ask, Course, PAGE_BYTES, Reading};
 use super::{Error, Fs, ReadReply};
 use crate::archive::Source;
@@ -35,10 +35,38 @@ impl SlabView {
         self.slab_offset_bytes == 0 && self.header.is_empty()
     }
 
-    /// False for a file of one frame: a request for it can only want that.
-    fn has_several_frames(&self) -> bool {
-        let bytes = self.len_bytes - self.header.len() as u64;
-        bytes > self.stream.slab().frame_len_bytes() as u64
+    /// Bytes of the file before its first frame.
+    fn header_len_bytes(&self) -> u64 {
+        let of_slab = (npy::HEADER_LEN_BYTES as u64).saturating_sub(self.slab_offset_bytes);
+        self.header.len() as u64 + of_slab
+    }
+
+    /// Puts the file's header into the page cache, unless it has been read with its first frame before: who
+    /// reads it then asks for nothing, and the kernel reads nothing ahead for it.
+    pub(super) fn push_header(&self, ino: u64, pages: &Pages) {
+        let slab = self.stream.slab();
+        let header_len = self.header_len_bytes();
+        let first = slab.frames_of(&(self.slab_offset_bytes.max(header_len)..self.len_bytes));
+        if header_len == 0 || header_len % PAGE_BYTES != 0 || !slab.is_absent(first.start) {
+            return;
+        }
+        let bytes = match self.header.is_empty() {
+            true => Pushed::Slab(self.stream.clone(), 0..header_len),
+            false => Pushed::Own(self.header.clone()),
+        };
+        pages.push(Push {
+            ino,
+            offset_bytes: 0,
+            bytes,
+        });
+    }
+
+    /// Whether a request may come from somebody who needs none of its frames: not where the file has but
+    /// one, and no header is asked for with it.
+    fn may_be_a_guess(&self, in_file: &Range<u64>) -> bool {
+        let header_len = self.header_len_bytes();
+        let frame_len = self.stream.slab().frame_len_bytes() as u64;
+        self.len_bytes > header_len + frame_len || in_file.start < header_len
     }
 }
 
@@ -197,7 +225,7 @@ impl Fs {
         }
         let frames = slab.frames_of(in_slab);
         let was_declined = self.pages.was_declined(ino, in_file);
-        let can_decline = cached == Cached::Maybe && view.has_several_frames() && !was_declined;
+        let can_decline = cached == Cached::Maybe && view.may_be_a_guess(in_file) && !was_declined;
         let is_guess = can_decline
             && self.pages.is_connected()
             && in_file.end - in_file.start > PAGE_BYTES
@@ -230,8 +258,7 @@ impl Fs {
         let push = (push_bytes > 0).then(|| Push {
             ino,
             offset_bytes: in_file.end,
-            stream: view.stream.clone(),
-            range: in_slab.end..in_slab.end + push_bytes,
+            bytes: Pushed::Slab(view.stream.clone(), in_slab.end..in_slab.end + push_bytes),
         });
         Decision::Serve { push }
     }
