@@ -47,7 +47,8 @@ impl SlabView {
         let slab = self.stream.slab();
         let header_len = self.header_len_bytes();
         let first = slab.frames_of(&(self.slab_offset_bytes.max(header_len)..self.len_bytes));
-        if header_len == 0 || header_len % PAGE_BYTES != 0 || !slab.is_absent(first.start) {
+        if header_len == 0 || !header_len.is_multiple_of(PAGE_BYTES) || !slab.is_absent(first.start)
+        {
             return;
         }
         let bytes = match self.header.is_empty() {
