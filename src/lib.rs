@@ -35,7 +35,8 @@
 //!    the front of the queue (`fetch/queue.rs`).
 //! 4. A worker takes a frame (`fetch/work.rs`): from the disk tier of [`cache`] if it is there. Else
 //!    it has its bytes read from the [`archive`], [`decode`] turn them into samples, and the volume's
-//!    value rule applied to these, straight into the slab (`fetch/frames.rs`).
+//!    value rule applied to these, straight into the slab (`fetch/frames.rs`; the only frame of a small
+//!    volume goes there by way of a buffer, `cache/slab/filling.rs`).
 //! 5. The worker that completes the last frame of the range answers the read.
 //!
 //! What is only made ahead, or waits while all workers are busy (of small volumes), may be taken by a
