@@ -290,6 +290,35 @@ fn a_small_slab_takes_large_pages_as_long_as_there_is_plenty() {
 }
 
 #[test]
+fn an_only_frame_is_written_at_once_and_takes_what_it_is_long() {
+    for len in [1, 4096, 300_001, (2 << 20) - 4097, 2 << 20] {
+        let cache = Cache::new(64 << 20, 100).unwrap();
+        let only = || Layout {
+            header: vec![7; 4096],
+            frame_len_bytes: len,
+            frame_count: 1,
+        };
+        let slab = cache.open(&key("a"), only).unwrap();
+        let Claim::Mine(mut filling) = slab.claim(0) else {
+            panic!("the frame is absent");
+        };
+        let failed: Result<(), &str> = filling.make(|out| {
+            out.fill(9);
+            Err("no")
+        });
+        assert_eq!(failed, Err("no"));
+        drop(filling);
+        assert!(slab.is_absent(0) && cache.resident_bytes() <= HEADER);
+        assert!(fill(&slab, 0));
+        let bytes = read(&slab, 0..slab.len_bytes()).unwrap();
+        assert!(bytes[..4096] == [7; 4096] && bytes[4096..] == vec![1; len]);
+        let taken = cache.resident_bytes();
+        assert_eq!(taken, slab.len_bytes().next_multiple_of(4096), "{len}");
+        assert!(slab.drop_frames(1) == 1 && cache.resident_bytes() <= HEADER);
+    }
+}
+
+#[test]
 fn a_header_alone_takes_nothing() {
     let cache = Cache::new(256 << 20, 100).unwrap();
     let big = || Layout {
