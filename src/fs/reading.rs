@@ -194,10 +194,9 @@ impl Seen {
         };
         if self.guess.contains(&(end + pushed)) {
             let short_bytes = self.guess.end.min(ask.frame_end_bytes) - (end + pushed);
-            pushed += match short_bytes <= pushed / PUSH_STRETCH {
-                true => short_bytes,
-                false => 0,
-            };
+            if short_bytes <= pushed / PUSH_STRETCH {
+                pushed += short_bytes;
+            }
         }
         let pushed = pushed / PAGE_BYTES * PAGE_BYTES;
         self.pushed_from_bytes = end;

@@ -41,14 +41,19 @@ impl SlabView {
         self.header.len() as u64 + of_slab
     }
 
+    /// Where in the slab the file's first frame starts, as a range of one byte.
+    fn first_sample(&self) -> Range<u64> {
+        let at = self.slab_offset_bytes.max(npy::HEADER_LEN_BYTES as u64);
+        at..at + 1
+    }
+
     /// Puts the file's header into the page cache, unless it has been read with its first frame before: who
     /// reads it then asks for nothing, and the kernel reads nothing ahead for it.
     pub(super) fn push_header(&self, ino: u64, pages: &Pages) {
-        let slab = self.stream.slab();
         let header_len = self.header_len_bytes();
-        let first = slab.frames_of(&(self.slab_offset_bytes.max(header_len)..self.len_bytes));
-        if header_len == 0 || !header_len.is_multiple_of(PAGE_BYTES) || !slab.is_absent(first.start)
-        {
+        let slab = self.stream.slab();
+        let is_absent = slab.is_absent(slab.frames_of(&self.first_sample()).start);
+        if header_len == 0 || !header_len.is_multiple_of(PAGE_BYTES) || !is_absent {
             return;
         }
         let bytes = match self.header.is_empty() {
